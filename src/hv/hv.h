@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/* hv.h - the hypervisor as the machine sees it
+ *
+ * Two implementations: src/xen (a domain of a real Xen) and src/qtest (one process, RAM from a memory backend, accesses
+ * from QEMU's qtest protocol). The machine, PCI and virtio know only this header.
+ *
+ * Life: open (constructor of the implementation) -> facts below are valid -> hv_claim() for each range -> hv_serve() ->
+ * hv_restrict() -> hv_announce() -> ... -> hv_close(). All on the control thread. After hv_serve(), exits arrive on the
+ * exit loop: read() and write() of the client are called there, one access at a time per loop turn's batch, and a vCPU
+ * is released before any task deferred by them runs.
+ */
+#ifndef HV_HV_H
+#define HV_HV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+
+struct gmem;
+struct hv;
+
+/* What becomes of the domain; reported on the control loop. A paused or suspended domain is still served. */
+enum hv_event {
+	HV_SUSPENDED, /* SHUTDOWN_suspend: saved or migrated away, may come back */
+	HV_GONE,      /* destroyed, or the qtest peer has left: time to leave */
+};
+
+/* The machine's side. */
+struct hv_client {
+	/* Exit loop. `size` is 1, 2, 4 or 8 and the access lies within one claimed range. */
+	uint64_t (*read)(void *ctx, uint64_t addr, unsigned size);
+	void (*write)(void *ctx, uint64_t addr, uint64_t data, unsigned size);
+	/* Control loop. */
+	void (*event)(void *ctx, enum hv_event event);
+	void *ctx;
+};
+
+struct hv_ops {
+	int (*claim)(struct hv *hv, uint64_t base, uint64_t size, struct err *e);
+	int (*serve)(struct hv *hv, struct loop *exits, struct loop *control,
+		     const struct hv_client *client, struct err *e);
+	int (*msi)(struct hv *hv, uint64_t addr, uint32_t data);
+	int (*intx)(struct hv *hv, unsigned line, bool level);
+	int (*restrict_self)(struct hv *hv, struct err *e);
+	int (*announce)(struct hv *hv, struct err *e);
+	void (*close)(struct hv *hv);
+};
+
+#define HV_RAM_RANGES 4
+struct hv_range {
+	uint64_t base, size;
+};
+
+struct hv {
+	const struct hv_ops *ops;
+	/* Facts about the domain, constant after open. */
+	struct gmem *mem;		    /* its RAM */
+	struct hv_range ram[HV_RAM_RANGES]; /* ascending, not overlapping */
+	unsigned ram_ranges;
+	unsigned vcpus;	     /* all, the offline ones too */
+	unsigned paddr_bits; /* width of guest-physical addresses */
+	bool has_intx;	     /* an IOAPIC is there, so lines can be delivered */
+};
+
+/* Route accesses to [base, base + size) to the client. Before hv_serve(). */
+static inline int hv_claim(struct hv *hv, uint64_t base, uint64_t size, struct err *e)
+{
+	return hv->ops->claim(hv, base, size, e);
+}
+
+/* Begin to take exits. The client's struct must live as long as `hv`. */
+static inline int hv_serve(struct hv *hv, struct loop *exits, struct loop *control,
+			   const struct hv_client *client, struct err *e)
+{
+	return hv->ops->serve(hv, exits, control, client, e);
+}
+
+/* Any thread: deliver a message-signalled interrupt. A failure is the guest's fault or the domain's end: never fatal. */
+static inline int hv_msi(struct hv *hv, uint64_t addr, uint32_t data)
+{
+	return hv->ops->msi(hv, addr, data);
+}
+
+/* Any thread: set INTx line 0-3 of the host bridge. Only where `has_intx`. */
+static inline int hv_intx(struct hv *hv, unsigned line, bool level)
+{
+	return hv->ops->intx(hv, line, level);
+}
+
+/* Give up all rights over other domains, for good (-xen-domid-restrict). */
+static inline int hv_restrict(struct hv *hv, struct err *e)
+{
+	return hv->ops->restrict_self(hv, e);
+}
+
+/* Tell the toolstack that the device model runs. */
+static inline int hv_announce(struct hv *hv, struct err *e)
+{
+	return hv->ops->announce(hv, e);
+}
+
+/* The exit loop's thread must have ended. Frees `hv` and its memory. */
+static inline void hv_close(struct hv *hv)
+{
+	hv->ops->close(hv);
+}
+
+#endif

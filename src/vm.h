@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* vm.h - the one struct that holds the running program together
+ *
+ * Lives in main(); everything else gets a pointer to it or to the part that it needs. Two threads by default: the
+ * control thread (signals, QMP, xenstore) and the exit loop `io` (vCPU exits, queues, I/O).
+ */
+#ifndef VM_H
+#define VM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/loop.h"
+
+struct blocks;
+struct chardevs;
+struct cmdline;
+struct hv;
+struct monitors;
+struct netdevs;
+struct pci_bus;
+struct rngs;
+
+enum run_state { RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_SHUTDOWN };
+
+struct vm {
+	const struct cmdline *cmd;
+	struct loop *control;
+	struct loop *io;
+	struct hv *hv;
+	struct pci_bus *bus;
+	struct blocks *blocks;	   /* -drive, -blockdev */
+	struct netdevs *netdevs;   /* -netdev */
+	struct rngs *rngs;	   /* -object rng-* */
+	struct chardevs *chardevs; /* -chardev */
+	struct monitors *monitors; /* -mon, -qmp */
+	struct list devices;	   /* struct dev, in order of creation */
+	enum run_state state;	   /* control thread */
+	int exit_status;
+};
+
+#endif

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/* loop.c - see loop.h
+ *
+ * epoll for descriptors, a sorted list for timers (a loop has a handful of them), an eventfd to wake it, and a
+ * lock-free stack for tasks that other threads post. The poster rings the eventfd only when the loop sleeps or is about to:
+ * `sleeping` is set before the last look at the stack, and the poster looks at it after its push.
+ */
+#include "base/loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define TURN_EVENTS 64
+
+struct loop {
+	int epfd;
+	struct loop_fd wake;
+	const char *name;
+	pthread_t thread;
+	bool threaded;	     /* loop_start() was called */
+	atomic_bool running; /* `owner` is valid */
+	pthread_t owner;
+	atomic_bool stop;
+	atomic_bool sleeping;
+	uint64_t now;
+
+	_Atomic(struct loop_task *) posted; /* a stack, newest first */
+	struct loop_task *deferred, **deferred_tail;
+	struct list timers; /* ascending deadlines */
+	struct list hooks;
+
+	/* The batch being dispatched, so that loop_fd_del() can take a watcher out of it. */
+	struct epoll_event events[TURN_EVENTS];
+	int batch, batch_at;
+};
+
+static void drain_wake(struct loop_fd *w, uint32_t events)
+{
+	uint64_t n;
+
+	if (read(w->fd, &n, sizeof(n)) < 0) {
+		/* Nothing to drain: somebody was faster. */
+	}
+}
+
+static void wake(struct loop *l)
+{
+	uint64_t one = 1;
+
+	if (write(l->wake.fd, &one, sizeof(one)) < 0) {
+		/* The counter is full: it is awake anyway. */
+	}
+}
+
+struct loop *loop_new(const char *name)
+{
+	struct loop *l = calloc(1, sizeof(*l));
+	int fd;
+
+	if (!l)
+		return NULL;
+	l->name = name;
+	l->deferred_tail = &l->deferred;
+	list_init(&l->timers);
+	list_init(&l->hooks);
+	l->now = now_ns();
+	l->epfd = epoll_create1(EPOLL_CLOEXEC);
+	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->epfd < 0 || fd < 0 || loop_fd_add(l, &l->wake, fd, EPOLLIN, drain_wake) < 0) {
+		int saved = errno;
+
+		if (fd >= 0)
+			close(fd);
+		if (l->epfd >= 0)
+			close(l->epfd);
+		free(l);
+		errno = saved;
+		return NULL;
+	}
+	return l;
+}
+
+void loop_free(struct loop *l)
+{
+	if (!l)
+		return;
+	close(l->wake.fd);
+	close(l->epfd);
+	free(l);
+}
+
+int loop_fd_add(struct loop *l, struct loop_fd *w, int fd, uint32_t events,
+		void (*fn)(struct loop_fd *, uint32_t))
+{
+	struct epoll_event ev = {.events = events, .data.ptr = w};
+
+	w->fd = fd;
+	w->fn = fn;
+	if (epoll_ctl(l->epfd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+		w->fd = -1;
+		return -errno;
+	}
+	return 0;
+}
+
+int loop_fd_mod(struct loop *l, struct loop_fd *w, uint32_t events)
+{
+	struct epoll_event ev = {.events = events, .data.ptr = w};
+
+	return epoll_ctl(l->epfd, EPOLL_CTL_MOD, w->fd, &ev) < 0 ? -errno : 0;
+}
+
+void loop_fd_del(struct loop *l, struct loop_fd *w)
+{
+	if (w->fd < 0)
+		return;
+	epoll_ctl(l->epfd, EPOLL_CTL_DEL, w->fd, NULL);
+	w->fd = -1;
+	for (int i = l->batch_at + 1; i < l->batch; i++)
+		if (l->events[i].data.ptr == w)
+			l->events[i].data.ptr = NULL;
+}
+
+void loop_defer(struct loop *l, struct loop_task *t)
+{
+	if (atomic_exchange(&t->queued, true))
+		return;
+	t->next = NULL;
+	*l->deferred_tail = t;
+	l->deferred_tail = &t->next;
+}
+
+void loop_post(struct loop *l, struct loop_task *t)
+{
+	struct loop_task *head;
+
+	if (atomic_exchange(&t->queued, true))
+		return;
+	head = atomic_load(&l->posted);
+	do {
+		t->next = head;
+	} while (!atomic_compare_exchange_weak(&l->posted, &head, t));
+	/* Pairs with the store of `sleeping` before the last look at `posted` in loop_turn(). */
+	if (atomic_load(&l->sleeping))
+		wake(l);
+}
+
+static void run_posted(struct loop *l)
+{
+	struct loop_task *t = atomic_exchange(&l->posted, NULL), *fifo = NULL;
+
+	while (t) {
+		struct loop_task *next = t->next;
+
+		t->next = fifo;
+		fifo = t;
+		t = next;
+	}
+	while (fifo) {
+		t = fifo;
+		fifo = t->next;
+		/* Cleared first: the task may be queued again, or freed, by its own function. */
+		atomic_store(&t->queued, false);
+		t->fn(t);
+	}
+}
+
+/* Tasks that the deferred ones defer in turn run in the next turn: descriptors get their chance in between. */
+static void run_deferred(struct loop *l)
+{
+	struct loop_task *t = l->deferred;
+
+	l->deferred = NULL;
+	l->deferred_tail = &l->deferred;
+	while (t) {
+		struct loop_task *next = t->next;
+
+		atomic_store(&t->queued, false);
+		t->fn(t);
+		t = next;
+	}
+}
+
+void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t delay_ns)
+{
+	struct list *at;
+
+	loop_timer_del(t);
+	t->deadline = now_ns() + delay_ns;
+	for (at = l->timers.prev; at != &l->timers; at = at->prev)
+		if (list_entry(at, struct loop_timer, link)->deadline <= t->deadline)
+			break;
+	list_add_head(at, &t->link);
+}
+
+void loop_timer_del(struct loop_timer *t)
+{
+	if (t->link.next)
+		list_del(&t->link);
+}
+
+static void run_timers(struct loop *l)
+{
+	while (!list_empty(&l->timers)) {
+		struct loop_timer *t = list_entry(l->timers.next, struct loop_timer, link);
+
+		if (t->deadline > l->now)
+			break;
+		list_del(&t->link);
+		t->fn(t);
+	}
+}
+
+void loop_hook_add(struct loop *l, struct loop_hook *h)
+{
+	list_add_tail(&l->hooks, &h->link);
+}
+
+void loop_hook_del(struct loop_hook *h)
+{
+	if (h->link.next)
+		list_del(&h->link);
+}
+
+/* How long may epoll_wait() sleep? -1: for ever. */
+static int sleep_ms(struct loop *l, int limit_ms)
+{
+	uint64_t now, ms;
+	struct loop_timer *t;
+
+	if (l->deferred || atomic_load(&l->posted) || atomic_load(&l->stop))
+		return 0;
+	if (list_empty(&l->timers))
+		return limit_ms;
+	t = list_entry(l->timers.next, struct loop_timer, link);
+	now = now_ns();
+	if (t->deadline <= now)
+		return 0;
+	ms = (t->deadline - now + 999999) / 1000000;
+	if (limit_ms >= 0 && ms > (uint64_t)limit_ms)
+		return limit_ms;
+	return (int)MIN(ms, 3600000);
+}
+
+void loop_turn(struct loop *l, int timeout_ms)
+{
+	int n;
+
+	/* Pairs with loop_post(): announce the sleep, then look for work once more (in sleep_ms()). */
+	atomic_store(&l->sleeping, true);
+	n = epoll_wait(l->epfd, l->events, TURN_EVENTS, sleep_ms(l, timeout_ms));
+	atomic_store(&l->sleeping, false);
+	l->now = now_ns();
+
+	l->batch = MAX(n, 0);
+	for (l->batch_at = 0; l->batch_at < l->batch; l->batch_at++) {
+		struct epoll_event *ev = &l->events[l->batch_at];
+		struct loop_fd *w = ev->data.ptr;
+
+		if (w)
+			w->fn(w, ev->events);
+	}
+	l->batch = l->batch_at = 0;
+
+	run_timers(l);
+	run_posted(l);
+	run_deferred(l);
+	list_for_each (it, &l->hooks) {
+		struct loop_hook *h = list_entry(it, struct loop_hook, link);
+
+		h->fn(h);
+	}
+}
+
+void loop_run(struct loop *l)
+{
+	l->owner = pthread_self();
+	atomic_store(&l->running, true);
+	while (!atomic_load(&l->stop))
+		loop_turn(l, -1);
+	/* What was posted before the stop (a waiting loop_call(), say) is still done. */
+	run_posted(l);
+	atomic_store(&l->running, false);
+	atomic_store(&l->stop, false);
+}
+
+void loop_stop(struct loop *l)
+{
+	atomic_store(&l->stop, true);
+	wake(l);
+}
+
+static void *loop_thread(void *arg)
+{
+	struct loop *l = arg;
+
+	prctl(PR_SET_NAME, l->name);
+	loop_run(l);
+	return NULL;
+}
+
+int loop_start(struct loop *l)
+{
+	sigset_t all, old;
+	pthread_attr_t attr;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_attr_init(&attr);
+	rc = pthread_create(&l->thread, &attr, loop_thread, l);
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc)
+		return -rc;
+	l->threaded = true;
+	return 0;
+}
+
+void loop_join(struct loop *l)
+{
+	if (!l->threaded)
+		return;
+	loop_stop(l);
+	pthread_join(l->thread, NULL);
+	l->threaded = false;
+}
+
+bool loop_is_mine(const struct loop *l)
+{
+	return !atomic_load(&((struct loop *)l)->running) ||
+	       pthread_equal(l->owner, pthread_self());
+}
+
+uint64_t loop_now(const struct loop *l)
+{
+	return l->now;
+}
+
+struct call {
+	struct loop_task task;
+	void (*fn)(void *arg);
+	void *arg;
+	pthread_mutex_t lock;
+	pthread_cond_t done_cond;
+	bool done;
+};
+
+static void run_call(struct loop_task *t)
+{
+	struct call *c = container_of(t, struct call, task);
+
+	c->fn(c->arg);
+	pthread_mutex_lock(&c->lock);
+	c->done = true;
+	pthread_cond_signal(&c->done_cond);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+	struct call c = {.task.fn = run_call,
+			 .fn = fn,
+			 .arg = arg,
+			 .lock = PTHREAD_MUTEX_INITIALIZER,
+			 .done_cond = PTHREAD_COND_INITIALIZER};
+
+	if (!l->threaded || (atomic_load(&l->running) && pthread_equal(l->owner, pthread_self()))) {
+		fn(arg);
+		return;
+	}
+	loop_post(l, &c.task);
+	pthread_mutex_lock(&c.lock);
+	while (!c.done)
+		pthread_cond_wait(&c.done_cond, &c.lock);
+	pthread_mutex_unlock(&c.lock);
+}

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: MIT */
+/* gmem.c - see gmem.h
+ *
+ * Owns: the window, one `struct granule` per granule of the guest's address range, and the mappings beside the window.
+ *
+ * The fast path of gmem_pin() takes the pin first and looks at the granule's generation afterwards; whoever wants to
+ * replace a mapping marks the granule GEN_BUSY first and looks at the pins afterwards (both sequentially consistent). So
+ * either the user sees that it must take the slow path, or the replacing side sees the pin and leaves the mapping alone.
+ * The slow path holds `lock`: at boot, after a balloon, never in steady state.
+ *
+ * The array of granules is anonymous memory that the kernel fills with zeroes on first touch: a guest of 64 GiB costs
+ * nothing before it uses its memory. The number of mappings is capped (the kernel counts them per process): beyond the
+ * cap the oldest one that nobody uses goes.
+ *
+ * Fails: a page that is not RAM, or a hole in it, is -EFAULT for that request alone.
+ */
+#include "mem/gmem.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "base/list.h"
+#include "base/util.h"
+
+#define PAGE	   (1ULL << GMEM_PAGE_SHIFT)
+#define GEN_NONE   0u	      /* not mapped */
+#define GEN_BUSY   UINT32_MAX /* being replaced */
+#define MAPPED_MAX 16384      /* well below vm.max_map_count, splits of the reservation included */
+
+struct granule {
+	atomic_uint pins;
+	atomic_uint gen;
+	uint64_t *holes; /* NULL: every page is there */
+};
+
+/* A second mapping of a granule whose place in the window is still in use by I/O on its previous frames. */
+struct aside {
+	struct list link;
+	uint64_t index;
+	uint8_t *host;
+	unsigned pins; /* under `lock` */
+	uint32_t gen;
+	uint64_t holes[GMEM_GRANULE_PAGES / 64];
+};
+
+struct gmem {
+	struct hv_range ram[HV_RAM_RANGES];
+	unsigned ranges;
+	uint8_t *window;     /* host address of guest address `base` */
+	uint64_t base, span; /* bytes, multiples of the granule */
+
+	bool linear; /* all mapped for good (gmem_new_file()): nothing below is used */
+	const struct gmem_ops *ops;
+	void *ctx;
+	unsigned shift; /* log2 of the granule in bytes */
+	atomic_uint gen;
+	struct granule *granules;
+	uint64_t granule_count;
+
+	pthread_mutex_t lock;
+	struct list asides;
+	uint32_t *mapped; /* FIFO of mapped granules, MAPPED_MAX long */
+	unsigned mapped_head, mapped_count;
+};
+
+static struct gmem *gmem_alloc(const struct hv_range *ram, unsigned ranges, uint64_t granule,
+			       struct err *e)
+{
+	struct gmem *gm = calloc(1, sizeof(*gm));
+	uint64_t end = 0;
+
+	if (!gm) {
+		err_set(e, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	gm->base = UINT64_MAX;
+	for (unsigned i = 0; i < ranges && i < HV_RAM_RANGES; i++) {
+		if (!ram[i].size)
+			continue;
+		gm->ram[gm->ranges++] = ram[i];
+		gm->base = MIN(gm->base, ram[i].base);
+		end = MAX(end, ram[i].base + ram[i].size);
+	}
+	if (!gm->ranges) {
+		err_set(e, -EINVAL, "the guest has no memory");
+		free(gm);
+		return NULL;
+	}
+	gm->base = ALIGN_DOWN(gm->base, granule);
+	gm->span = ALIGN_UP(end, granule) - gm->base;
+	gm->window =
+		mmap(NULL, gm->span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (gm->window == MAP_FAILED) {
+		err_set(e, -errno, "could not reserve %llu MiB of address space for guest memory",
+			(unsigned long long)(gm->span / MiB));
+		free(gm);
+		return NULL;
+	}
+	pthread_mutex_init(&gm->lock, NULL);
+	list_init(&gm->asides);
+	return gm;
+}
+
+struct gmem *gmem_new(const struct hv_range *ram, unsigned ranges, unsigned granule_pages,
+		      const struct gmem_ops *ops, void *ctx, struct err *e)
+{
+	struct gmem *gm = gmem_alloc(ram, ranges, granule_pages * PAGE, e);
+
+	if (!gm)
+		return NULL;
+	gm->ops = ops;
+	gm->ctx = ctx;
+	gm->shift = GMEM_PAGE_SHIFT + (unsigned)__builtin_ctz(granule_pages);
+	gm->granule_count = gm->span >> gm->shift;
+	atomic_store(&gm->gen, 1);
+	gm->granules = mmap(NULL, gm->granule_count * sizeof(*gm->granules), PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	gm->mapped = calloc(MAPPED_MAX, sizeof(*gm->mapped));
+	if (gm->granules == MAP_FAILED || !gm->mapped) {
+		err_set(e, -ENOMEM, "out of memory for the map of guest memory");
+		if (gm->granules != MAP_FAILED)
+			munmap(gm->granules, gm->granule_count * sizeof(*gm->granules));
+		free(gm->mapped);
+		munmap(gm->window, gm->span);
+		free(gm);
+		return NULL;
+	}
+	return gm;
+}
+
+struct gmem *gmem_new_file(const struct hv_range *ram, unsigned ranges, int fd, struct err *e)
+{
+	struct gmem *gm = gmem_alloc(ram, ranges, PAGE, e);
+	off_t off = 0;
+
+	if (!gm)
+		return NULL;
+	gm->linear = true;
+	for (unsigned i = 0; i < gm->ranges; i++) {
+		void *at = gm->window + (gm->ram[i].base - gm->base);
+
+		if (mmap(at, gm->ram[i].size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+			 off) == MAP_FAILED) {
+			err_set(e, -errno, "could not map guest memory: %s", strerror(errno));
+			gmem_free(gm);
+			return NULL;
+		}
+		off += (off_t)gm->ram[i].size;
+	}
+	return gm;
+}
+
+void gmem_free(struct gmem *gm)
+{
+	if (!gm)
+		return;
+	if (!gm->linear) {
+		unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
+
+		for (unsigned i = 0; i < gm->mapped_count; i++) {
+			uint32_t at = gm->mapped[(gm->mapped_head + i) % MAPPED_MAX];
+
+			gm->ops->unmap(gm->ctx, gm->window + ((uint64_t)at << gm->shift), pages,
+				       false);
+			free(gm->granules[at].holes);
+		}
+		list_for_each (it, &gm->asides) {
+			struct aside *a = list_entry(it, struct aside, link);
+
+			gm->ops->unmap(gm->ctx, a->host, pages, false);
+			free(a);
+		}
+		munmap(gm->granules, gm->granule_count * sizeof(*gm->granules));
+		free(gm->mapped);
+	}
+	munmap(gm->window, gm->span);
+	pthread_mutex_destroy(&gm->lock);
+	free(gm);
+}
+
+bool gmem_is_ram(const struct gmem *gm, uint64_t gpa, uint64_t len)
+{
+	for (unsigned i = 0; i < gm->ranges; i++)
+		if (gpa >= gm->ram[i].base && range_ok(gpa - gm->ram[i].base, len, gm->ram[i].size))
+			return true;
+	return false;
+}
+
+static bool has_hole(const uint64_t *holes, uint64_t first, uint64_t last)
+{
+	if (!holes)
+		return false;
+	for (uint64_t p = first; p <= last; p++)
+		if (holes[p / 64] >> (p % 64) & 1)
+			return true;
+	return false;
+}
+
+/* Drop the oldest mappings that nobody uses until there is room for one more. */
+static bool make_room(struct gmem *gm)
+{
+	unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
+
+	for (unsigned tries = 0; gm->mapped_count == MAPPED_MAX && tries < MAPPED_MAX; tries++) {
+		uint32_t at = gm->mapped[gm->mapped_head];
+		struct granule *g = &gm->granules[at];
+		uint32_t gen = atomic_load(&g->gen);
+
+		gm->mapped_head = (gm->mapped_head + 1) % MAPPED_MAX;
+		atomic_store(&g->gen, GEN_BUSY);
+		if (atomic_load(&g->pins)) {
+			atomic_store(&g->gen, gen);
+			gm->mapped[(gm->mapped_head + MAPPED_MAX - 1) % MAPPED_MAX] = at;
+			continue;
+		}
+		gm->ops->unmap(gm->ctx, gm->window + ((uint64_t)at << gm->shift), pages, true);
+		free(g->holes);
+		g->holes = NULL;
+		atomic_store(&g->gen, GEN_NONE);
+		gm->mapped_count--;
+	}
+	return gm->mapped_count < MAPPED_MAX;
+}
+
+/* Map granule `index` at `at` (NULL: anywhere), only the part of it that is RAM; the rest are holes. */
+static uint8_t *map_granule(struct gmem *gm, uint64_t index, uint8_t *at, uint64_t *holes)
+{
+	uint64_t first = gm->base + (index << gm->shift);
+	unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
+
+	memset(holes, 0, GMEM_GRANULE_PAGES / 8);
+	for (unsigned p = 0; p < pages; p++)
+		if (!gmem_is_ram(gm, first + p * PAGE, PAGE))
+			holes[p / 64] |= 1ULL << (p % 64);
+	return gm->ops->map(gm->ctx, at, first >> GMEM_PAGE_SHIFT, pages, holes);
+}
+
+static bool any_hole(const uint64_t *holes)
+{
+	for (unsigned i = 0; i < GMEM_GRANULE_PAGES / 64; i++)
+		if (holes[i])
+			return true;
+	return false;
+}
+
+/* (Re-)map a granule in the window and pin it. Under `lock`, with the granule GEN_BUSY and not pinned.
+ * A granule of which nothing could be mapped is remembered as all holes until the next invalidation. */
+static int map_in_place(struct gmem *gm, uint64_t index, struct granule *g, uint32_t old_gen)
+{
+	bool was_mapped = old_gen != GEN_NONE;
+	uint8_t *at = gm->window + (index << gm->shift);
+	uint32_t gen = atomic_load(&gm->gen);
+	uint64_t *holes = malloc(GMEM_GRANULE_PAGES / 8);
+
+	if (!holes || (!was_mapped && !make_room(gm))) {
+		free(holes);
+		atomic_store(&g->gen, old_gen);
+		return -EFAULT;
+	}
+	/* A mapping of foreign pages cannot be replaced in part or on top: the old one goes as a whole. */
+	if (was_mapped)
+		gm->ops->unmap(gm->ctx, at, 1u << (gm->shift - GMEM_PAGE_SHIFT), true);
+	else
+		gm->mapped[(gm->mapped_head + gm->mapped_count++) % MAPPED_MAX] = (uint32_t)index;
+	if (!map_granule(gm, index, at, holes))
+		memset(holes, 0xff, GMEM_GRANULE_PAGES / 8);
+	free(g->holes);
+	g->holes = holes;
+	if (!any_hole(holes)) {
+		free(holes);
+		g->holes = NULL;
+	}
+	atomic_fetch_add(&g->pins, 1);
+	atomic_store(&g->gen, gen);
+	return 0;
+}
+
+static struct aside *find_aside(struct gmem *gm, uint64_t index, uint32_t gen)
+{
+	list_for_each (it, &gm->asides) {
+		struct aside *a = list_entry(it, struct aside, link);
+
+		if (a->index == index && a->gen == gen)
+			return a;
+	}
+	return NULL;
+}
+
+static struct aside *map_aside(struct gmem *gm, uint64_t index)
+{
+	struct aside *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	a->index = index;
+	a->gen = atomic_load(&gm->gen);
+	a->host = map_granule(gm, index, NULL, a->holes);
+	if (!a->host) {
+		free(a);
+		return NULL;
+	}
+	list_add_tail(&gm->asides, &a->link);
+	return a;
+}
+
+static uint8_t *pin_slow(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
+{
+	struct granule *g = &gm->granules[index];
+	uint8_t *host = NULL;
+	struct aside *a;
+	uint32_t gen;
+
+	pthread_mutex_lock(&gm->lock);
+	gen = atomic_load(&g->gen);
+	if (gen == atomic_load(&gm->gen)) {
+		atomic_fetch_add(&g->pins, 1);
+	} else if ((a = find_aside(gm, index, atomic_load(&gm->gen)))) {
+		goto aside;
+	} else {
+		atomic_store(&g->gen, GEN_BUSY);
+		if (atomic_load(&g->pins)) {
+			atomic_store(&g->gen, gen);
+			a = map_aside(gm, index);
+			if (!a)
+				goto out;
+			goto aside;
+		}
+		if (map_in_place(gm, index, g, gen) < 0)
+			goto out;
+	}
+	if (has_hole(g->holes, first, last))
+		atomic_fetch_sub(&g->pins, 1);
+	else
+		host = gm->window + (index << gm->shift);
+	goto out;
+aside:
+	if (!has_hole(a->holes, first, last)) {
+		a->pins++;
+		host = a->host;
+	}
+out:
+	pthread_mutex_unlock(&gm->lock);
+	return host;
+}
+
+/* Pin pages `first`..`last` of granule `index`; where the granule is mapped, or NULL. */
+static inline uint8_t *pin_granule(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
+{
+	struct granule *g = &gm->granules[index];
+
+	/* Pairs with GEN_BUSY before the look at `pins` in pin_slow() and make_room(). */
+	atomic_fetch_add(&g->pins, 1);
+	if (likely(atomic_load(&g->gen) == atomic_load(&gm->gen))) {
+		if (likely(!has_hole(g->holes, first, last)))
+			return gm->window + (index << gm->shift);
+		atomic_fetch_sub(&g->pins, 1);
+		return NULL;
+	}
+	atomic_fetch_sub(&g->pins, 1);
+	return pin_slow(gm, index, first, last);
+}
+
+int gmem_pin(struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov, unsigned max)
+{
+	uint64_t off, mask;
+	unsigned n = 0;
+	int rc = -EFAULT;
+
+	if (!len)
+		return 0;
+	if (!gmem_is_ram(gm, gpa, len))
+		return -EFAULT;
+	off = gpa - gm->base;
+	if (gm->linear) {
+		if (!max)
+			return -E2BIG;
+		iov[0] = (struct iovec){gm->window + off, len};
+		return 1;
+	}
+	mask = (1ULL << gm->shift) - 1;
+	while (len) {
+		uint64_t in = off & mask, chunk = MIN(len, mask + 1 - in);
+		uint8_t *host = pin_granule(gm, off >> gm->shift, in >> GMEM_PAGE_SHIFT,
+					    (in + chunk - 1) >> GMEM_PAGE_SHIFT);
+
+		if (!host)
+			goto undo;
+		host += in;
+		if (n && (uint8_t *)iov[n - 1].iov_base + iov[n - 1].iov_len == host &&
+		    host - in == gm->window + (off & ~mask)) {
+			iov[n - 1].iov_len += chunk;
+		} else if (n < max) {
+			iov[n++] = (struct iovec){host, chunk};
+		} else {
+			struct iovec last = {host, chunk};
+
+			gmem_unpin(gm, &last, 1);
+			rc = -E2BIG;
+			goto undo;
+		}
+		off += chunk;
+		len -= chunk;
+	}
+	return (int)n;
+undo:
+	gmem_unpin(gm, iov, n);
+	return rc;
+}
+
+static void unpin_aside(struct gmem *gm, uint8_t *host)
+{
+	uint64_t size = 1ULL << gm->shift;
+
+	pthread_mutex_lock(&gm->lock);
+	list_for_each (it, &gm->asides) {
+		struct aside *a = list_entry(it, struct aside, link);
+
+		if (host < a->host || host >= a->host + size)
+			continue;
+		if (!--a->pins && a->gen != atomic_load(&gm->gen)) {
+			list_del(&a->link);
+			gm->ops->unmap(gm->ctx, a->host, 1u << (gm->shift - GMEM_PAGE_SHIFT),
+				       false);
+			free(a);
+		}
+		break;
+	}
+	pthread_mutex_unlock(&gm->lock);
+}
+
+void gmem_unpin(struct gmem *gm, const struct iovec *iov, unsigned n)
+{
+	if (gm->linear)
+		return;
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t *host = iov[i].iov_base;
+		uint64_t off;
+
+		if (!iov[i].iov_len)
+			continue;
+		if (host < gm->window || host >= gm->window + gm->span) {
+			unpin_aside(gm, host);
+			continue;
+		}
+		off = (uint64_t)(host - gm->window);
+		for (uint64_t at = off >> gm->shift; at <= (off + iov[i].iov_len - 1) >> gm->shift;
+		     at++)
+			atomic_fetch_sub(&gm->granules[at].pins, 1);
+	}
+}
+
+static int copy(struct gmem *gm, uint64_t gpa, uint8_t *buf, size_t len, bool to_guest)
+{
+	while (len) {
+		/* A piece within one granule, so that one iovec always suffices. */
+		uint64_t left =
+			gm->linear ? len : (1ULL << gm->shift) - (gpa & ((1ULL << gm->shift) - 1));
+		size_t chunk = MIN(len, left);
+		struct iovec iov;
+		int n = gmem_pin(gm, gpa, chunk, &iov, 1);
+
+		if (n < 0)
+			return -EFAULT;
+		if (to_guest)
+			memcpy(iov.iov_base, buf, chunk);
+		else
+			memcpy(buf, iov.iov_base, chunk);
+		gmem_unpin(gm, &iov, 1);
+		gpa += chunk;
+		buf += chunk;
+		len -= chunk;
+	}
+	return 0;
+}
+
+int gmem_read(struct gmem *gm, uint64_t gpa, void *buf, size_t len)
+{
+	return copy(gm, gpa, buf, len, false);
+}
+
+int gmem_write(struct gmem *gm, uint64_t gpa, const void *buf, size_t len)
+{
+	return copy(gm, gpa, (uint8_t *)buf, len, true);
+}
+
+void gmem_invalidate(struct gmem *gm)
+{
+	uint32_t gen = atomic_load(&gm->gen) + 1;
+
+	/* Skip the two values with a meaning. A granule unused for 2^32 generations would look current:
+	 * each one costs the guest a hypercall, and it only fools itself. */
+	if (gen == GEN_BUSY)
+		gen = 1;
+	atomic_store(&gm->gen, gen);
+}
+
+uint32_t gmem_generation(const struct gmem *gm)
+{
+	return atomic_load(&((struct gmem *)gm)->gen);
+}

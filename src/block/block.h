@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* block.h - disk images: what -drive and -blockdev describe, and asynchronous I/O on them
+ *
+ * A `struct block` is one node: a raw view on an image file, a block device, or nothing at all (null-co). It is opened
+ * once, when its option is read; after that nothing is opened by path. A device attaches itself to it (which takes QEMU's
+ * image locks) and gets one block_queue for each loop that it works on. Requests are submitted on that loop and complete
+ * there. The caller embeds the request; the data path neither allocates nor takes a lock.
+ *
+ * Files:   block.c (nodes, queues, request life), options.c (-drive, -blockdev), image.c (open, probe, lock, size),
+ *          uring.c and threads.c (the two engines), bounce.c (aligned buffers for O_DIRECT).
+ * Threads: blocks_*() and block_*() belong to the control thread unless they say otherwise; block_submit() to the loop of
+ *          the queue.
+ */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "conf/kvs.h"
+
+struct block;
+struct block_queue;
+struct blocks;
+
+/* --- all disks of the machine --- */
+
+struct blocks *blocks_new(void); /* NULL: out of memory */
+/* Close everything: nobody is attached any more, the loops have stopped. */
+void blocks_free(struct blocks *bs);
+
+/* `-drive ...` (parsed without an implied key) and `-blockdev ...` or QMP blockdev-add (the same). They read their keys from `k`,
+ * complain of those left over, and open the image. 0 or -errno with `e`. */
+int blocks_add_drive(struct blocks *bs, struct kvs *k, struct err *e);
+int blocks_add_node(struct blocks *bs, struct kvs *k, struct err *e);
+/* QMP blockdev-del. -ENOENT, or -EBUSY while it is in use. */
+int blocks_del_node(struct blocks *bs, const char *node_name, struct err *e);
+
+/* By -drive id= or by node-name. NULL when unknown. */
+struct block *block_find(struct blocks *bs, const char *name);
+/* All of them in order of creation: the first one for NULL; NULL at the end. */
+struct block *block_next(struct blocks *bs, const struct block *b);
+
+/* Wait until no request is in flight on any disk, then write all caches to stable storage. For `stop`, suspend and the end of
+ * the program: the devices are paused already, the loops still run. 0 or the first -errno (logged). */
+int blocks_drain(struct blocks *bs);
+
+/* --- a device and its disk --- */
+
+struct block_use {
+	const char *user;    /* the device's id or type, for messages and query-block; copied */
+	bool share_rw;	     /* others may write too */
+	unsigned block_size; /* the guest's logical block, bytes: no request is aligned worse */
+};
+
+/* Claim the disk for a device and lock the image. -EBUSY ("already in use", `Failed to get "write" lock`) with `e`. */
+int block_attach(struct block *b, const struct block_use *use, struct err *e);
+void block_detach(struct block *b); /* its queues are freed already */
+
+bool block_read_only(const struct block *b);
+/* Bytes, a multiple of 512 (the tail of a file that is shorter reads as zeroes). Constant. */
+uint64_t block_size(const struct block *b);
+/* Bytes in which the host can discard, 0 when it does not say. */
+unsigned block_discard_granularity(const struct block *b);
+/* cache=: does a completed write wait for a flush before it is stable? The device keeps the present value, as the driver may change
+ * it (and then asks for BLOCK_FUA on each write); block_set_write_cache() is for query-block only. Any thread. */
+bool block_write_cache(const struct block *b);
+void block_set_write_cache(struct block *b, bool on);
+
+/* --- I/O --- */
+
+enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
+#define BLOCK_OPS 5
+
+#define BLOCK_FUA	(1u << 0) /* write, write-zeroes: stable before it completes */
+#define BLOCK_MAY_UNMAP (1u << 1) /* write-zeroes: space may be given back */
+
+#define BLOCK_REQ_IOV 4
+
+struct block_req {
+	/* The submitter's; unchanged until done(). */
+	enum block_op op;
+	unsigned flags;
+	uint64_t offset, len; /* bytes, inside block_size(); 0 and 0 for a flush */
+	const struct iovec *
+		iov; /* read, write: the data begins `skip` bytes into it; it may be longer than the request */
+	unsigned iovcnt;
+	uint64_t skip;
+	/* On the queue's loop, perhaps from within block_submit(). `ret`: 0 or -errno; never a partial result. May free `r`. */
+	void (*done)(struct block_req *r, int ret);
+
+	/* The block layer's. */
+	struct block_queue *q;
+	struct list link;
+	struct block_req *next;
+	uint64_t pos;	   /* bytes done */
+	uint64_t start_ns; /* for the statistics */
+	char *bounce;	   /* aligned buffer, or NULL */
+	uint32_t bounce_len;
+	uint32_t piece; /* bytes of the I/O in flight */
+	int result;
+	bool busy_retry;
+	struct iovec part[BLOCK_REQ_IOV]; /* where `iov` cannot be used as it is */
+};
+
+/* I/O on `b` from loop `l`. Control thread; NULL with `e`. */
+struct block_queue *block_queue_new(struct block *b, struct loop *l, struct err *e);
+/* Nothing is in flight. Control thread while the loop does not run, or the loop. */
+void block_queue_free(struct block_queue *q);
+
+/* Start `r`. Bad ranges and writes to a read-only disk complete with an error, whoever asks for them. Requests that are submitted in
+ * one turn of the loop reach the kernel together at its end. No order among requests, except that a flush covers all
+ * writes that had completed when it was submitted. */
+void block_submit(struct block_queue *q, struct block_req *r);
+/* Requests submitted and not done. The queue's loop. */
+unsigned block_inflight(const struct block_queue *q);
+
+/* --- for QMP --- */
+
+struct block_info {
+	const char *id;	       /* -drive id=, or NULL */
+	const char *node_name; /* given or made up ("#block0") */
+	const char *driver;    /* "raw", "file", "host_device", "null-co", "null-aio" */
+	const char *filename;  /* absolute, or a null driver's "null-co://" */
+	const char *user;      /* device that is attached, or NULL */
+	const char *detect_zeroes;
+	bool read_only, writeback, direct, no_flush;
+	uint64_t size;	    /* bytes */
+	uint64_t allocated; /* bytes on the host, 0 when unknown */
+};
+void block_info(const struct block *b, struct block_info *out);
+
+struct block_stats {
+	uint64_t ops[BLOCK_OPS], bytes[BLOCK_OPS], ns[BLOCK_OPS], failed[BLOCK_OPS];
+	uint64_t highest; /* end of the last byte ever written */
+	uint64_t idle_ns; /* since the last completion; 0 before the first one */
+};
+/* Sums over all queues there ever were. */
+void block_stats(const struct block *b, struct block_stats *out);
+
+#endif

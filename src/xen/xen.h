@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* xen.h - `struct hv` for a domain of a real Xen
+ *
+ * Order of life, all on the control thread and before it starts other threads up to hv_serve():
+ *	hv_xen_open()    handles, facts about the domain, its RAM (nothing of it is mapped yet)
+ *	hv_xen_layout()  the windows; refuses a map that contradicts the domain
+ *	hv_xen_acpi()    completes the ACPI tables (decision 9 of docs/architecture.md)
+ *	hv_claim()       three times; creates the ioreq server first
+ *	hv_serve()       exits arrive from here on
+ *	hv_restrict()    if -xen-domid-restrict
+ *	(guard_seal())
+ *	hv_announce()    works after all of the above: a child process holds the only xenstore connection
+ *	hv_close()
+ *
+ * hv_xen_open() forks that child (see store.c), so it comes before the first thread.
+ */
+#ifndef XEN_XEN_H
+#define XEN_XEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "acpi/acpi.h"
+#include "base/err.h"
+#include "hv/hv.h"
+#include "hv/layout.h"
+
+/* Attach to domain `domid`. `conf` is only read here: its `mem` serves where xenstore does not know the domain's size,
+ * its RAM is compared with the real one. NULL with `e`. */
+struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, struct err *e);
+
+/* The windows for this domain: what the guest already knows (a restored guest), else what the line says, else chosen. 0 or -errno. */
+int hv_xen_layout(struct hv *hv, const struct layout_conf *conf, struct layout *out, struct err *e);
+
+/* Tell the guest about the bridge, if its tables do not and it has not run yet. 0 or -errno. */
+int hv_xen_acpi(struct hv *hv, const struct layout *layout, enum acpi_mode mode, struct err *e);
+
+/* The user that libxl will kill in order to end this device model (dm_restrict); false when it uses the pid. */
+bool hv_xen_kill_uid(struct hv *hv, uid_t *uid);
+
+#endif

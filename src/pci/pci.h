@@ -57,8 +57,12 @@ struct pci_fn {
 	uint8_t wmask[PCI_CFG_HEADER]; /* bits that the guest may write */
 	uint8_t cap_next;	       /* first free byte for a capability */
 	struct pci_bar bar[PCI_BARS];
-	struct msix *msix;  /* NULL: none */
-	atomic_bool master; /* COMMAND.MASTER, readable by any thread */
+	uint8_t express;	   /* offset of the PCI Express capability, 0: none */
+	struct msix *msix;	   /* NULL: none */
+	atomic_bool master;	   /* COMMAND.MASTER, readable by any thread */
+	atomic_bool intx_off;	   /* COMMAND.INTX_DISABLE */
+	atomic_bool intx_asserted; /* what the device wants */
+	bool intx_driven;	   /* what the line got, under the bus's line lock */
 	/* Called after a configuration write to [off, off + len) was stored. May be NULL. */
 	void (*cfg_written)(struct pci_fn *fn, unsigned off, unsigned len);
 	/* Called before a configuration read, so that a window can be refreshed. May be NULL. */

@@ -41,4 +41,12 @@ struct vm {
 	int exit_status;
 };
 
+/* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call done(arg) on the control
+ * thread (perhaps before this returns). The vCPUs are answered all the time. */
+void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg);
+/* QMP's `cont`: serve again and send RESUME. */
+void vm_cont(struct vm *vm);
+/* End the program with status 0; `reason` is one of QMP's ("host-qmp-quit", "host-signal", "guest-shutdown"). Sends SHUTDOWN. */
+void vm_quit(struct vm *vm, const char *reason);
+
 #endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* proto.c - the commands of QEMU's qtest protocol
+ *
+ * One line, words separated by one space, numbers as strtoull(…, 0) takes them; one line of answer. What QEMU treats as a
+ * fatal error of its test client (missing or malformed arguments) is answered with "FAIL" or "ERR" here.
+ * Runs on the exit loop; no allocation, one command carries at most QTEST_DATA_MAX bytes.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "qtest/internal.h"
+
+#define WORDS_MAX 6
+
+static bool number(const char *s, uint64_t *out)
+{
+	char *end;
+
+	if (!s || !isdigit((unsigned char)*s))
+		return false;
+	errno = 0;
+	*out = strtoull(s, &end, 0);
+	return !*end && !errno;
+}
+
+/* Size of an access by the last letter of its command; 0 when it is none of b, w, l, q. */
+static unsigned width(char c)
+{
+	return c == 'b' ? 1 : c == 'w' ? 2 : c == 'l' ? 4 : c == 'q' ? 8 : 0;
+}
+
+static int nibble(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)tolower((unsigned char)c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Decode "0x..." into `len` bytes; short input is padded with zeroes, a longer one is cut. */
+static bool unhex(const char *s, uint8_t *buf, size_t len)
+{
+	size_t n = 0;
+
+	if (s[0] != '0' || s[1] != 'x')
+		return false;
+	for (s += 2; s[0] && n < len; s += 2) {
+		int hi = nibble(s[0]), lo = s[1] ? nibble(s[1]) : -1;
+
+		if (hi < 0 || lo < 0)
+			return false;
+		buf[n++] = (uint8_t)(hi << 4 | lo);
+	}
+	memset(buf + n, 0, len - n);
+	return true;
+}
+
+static const char b64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/* Returns the length of the text; `out` has room for 4 characters per 3 bytes begun. */
+static size_t b64_encode(const uint8_t *in, size_t len, char *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i += 3) {
+		uint32_t v = (uint32_t)in[i] << 16 | (i + 1 < len ? in[i + 1] << 8 : 0) |
+			     (i + 2 < len ? in[i + 2] : 0);
+
+		out[n++] = b64[v >> 18];
+		out[n++] = b64[v >> 12 & 63];
+		out[n++] = i + 1 < len ? b64[v >> 6 & 63] : '=';
+		out[n++] = i + 2 < len ? b64[v & 63] : '=';
+	}
+	return n;
+}
+
+static bool b64_decode(const char *s, uint8_t *buf, size_t len)
+{
+	uint32_t acc = 0;
+	unsigned bits = 0;
+	size_t n = 0;
+
+	for (; *s && *s != '='; s++) {
+		const char *p = strchr(b64, *s);
+
+		if (!p)
+			return false;
+		acc = acc << 6 | (uint32_t)(p - b64);
+		bits += 6;
+		if (bits >= 8) {
+			bits -= 8;
+			if (n < len)
+				buf[n++] = (uint8_t)(acc >> bits);
+		}
+	}
+	return n == len;
+}
+
+static void cmd_load(struct qtest *q, unsigned size, char **w)
+{
+	uint64_t addr;
+
+	if (!number(w[1], &addr))
+		conn_reply(&q->conn, "ERR invalid argument");
+	else
+		conn_reply(&q->conn, "OK 0x%016llx", (unsigned long long)qtest_load(q, addr, size));
+}
+
+static void cmd_store(struct qtest *q, unsigned size, char **w)
+{
+	uint64_t addr, value;
+
+	if (!number(w[1], &addr) || !number(w[2], &value)) {
+		conn_reply(&q->conn, "ERR invalid argument");
+		return;
+	}
+	qtest_store(q, addr, value, size);
+	conn_reply(&q->conn, "OK");
+}
+
+/* Address and length of a bulk command; answers when they are wrong. */
+static bool bulk_args(struct qtest *q, char **w, uint64_t *addr, uint64_t *len)
+{
+	if (!number(w[1], addr) || !number(w[2], len)) {
+		conn_reply(&q->conn, "ERR invalid argument");
+		return false;
+	}
+	if (!*len || *len > QTEST_DATA_MAX) {
+		conn_reply(&q->conn, "ERR invalid argument size");
+		return false;
+	}
+	return true;
+}
+
+static size_t hex_encode(const uint8_t *in, size_t len, char *out)
+{
+	static const char digit[] = "0123456789abcdef";
+	size_t n = 0;
+
+	out[n++] = '0';
+	out[n++] = 'x';
+	for (size_t i = 0; i < len; i++) {
+		out[n++] = digit[in[i] >> 4];
+		out[n++] = digit[in[i] & 15];
+	}
+	return n;
+}
+
+static void cmd_read(struct qtest *q, char **w, bool base64)
+{
+	struct conn *c = &q->conn;
+	uint64_t addr, len;
+	size_t n;
+
+	if (!bulk_args(q, w, &addr, &len))
+		return;
+	qtest_load_bytes(q, addr, c->data, len);
+	n = base64 ? b64_encode(c->data, len, c->text) : hex_encode(c->data, len, c->text);
+	conn_reply_text(c, c->text, n);
+}
+
+static void cmd_write(struct qtest *q, char **w, bool base64)
+{
+	struct conn *c = &q->conn;
+	uint64_t addr, len;
+
+	if (!bulk_args(q, w, &addr, &len))
+		return;
+	if (!w[3] || (!base64 && strlen(w[3]) < 3)) {
+		conn_reply(c, "ERR invalid argument size");
+		return;
+	}
+	if (base64 ? !b64_decode(w[3], c->data, len) : !unhex(w[3], c->data, len)) {
+		conn_reply(c, "ERR invalid data");
+		return;
+	}
+	qtest_store_bytes(q, addr, c->data, len);
+	conn_reply(c, "OK");
+}
+
+static void cmd_memset(struct qtest *q, char **w)
+{
+	uint64_t addr, len, pattern;
+
+	if (!number(w[1], &addr) || !number(w[2], &len) || !number(w[3], &pattern)) {
+		conn_reply(&q->conn, "ERR invalid argument");
+		return;
+	}
+	if (len > GiB) {
+		conn_reply(&q->conn, "ERR invalid argument size");
+		return;
+	}
+	memset(q->conn.data, (int)(pattern & 0xff), QTEST_DATA_MAX);
+	for (uint64_t n; len; addr += n, len -= n) {
+		n = MIN(len, QTEST_DATA_MAX);
+		qtest_store_bytes(q, addr, q->conn.data, n);
+	}
+	conn_reply(&q->conn, "OK");
+}
+
+/* The machine has no I/O ports. */
+static void cmd_port(struct qtest *q, unsigned size, char **w, bool in)
+{
+	uint64_t port, value;
+
+	if (!number(w[1], &port) || port > 0xffff || (!in && !number(w[2], &value)))
+		conn_reply(&q->conn, "ERR invalid argument");
+	else if (in)
+		conn_reply(&q->conn, "OK 0x%04x", size == 1 ? 0xff : size == 2 ? 0xffff : ~0U);
+	else
+		conn_reply(&q->conn, "OK");
+}
+
+/* No device waits for the virtual clock, so a step without a length has nothing to go to. */
+static void cmd_clock(struct qtest *q, char **w, bool step)
+{
+	uint64_t ns;
+
+	if (step && !w[1])
+		conn_reply(&q->conn, "FAIL no timer is armed");
+	else if (!number(w[1], &ns) || ns > INT64_MAX / 2)
+		conn_reply(&q->conn, "ERR invalid argument");
+	else {
+		q->clock_ns = step ? MIN(q->clock_ns, INT64_MAX / 2) + (int64_t)ns : (int64_t)ns;
+		conn_reply(&q->conn, "OK %lld", (long long)q->clock_ns);
+	}
+}
+
+/* `prefix` followed by one letter that is a width: its size, else 0. */
+static unsigned sized(const char *word, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	return !strncmp(word, prefix, n) && word[n] && !word[n + 1] ? width(word[n]) : 0;
+}
+
+void proto_command(struct qtest *q, char *line)
+{
+	char *w[WORDS_MAX + 1] = {0};
+	unsigned n = 0, size;
+	const char *cmd;
+
+	for (char *p = line; p && n < WORDS_MAX; n++) {
+		w[n] = p;
+		p = strchr(p, ' ');
+		if (p)
+			*p++ = '\0';
+	}
+	cmd = w[0];
+	if ((size = sized(cmd, "read")))
+		cmd_load(q, size, w);
+	else if ((size = sized(cmd, "write")))
+		cmd_store(q, size, w);
+	else if (!strcmp(cmd, "read") || !strcmp(cmd, "b64read"))
+		cmd_read(q, w, cmd[0] == 'b');
+	else if (!strcmp(cmd, "write") || !strcmp(cmd, "b64write"))
+		cmd_write(q, w, cmd[0] == 'b');
+	else if (!strcmp(cmd, "memset"))
+		cmd_memset(q, w);
+	else if ((size = sized(cmd, "in")) && size < 8)
+		cmd_port(q, size, w, true);
+	else if ((size = sized(cmd, "out")) && size < 8)
+		cmd_port(q, size, w, false);
+	else if (!strcmp(cmd, "endianness"))
+		conn_reply(&q->conn, "OK little");
+	else if (!strcmp(cmd, "clock_step"))
+		cmd_clock(q, w, true);
+	else if (!strcmp(cmd, "clock_set"))
+		cmd_clock(q, w, false);
+	else if (!strcmp(cmd, "irq_intercept_in") || !strcmp(cmd, "irq_intercept_out")) {
+		conn_want_irqs(&q->conn);
+		conn_reply(&q->conn, "OK");
+	} else
+		conn_reply(&q->conn, "FAIL Unknown command '%.64s'", cmd);
+}

@@ -74,7 +74,7 @@ struct vdev {
 		*state; /* status, selectors, reset progress: vdev.c and transport.c only */
 
 	/* options common to all virtio devices */
-	uint64_t opt_vectors; /* UINT64_MAX: queues + 1 */
+	uint64_t opt_vectors; /* UINT32_MAX: queues + 1 */
 	bool opt_indirect, opt_event_idx, opt_ring_reset, opt_packed, opt_in_order, opt_platform;
 	bool opt_page_per_vq;
 	uint8_t opt_disable_legacy;
@@ -115,8 +115,8 @@ void vdev_pause(struct vdev *v, void (*done)(void *arg), void *arg);
 void vdev_resume(struct vdev *v);
 
 /* Build the PCI side of `v` (called by dev.c around realize()). */
-int vdev_init(struct vdev *v, const struct vdev_ops *ops, const char *kind, struct vm *vm,
-	      struct err *e);
+int vdev_init(struct vdev *v, const struct vdev_ops *ops, const char *kind, struct hv *hv,
+	      struct loop *exits, struct err *e);
 int vdev_finish(struct vdev *v, struct err *e); /* after realize(): BARs, capabilities, MSI-X */
 void vdev_fini(struct vdev *v);
 

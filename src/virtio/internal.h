@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* internal.h - what the files of this folder share: the queue's insides and the device's status
+ *
+ * queue.c owns a queue's life (start, stop, kick, batching), split.c the layout of the split ring, vdev.c the
+ * device's life (status, features, reset, interrupts), transport.c the registers.
+ */
+#ifndef VIRTIO_INTERNAL_H
+#define VIRTIO_INTERNAL_H
+
+#include "base/loop.h"
+#include "mem/gmem.h"
+#include "virtio/vdev.h"
+
+#define VIRTIO_NO_VECTOR 0xffff
+
+/* Doorbells that the layout has room for. */
+#define VQ_PER_DEVICE_MAX 1024
+
+#define STATUS_ACKNOWLEDGE 0x01
+#define STATUS_DRIVER	   0x02
+#define STATUS_DRIVER_OK   0x04
+#define STATUS_FEATURES_OK 0x08
+#define STATUS_NEEDS_RESET 0x40
+#define STATUS_FAILED	   0x80
+
+/* One of the three areas of a ring. Elements never cross a page, but the area may lie in several mappings. */
+#define RING_SEGMENTS 6
+struct ring_area {
+	struct iovec seg[RING_SEGMENTS];
+	unsigned segs;
+};
+
+/* In a chain's own memory; a longer list of segments is borrowed from the queue. */
+#define CHAIN_INLINE_IOV 18
+
+struct chain_slot {
+	struct vchain c;
+	struct chain_slot *free_next;
+	struct iov_block *block;
+	struct iovec iov[CHAIN_INLINE_IOV];
+};
+
+/* Room for the longest chain: one element per descriptor, and some that a mapping's end splits. */
+#define IOV_BLOCK (VQ_SIZE_MAX + 64)
+struct iov_block {
+	struct iov_block *next;
+	struct iovec iov[IOV_BLOCK];
+};
+
+enum vq_state {
+	VQ_STOPPED, /* no ring */
+	VQ_RUNNING,
+	VQ_PAUSED,   /* nothing is popped; what is in flight is still pushed */
+	VQ_STOPPING, /* nothing is popped; what is in flight is forgotten when it ends */
+};
+
+struct vqueue {
+	struct vdev *v;
+	struct loop *loop;
+	uint16_t index, size_max;
+	void *priv;
+
+	/* Exit loop: what the driver programmed. */
+	uint16_t size;
+	uint64_t desc, avail, used;
+	bool enabled;
+	bool resetting; /* queue_reset is in progress */
+	bool want_stop; /* a stop has been asked for and not been reported yet */
+	bool want_pause;
+	atomic_uint vector;
+
+	/* Queue's loop from here on, but `state`, which any thread may read. */
+	atomic_int state;
+	uint16_t num; /* entries, a power of two */
+	struct ring_area desc_area, avail_area, used_area;
+	uint32_t gen;	     /* of guest memory when the areas were pinned */
+	uint16_t last_avail; /* next entry to pop */
+	uint16_t avail_idx;  /* last value read */
+	uint16_t used_idx;   /* next entry to fill */
+	uint16_t published;  /* used index the guest sees */
+	bool event_idx, indirect;
+	bool notify_off; /* the NO_NOTIFY flag is set */
+	bool in_kick;	 /* kick() is running: it flushes at its end */
+	bool report;	 /* say so when nothing is in flight any more */
+	unsigned inflight;
+	uint64_t turn; /* of the loop, for which `budget` holds */
+	unsigned budget;
+
+	struct chain_slot *slots, *free;
+	unsigned slots_used; /* of `slots`, in order of first use */
+	struct iov_block *blocks;
+
+	struct loop_task kick_task, flush_task, start_task, stop_task, pause_task, resume_task;
+	struct loop_task idle_task; /* to the exit loop */
+};
+
+struct vdev_state {
+	struct vdev *v;
+	atomic_uint status;
+	bool resetting;
+	bool started; /* ops->start() was called */
+	uint32_t offered_select, accepted_select;
+	uint64_t accepted; /* written by the driver, not yet checked */
+	uint16_t queue_select;
+	atomic_uint config_vector;
+	uint8_t generation;
+	atomic_uint isr;
+
+	atomic_bool broken;
+	char why[160];
+	struct loop_task break_task;
+
+	void (*paused)(void *arg);
+	void *paused_arg;
+
+	uint8_t cap_pci_cfg; /* offset of the configuration access capability */
+	uint64_t notify_stride;
+};
+
+/* --- queue.c --- */
+struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop *loop);
+void vq_free(struct vqueue *vq);
+/* Exit loop: the ring addresses are checked and the queue's loop takes over. */
+void vq_start(struct vqueue *vq);
+/* Exit loop: ask for a stop; vdev_queue_idle() is called there when nothing is in flight any more (perhaps at once). */
+void vq_stop(struct vqueue *vq);
+void vq_pause(struct vqueue *vq);
+void vq_resume(struct vqueue *vq);
+/* Are the areas that the driver programmed aligned and in RAM? */
+bool vq_areas_ok(const struct vqueue *vq);
+/* A chain from the queue's pool with room for `iov` elements; NULL: more are in flight than the ring has entries. */
+struct vchain *vq_chain_get(struct vqueue *vq);
+struct iovec *vq_chain_grow(struct vchain *c);
+void vq_chain_put(struct vchain *c);
+
+/* --- split.c, on the queue's loop --- */
+int split_map(struct vqueue *vq);
+void split_unmap(struct vqueue *vq);
+struct vchain *split_pop(struct vqueue *vq);
+void split_push(struct vqueue *vq, uint32_t head, uint32_t written);
+/* Publish what was pushed; true when the guest wants an interrupt for it. */
+bool split_publish(struct vqueue *vq);
+
+/* --- vdev.c --- */
+/* Exit loop: a queue has become idle after vq_stop() or vq_pause(). */
+void vdev_queue_idle(struct vqueue *vq);
+void vdev_set_status(struct vdev *v, uint8_t status);
+void vdev_reset(struct vdev *v);
+void vdev_queue_enable(struct vdev *v, struct vqueue *vq);
+void vdev_queue_reset(struct vdev *v, struct vqueue *vq);
+/* Any thread. */
+void vdev_queue_interrupt(struct vqueue *vq);
+void vdev_config_interrupt(struct vdev *v);
+
+/* --- transport.c --- */
+/* BARs, capabilities and MSI-X with `vectors` entries (0: none). */
+int transport_init(struct vdev *v, unsigned vectors, struct err *e);
+
+#endif

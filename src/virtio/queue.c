@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/* queue.c - a virtqueue's life: start, kick, batching of completions, pause, stop; and its pool of chains
+ *
+ * The exit loop programs a queue and asks for starts and stops, the queue's loop does them: directly where it is
+ * the same loop, else by posted tasks. A stop or pause is reported back (vdev_queue_idle() on the exit loop) once no
+ * chain is in flight. So a reset never waits, and after it is reported nothing touches guest memory.
+ *
+ * Chains live in an array with as many slots as the ring has entries, used last-in first-out so that a queue
+ * touches only as much of it as its depth needs. A chain with more segments than fit in its slot borrows a block of
+ * them; blocks stay with the queue, so that a busy queue allocates nothing.
+ */
+#include "virtio/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/util.h"
+
+/* Chains popped per queue and turn of its loop: other queues and descriptors get their turn after that many. */
+#define TURN_BUDGET 256
+
+bool vq_ready(const struct vqueue *vq)
+{
+	return atomic_load_explicit(&((struct vqueue *)vq)->state, memory_order_relaxed) ==
+	       VQ_RUNNING;
+}
+
+unsigned vq_index(const struct vqueue *vq)
+{
+	return vq->index;
+}
+
+struct vdev *vq_dev(const struct vqueue *vq)
+{
+	return vq->v;
+}
+
+struct loop *vq_loop(const struct vqueue *vq)
+{
+	return vq->loop;
+}
+
+unsigned vq_inflight(const struct vqueue *vq)
+{
+	return vq->inflight;
+}
+
+void vq_set_priv(struct vqueue *vq, void *priv)
+{
+	vq->priv = priv;
+}
+
+void *vq_priv(const struct vqueue *vq)
+{
+	return vq->priv;
+}
+
+/* --- the pool of chains --- */
+
+struct vchain *vq_chain_get(struct vqueue *vq)
+{
+	struct chain_slot *s = vq->free;
+
+	if (s)
+		vq->free = s->free_next;
+	else if (vq->slots_used < vq->num)
+		s = &vq->slots[vq->slots_used++];
+	else
+		return NULL;
+	s->block = NULL;
+	s->c = (struct vchain){.vq = vq, .iov = s->iov};
+	vq->inflight++;
+	return &s->c;
+}
+
+struct iovec *vq_chain_grow(struct vchain *c)
+{
+	struct chain_slot *s = container_of(c, struct chain_slot, c);
+	struct iov_block *b = c->vq->blocks;
+
+	if (b)
+		c->vq->blocks = b->next;
+	else
+		b = malloc(sizeof(*b));
+	if (!b)
+		return NULL;
+	memcpy(b->iov, s->iov, sizeof(s->iov));
+	s->block = b;
+	c->iov = b->iov;
+	return c->iov;
+}
+
+static void flush(struct vqueue *vq)
+{
+	int state = atomic_load(&vq->state);
+
+	if ((state == VQ_RUNNING || state == VQ_PAUSED) && split_publish(vq))
+		vdev_queue_interrupt(vq);
+}
+
+/* The queue's loop: what was asked for is done, say so to the exit loop. */
+static void report_if_idle(struct vqueue *vq)
+{
+	if (!vq->report || vq->inflight)
+		return;
+	vq->report = false;
+	if (atomic_load(&vq->state) == VQ_STOPPING) {
+		split_unmap(vq);
+		atomic_store(&vq->state, VQ_STOPPED);
+	} else {
+		flush(vq); /* whoever waits for the pause may look at guest memory */
+	}
+	if (loop_is_mine(vq->v->exits))
+		vdev_queue_idle(vq);
+	else
+		loop_post(vq->v->exits, &vq->idle_task);
+}
+
+void vq_chain_put(struct vchain *c)
+{
+	struct chain_slot *s = container_of(c, struct chain_slot, c);
+	struct vqueue *vq = c->vq;
+
+	gmem_unpin(vq->v->hv->mem, c->iov, (unsigned)c->n_out + c->n_in);
+	if (s->block) {
+		s->block->next = vq->blocks;
+		vq->blocks = s->block;
+	}
+	s->free_next = vq->free;
+	vq->free = s;
+	vq->inflight--;
+	report_if_idle(vq);
+}
+
+/* --- the data path --- */
+
+struct vchain *vq_pop(struct vqueue *vq)
+{
+	struct vchain *c;
+
+	if (!vq_ready(vq) || !atomic_load_explicit(&vq->v->fn.master, memory_order_relaxed) ||
+	    atomic_load_explicit(&vq->v->state->broken, memory_order_relaxed))
+		return NULL;
+	if (vq->turn != loop_now(vq->loop)) {
+		vq->turn = loop_now(vq->loop);
+		vq->budget = TURN_BUDGET;
+	}
+	if (!vq->budget) {
+		vq_kick(vq);
+		return NULL;
+	}
+	c = split_pop(vq);
+	if (c)
+		vq->budget--;
+	return c;
+}
+
+void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written)
+{
+	int state = atomic_load_explicit(&vq->state, memory_order_relaxed);
+
+	/* Without bus mastering nothing may be written; a stopping queue has nobody who would read it. */
+	if ((state == VQ_RUNNING || state == VQ_PAUSED) && atomic_load(&vq->v->fn.master)) {
+		split_push(vq, c->head, (uint32_t)MIN(written, c->in_len));
+		if (!vq->in_kick)
+			loop_defer(vq->loop, &vq->flush_task);
+	}
+	vq_chain_put(c);
+}
+
+void vq_rewind(struct vqueue *vq, struct vchain *c)
+{
+	vq->last_avail--;
+	vq_chain_put(c);
+}
+
+void vq_drop(struct vqueue *vq, struct vchain *c)
+{
+	vq_chain_put(c);
+}
+
+static void run_flush(struct loop_task *t)
+{
+	flush(container_of(t, struct vqueue, flush_task));
+}
+
+static void run_kick(struct loop_task *t)
+{
+	struct vqueue *vq = container_of(t, struct vqueue, kick_task);
+
+	if (!vq_ready(vq))
+		return;
+	vq->in_kick = true;
+	vq->v->ops->kick(vq);
+	vq->in_kick = false;
+	flush(vq);
+}
+
+void vq_kick(struct vqueue *vq)
+{
+	if (loop_is_mine(vq->loop))
+		loop_defer(vq->loop, &vq->kick_task);
+	else
+		loop_post(vq->loop, &vq->kick_task);
+}
+
+/* --- start, pause, stop --- */
+
+/* Run `t` on the queue's loop: now if this is its thread, else soon. */
+static void on_loop(struct vqueue *vq, struct loop_task *t)
+{
+	if (loop_is_mine(vq->loop))
+		t->fn(t);
+	else
+		loop_post(vq->loop, t);
+}
+
+static void run_start(struct loop_task *t)
+{
+	struct vqueue *vq = container_of(t, struct vqueue, start_task);
+
+	if (atomic_load(&vq->state) != VQ_STOPPED)
+		return;
+	free(vq->slots);
+	vq->slots = malloc(vq->num * sizeof(*vq->slots));
+	vq->slots_used = 0;
+	vq->free = NULL;
+	vq->last_avail = vq->avail_idx = vq->used_idx = vq->published = 0;
+	vq->notify_off = false;
+	vq->turn = 0;
+	if (!vq->slots || split_map(vq) < 0) {
+		vdev_break(vq->v, "queue %u: the ring could not be mapped", vq->index);
+		return;
+	}
+	atomic_store(&vq->state, VQ_RUNNING);
+	/* The guest may have added chains before. */
+	vq_kick(vq);
+}
+
+void vq_start(struct vqueue *vq)
+{
+	vq->num = vq->size;
+	vq->event_idx = vdev_has(vq->v, VIRTIO_F_EVENT_IDX);
+	vq->indirect = vdev_has(vq->v, VIRTIO_F_INDIRECT_DESC);
+	on_loop(vq, &vq->start_task);
+}
+
+static void run_stop(struct loop_task *t)
+{
+	struct vqueue *vq = container_of(t, struct vqueue, stop_task);
+	int state = atomic_load(&vq->state);
+
+	if (state == VQ_RUNNING || state == VQ_PAUSED) {
+		atomic_store(&vq->state, VQ_STOPPING);
+		/* Nothing must be reported from inside quiesce(): it may give back the last chain. */
+		vq->report = false;
+		if (vq->v->ops->quiesce)
+			vq->v->ops->quiesce(vq);
+	}
+	vq->report = true;
+	report_if_idle(vq);
+}
+
+void vq_stop(struct vqueue *vq)
+{
+	vq->want_stop = vq->stop_asked = true;
+	on_loop(vq, &vq->stop_task);
+}
+
+static void run_pause(struct loop_task *t)
+{
+	struct vqueue *vq = container_of(t, struct vqueue, pause_task);
+
+	if (atomic_load(&vq->state) == VQ_RUNNING)
+		atomic_store(&vq->state, VQ_PAUSED);
+	vq->report = true;
+	report_if_idle(vq);
+}
+
+void vq_pause(struct vqueue *vq)
+{
+	vq->want_pause = true;
+	on_loop(vq, &vq->pause_task);
+}
+
+static void run_resume(struct loop_task *t)
+{
+	struct vqueue *vq = container_of(t, struct vqueue, resume_task);
+
+	if (atomic_load(&vq->state) != VQ_PAUSED)
+		return;
+	atomic_store(&vq->state, VQ_RUNNING);
+	vq_kick(vq);
+}
+
+void vq_resume(struct vqueue *vq)
+{
+	on_loop(vq, &vq->resume_task);
+}
+
+static void run_idle(struct loop_task *t)
+{
+	vdev_queue_idle(container_of(t, struct vqueue, idle_task));
+}
+
+struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop *loop)
+{
+	struct vqueue *vq = calloc(1, sizeof(*vq));
+
+	if (!vq)
+		return NULL;
+	vq->v = v;
+	vq->loop = loop;
+	vq->index = (uint16_t)index;
+	vq->size = vq->size_max = (uint16_t)size;
+	atomic_store(&vq->vector, VIRTIO_NO_VECTOR);
+	vq->kick_task.fn = run_kick;
+	vq->flush_task.fn = run_flush;
+	vq->start_task.fn = run_start;
+	vq->stop_task.fn = run_stop;
+	vq->pause_task.fn = run_pause;
+	vq->resume_task.fn = run_resume;
+	vq->idle_task.fn = run_idle;
+	return vq;
+}
+
+void vq_free(struct vqueue *vq)
+{
+	if (!vq)
+		return;
+	while (vq->blocks) {
+		struct iov_block *b = vq->blocks;
+
+		vq->blocks = b->next;
+		free(b);
+	}
+	split_unmap(vq);
+	free(vq->slots);
+	free(vq);
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* gdrivers.h - the guest's drivers for disk, net and entropy: thin, on top of gvirtio.h */
+#ifndef GUEST_GDRIVERS_H
+#define GUEST_GDRIVERS_H
+
+#include "gvirtio.h"
+
+/* --- disk (Virtio 1.3 §5.2) --- */
+
+#define GBLK_F_SIZE_MAX	    (1ULL << 1)
+#define GBLK_F_SEG_MAX	    (1ULL << 2)
+#define GBLK_F_GEOMETRY	    (1ULL << 4)
+#define GBLK_F_RO	    (1ULL << 5)
+#define GBLK_F_BLK_SIZE	    (1ULL << 6)
+#define GBLK_F_FLUSH	    (1ULL << 9)
+#define GBLK_F_TOPOLOGY	    (1ULL << 10)
+#define GBLK_F_CONFIG_WCE   (1ULL << 11)
+#define GBLK_F_MQ	    (1ULL << 12)
+#define GBLK_F_DISCARD	    (1ULL << 13)
+#define GBLK_F_WRITE_ZEROES (1ULL << 14)
+
+enum {
+	GBLK_IN = 0,
+	GBLK_OUT = 1,
+	GBLK_FLUSH = 4,
+	GBLK_GET_ID = 8,
+	GBLK_DISCARD = 11,
+	GBLK_WRITE_ZEROES = 13,
+};
+enum { GBLK_OK = 0, GBLK_IOERR = 1, GBLK_UNSUPP = 2, GBLK_PENDING = 0xff };
+
+#define GBLK_QUEUES 8
+#define GBLK_SLOTS  256 /* requests in flight per queue */
+
+/* A request: header, status, and where its data lies. */
+struct gblk_req {
+	uint64_t at;  /* gpa of 32 bytes: header at 0, status at 16 */
+	uint8_t *mem; /* the same */
+	struct gvq *q;
+	bool busy;
+};
+
+struct gblk {
+	struct gvirtio v;
+	uint64_t sectors;
+	unsigned queues;
+	struct gvq q[GBLK_QUEUES];
+	struct gblk_req *slot; /* GBLK_SLOTS per queue */
+};
+
+/* Negotiate ring features and `want`, set up at most `queues` queues of `size` entries (0: all of it), start. */
+void gblk_open(struct guest *g, struct gblk *b, unsigned nth, unsigned queues, unsigned size,
+	       uint64_t want);
+/* Reset and begin anew with the same parameters; the memory of the old rings stays taken. */
+void gblk_restart(struct gblk *b, uint64_t want);
+void gblk_close(struct gblk *b); /* frees what is ours; does not touch the device */
+
+/* Put a request on queue `qi` (not kicked): NULL when there is no room. `segs` data segments. */
+struct gblk_req *gblk_add(struct gblk *b, unsigned qi, uint32_t type, uint64_t sector,
+			  const struct gseg *seg, unsigned segs);
+/* One finished request of the queue, or NULL; its status is in mem[16], its slot is free again. */
+struct gblk_req *gblk_done(struct gblk *b, unsigned qi, uint32_t *len);
+/* Add, kick, wait: the status. */
+uint8_t gblk_do(struct gblk *b, unsigned qi, uint32_t type, uint64_t sector, uint64_t gpa,
+		uint32_t len);
+/* Discard or write-zeroes of one range. */
+uint8_t gblk_range(struct gblk *b, uint32_t type, uint64_t sector, uint32_t sectors,
+		   uint32_t flags);
+
+/* --- net (§5.1) --- */
+
+#define GNET_F_CSUM	      (1ULL << 0)
+#define GNET_F_GUEST_CSUM     (1ULL << 1)
+#define GNET_F_GUEST_OFFLOADS (1ULL << 2)
+#define GNET_F_MTU	      (1ULL << 3)
+#define GNET_F_MAC	      (1ULL << 5)
+#define GNET_F_GUEST_TSO4     (1ULL << 7)
+#define GNET_F_GUEST_TSO6     (1ULL << 8)
+#define GNET_F_HOST_TSO4      (1ULL << 11)
+#define GNET_F_HOST_TSO6      (1ULL << 12)
+#define GNET_F_MRG_RXBUF      (1ULL << 15)
+#define GNET_F_STATUS	      (1ULL << 16)
+#define GNET_F_CTRL_VQ	      (1ULL << 17)
+#define GNET_F_CTRL_RX	      (1ULL << 18)
+#define GNET_F_CTRL_VLAN      (1ULL << 19)
+#define GNET_F_CTRL_RX_EXTRA  (1ULL << 20)
+#define GNET_F_ANNOUNCE	      (1ULL << 21)
+#define GNET_F_MQ	      (1ULL << 22)
+#define GNET_F_CTRL_MAC	      (1ULL << 23)
+#define GNET_HDR	      12
+#define GNET_PAIRS	      4
+
+struct gnet_hdr {
+	uint8_t flags, gso_type;
+	uint16_t hdr_len, gso_size, csum_start, csum_offset, num_buffers;
+};
+
+struct gnet {
+	struct gvirtio v;
+	unsigned pairs;
+	struct gvq rx[GNET_PAIRS], tx[GNET_PAIRS], ctrl;
+	bool has_ctrl;
+	uint32_t rx_len;	    /* of one receive buffer */
+	uint64_t rx_at[GNET_PAIRS]; /* one buffer per descriptor */
+	uint64_t tx_at, ctrl_at;
+};
+
+/* Negotiate, set up rx/tx of `pairs` pairs and the control queue, fill the rx rings with buffers of `rx_len` bytes, start. */
+void gnet_open(struct guest *g, struct gnet *n, unsigned nth, unsigned pairs, uint32_t rx_len,
+	       uint64_t want);
+void gnet_restart(struct gnet *n, unsigned pairs, uint64_t want);
+/* Send one frame and wait until the device has taken it. */
+void gnet_send(struct gnet *n, unsigned pair, const struct gnet_hdr *h, const void *frame,
+	       uint32_t len);
+/* Wait at most `ms` for a frame; its length, or -1. Puts the buffers back. Joins mergeable buffers. */
+int gnet_recv(struct gnet *n, unsigned pair, struct gnet_hdr *h, void *buf, uint32_t size,
+	      unsigned ms);
+/* Control command; the ack byte. */
+uint8_t gnet_ctrl(struct gnet *n, uint8_t class, uint8_t cmd, const void *data, uint32_t len);
+
+/* --- entropy (§5.4) --- */
+
+struct grng {
+	struct gvirtio v;
+	struct gvq q;
+	uint64_t at; /* a page */
+};
+
+void grng_open(struct guest *g, struct grng *r, unsigned nth);
+/* Ask for `len` (up to 4096) bytes; how many came, or -1 when none did in `ms`. */
+int grng_read(struct grng *r, void *buf, uint32_t len, unsigned ms);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* privcmd.c - raw ioctls where the libraries are too slow or not exact enough
+ *
+ * Interrupts are raised at the guest's speed: libxendevicemodel allocates twice for each call, the ioctl needs nothing. Foreign
+ * mappings are placed inside a reserved window: libxenforeignmemory unmaps the place when the hypercall fails, and
+ * another thread's mmap() could then land in the window; here the place is covered again in one step.
+ *
+ * Both ioctls belong to Linux' stable interface, the structures inside to Xen's. The descriptor is our own, so
+ * restricting it is our own duty too.
+ *
+ * #syscalls: ioctl mmap munmap
+ */
+#include "xen/domain.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <xen/hvm/dm_op.h>
+#include <xen/sys/privcmd.h>
+
+#include "base/util.h"
+
+#define PAGE	(1UL << GMEM_PAGE_SHIFT)
+#define NO_PAGE (~(xen_pfn_t)0) /* no domain has a page there */
+
+int privcmd_open(struct err *e)
+{
+	int fd = open("/dev/xen/privcmd", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_set(e, -errno, "could not open /dev/xen/privcmd: %s%s", strerror(errno),
+			       errno == ENOENT ? " (is this a Xen control domain?)" : "");
+	return fd;
+}
+
+int privcmd_restrict(int fd, unsigned domid)
+{
+	domid_t dom = (domid_t)domid;
+
+	return ioctl(fd, IOCTL_PRIVCMD_RESTRICT, &dom) < 0 ? -errno : 0;
+}
+
+static int dm_op(int fd, unsigned domid, struct xen_dm_op *op)
+{
+	privcmd_dm_op_buf_t buf = {.uptr = op, .size = sizeof(*op)};
+	privcmd_dm_op_t call = {.dom = (domid_t)domid, .num = 1, .ubufs = &buf};
+
+	return ioctl(fd, IOCTL_PRIVCMD_DM_OP, &call) < 0 ? -errno : 0;
+}
+
+int privcmd_msi(int fd, unsigned domid, uint64_t addr, uint32_t data)
+{
+	struct xen_dm_op op;
+
+	memset(&op, 0, sizeof(op));
+	op.op = XEN_DMOP_inject_msi;
+	op.u.inject_msi.addr = addr;
+	op.u.inject_msi.data = data;
+	return dm_op(fd, domid, &op);
+}
+
+int privcmd_intx(int fd, unsigned domid, unsigned line, bool level)
+{
+	struct xen_dm_op op;
+
+	memset(&op, 0, sizeof(op));
+	op.op = XEN_DMOP_set_pci_intx_level;
+	/* Xen computes the GSI from device and pin: device 0 and pin n give GSI 16 + n. */
+	op.u.set_pci_intx_level.intx = (uint8_t)line;
+	op.u.set_pci_intx_level.level = level;
+	return dm_op(fd, domid, &op);
+}
+
+static void guest_unmap(void *ctx, void *at, unsigned pages, bool reserve)
+{
+	if (reserve)
+		mmap(at, pages * PAGE, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	else
+		munmap(at, pages * PAGE);
+}
+
+static void *guest_map(void *ctx, void *at, uint64_t gfn, unsigned pages, uint64_t *holes)
+{
+	struct xen *x = ctx;
+	xen_pfn_t gfns[GMEM_GRANULE_PAGES];
+	int errs[GMEM_GRANULE_PAGES] = {0};
+	privcmd_mmapbatch_v2_t batch = {
+		.num = pages, .dom = (domid_t)x->domid, .arr = gfns, .err = errs};
+	unsigned there = 0;
+	void *map;
+
+	if (pages > GMEM_GRANULE_PAGES) {
+		errno = EINVAL;
+		return NULL;
+	}
+	/* The first batch must cover the whole mapping, so pages that are no RAM are asked for as one that does not exist. */
+	for (unsigned i = 0; i < pages; i++)
+		gfns[i] = holes[i / 64] >> (i % 64) & 1 ? NO_PAGE : gfn + i;
+	map = mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | (at ? MAP_FIXED : 0),
+		   x->privcmd, 0);
+	if (map == MAP_FAILED)
+		return NULL;
+	batch.addr = (uintptr_t)map;
+	/* ENOENT: some pages are paged out; the others are mapped. */
+	if (ioctl(x->privcmd, IOCTL_PRIVCMD_MMAPBATCH_V2, &batch) == 0 || errno == ENOENT)
+		for (unsigned i = 0; i < pages; i++) {
+			if (errs[i])
+				holes[i / 64] |= 1ULL << (i % 64);
+			else
+				there++;
+		}
+	if (!there) {
+		int saved = errno;
+
+		guest_unmap(x, map, pages, at != NULL);
+		errno = saved;
+		return NULL;
+	}
+	return map;
+}
+
+const struct gmem_ops privcmd_gmem_ops = {.map = guest_map, .unmap = guest_unmap};

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* ram.c - the domain's RAM, without libxenctrl
+ *
+ * No stable interface lists a domain's memory map. But two numbers are to be had: how much memory the domain may have
+ * (xenstore's memory/static-max, or -m), and the highest page it has (XENMEM_maximum_gpfn). RAM above 4 GiB ends at
+ * that page, the rest of the memory lies below, from 0. This is right for a domain that stock libxl has built (low RAM ends
+ * at 0xfc000000 at most) and for any builder that fills a low and a high range. A range that is stated too large is
+ * harmless: pages that are not there are holes of guest memory (ballooned, say).
+ *
+ * Nothing is probed by mapping it: in a guest with memory < maxmem that would populate pages.
+ */
+#include "xen/domain.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include <xen/memory.h>
+#include <xencall.h>
+
+#include "base/log.h"
+#include "base/util.h"
+
+/* One XENMEM hypercall with `arg` copied in; the result, or -errno. The handle does not outlive it. */
+static long memory_op(unsigned cmd, const void *arg, size_t size, void *extra, size_t extra_size,
+		      size_t extra_at)
+{
+	xencall_handle *call = xencall_open(NULL, 0);
+	uint8_t *buf;
+	long rc;
+
+	if (!call)
+		return -errno;
+	buf = xencall_alloc_buffer(call, size + extra_size);
+	if (!buf) {
+		xencall_close(call);
+		return -ENOMEM;
+	}
+	memcpy(buf, arg, size);
+	if (extra_size) {
+		void *p = buf + size;
+
+		memcpy(p, extra, extra_size);
+		memcpy(buf + extra_at, &p, sizeof(p));
+	}
+	rc = xencall2L(call, __HYPERVISOR_memory_op, cmd, (uintptr_t)buf);
+	if (rc < 0)
+		rc = -errno;
+	xencall_free_buffer(call, buf);
+	xencall_close(call);
+	return rc;
+}
+
+int ram_populate(struct xen *x, uint64_t gfn)
+{
+	struct xen_memory_reservation r = {.nr_extents = 1, .domid = (domid_t)x->domid};
+	xen_pfn_t pfn = gfn;
+	long rc = memory_op(XENMEM_populate_physmap, &r, sizeof(r), &pfn, sizeof(pfn),
+			    offsetof(struct xen_memory_reservation, extent_start));
+
+	return rc == 1 ? 0 : rc < 0 ? (int)rc : -ENOMEM;
+}
+
+int ram_discover(struct xen *x, struct err *e)
+{
+	domid_t dom = (domid_t)x->domid;
+	uint64_t mem = x->facts.static_max ? x->facts.static_max : x->conf.mem;
+	uint64_t low = MIN(mem, LAYOUT_LOW_RAM_END), high = mem - low, end;
+	long top = memory_op(XENMEM_maximum_gpfn, &dom, sizeof(dom), NULL, 0, 0);
+	struct hv *hv = &x->hv;
+
+	if (top < 0)
+		return err_set(e, (int)top, "could not ask for the size of domain %u: %s", x->domid,
+			       strerror((int)-top));
+	if (!mem)
+		return err_set(
+			e, -EINVAL,
+			"domain %u: xenstore does not know its memory size, and there is no -m",
+			x->domid);
+	/* The highest page is the end of high RAM, unless the guest has given that away: then more low RAM than
+	 * memory below 4 GiB would follow, and libxl's split stands. */
+	end = (uint64_t)top + 1 > LAYOUT_HIGH_RAM >> GMEM_PAGE_SHIFT
+		      ? ((uint64_t)top + 1) << GMEM_PAGE_SHIFT
+		      : LAYOUT_HIGH_RAM;
+	if (end - LAYOUT_HIGH_RAM > high && end - LAYOUT_HIGH_RAM < mem) {
+		high = end - LAYOUT_HIGH_RAM;
+		low = mem - high;
+	}
+	low = ALIGN_DOWN(low, 1ULL << GMEM_PAGE_SHIFT);
+	hv->ram[hv->ram_ranges++] = (struct hv_range){0, low};
+	if (high)
+		hv->ram[hv->ram_ranges++] = (struct hv_range){
+			LAYOUT_HIGH_RAM, ALIGN_DOWN(high, 1ULL << GMEM_PAGE_SHIFT)};
+	log_dbg("domain %u: %" PRIu64 " MiB of RAM below 4 GiB, %" PRIu64
+		" MiB above; highest page 0x%lx",
+		x->domid, (uint64_t)(low / MiB), (uint64_t)(high / MiB), top);
+	return 0;
+}

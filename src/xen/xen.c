@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/* xen.c - attach to a domain: `struct hv` over the stable Xen libraries
+ *
+ * Owns every Xen handle of the process. The libraries used keep their ABI from Xen 4.17 to today, so one binary serves
+ * all; libxenctrl, which does not, is not used.
+ *
+ * Fails: before hv_serve() with one line; afterwards nothing here fails that concerns the process: an interrupt that Xen refuses
+ * is the guest's mistake or the domain's end.
+ */
+#include "xen/xen.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "xen/domain.h"
+
+#include <xentoolcore.h> /* after Xen's types */
+
+/* Width of guest-physical addresses: what the host has, what nested paging can do, and Xen's own limit (cpu-policy.c). */
+static unsigned host_paddr_bits(void)
+{
+	unsigned a, b, c, d, bits = 36, nested;
+
+	if (__get_cpuid(0x80000008, &a, &b, &c, &d)) {
+		nested = a >> 16 & 0xff;
+		bits = a & 0xff;
+		if (nested)
+			bits = MIN(bits, nested);
+	}
+	return MAX(36u, MIN(bits, 48u));
+}
+
+static int xen_serve(struct hv *hv, struct loop *exits, struct loop *control,
+		     const struct hv_client *client, struct err *e)
+{
+	struct xen *x = to_xen(hv);
+	int rc = store_watch(&x->store, control, client);
+
+	if (rc < 0)
+		return err_set(e, rc, "could not watch the domain: %s", strerror(-rc));
+	return ioreq_serve(x, exits, client, e);
+}
+
+static int xen_msi(struct hv *hv, uint64_t addr, uint32_t data)
+{
+	struct xen *x = to_xen(hv);
+
+	return privcmd_msi(x->privcmd, x->domid, addr, data);
+}
+
+static int xen_intx(struct hv *hv, unsigned line, bool level)
+{
+	struct xen *x = to_xen(hv);
+
+	/* A debug hypervisor stops at an interrupt line of a guest without an IOAPIC. */
+	if (!hv->has_intx)
+		return -ENODEV;
+	return privcmd_intx(x->privcmd, x->domid, line, level);
+}
+
+static int xen_restrict(struct hv *hv, struct err *e)
+{
+	struct xen *x = to_xen(hv);
+	int rc = privcmd_restrict(x->privcmd, x->domid);
+
+	if (!rc && xentoolcore_restrict_all((domid_t)x->domid) < 0)
+		rc = -errno;
+	if (rc)
+		return err_set(e, rc, "could not restrict the Xen handles to domain %u: %s",
+			       x->domid, strerror(-rc));
+	return 0;
+}
+
+static int xen_announce(struct hv *hv, struct err *e)
+{
+	return store_announce(&to_xen(hv)->store, e);
+}
+
+static void xen_close(struct hv *hv)
+{
+	struct xen *x = to_xen(hv);
+
+	if (x->dmod && x->fmem)
+		ioreq_close(x);
+	gmem_free(hv->mem);
+	if (x->evtchn)
+		xenevtchn_close(x->evtchn);
+	if (x->fmem)
+		xenforeignmemory_close(x->fmem);
+	if (x->dmod)
+		xendevicemodel_close(x->dmod);
+	if (x->privcmd >= 0)
+		close(x->privcmd);
+	/* Last: the toolstack takes the end of the watcher for nothing, but the domain's pages are back now. */
+	store_stop(&x->store);
+	free(x);
+}
+
+static const struct hv_ops xen_ops = {
+	.claim = ioreq_claim,
+	.serve = xen_serve,
+	.msi = xen_msi,
+	.intx = xen_intx,
+	.restrict_self = xen_restrict,
+	.announce = xen_announce,
+	.close = xen_close,
+};
+
+static int open_handles(struct xen *x, struct err *e)
+{
+	x->privcmd = privcmd_open(e);
+	if (x->privcmd < 0)
+		return x->privcmd;
+	x->dmod = xendevicemodel_open(NULL, 0);
+	x->fmem = xenforeignmemory_open(NULL, 0);
+	x->evtchn = xenevtchn_open(NULL, 0);
+	if (!x->dmod || !x->fmem || !x->evtchn)
+		return err_set(e, -errno, "could not open the Xen %s interface: %s",
+			       !x->dmod	  ? "device model"
+			       : !x->fmem ? "foreign memory"
+					  : "event channel",
+			       strerror(errno));
+	return 0;
+}
+
+static int count_vcpus(struct xen *x, struct err *e)
+{
+	if (xendevicemodel_nr_vcpus(x->dmod, (domid_t)x->domid, &x->hv.vcpus) < 0) {
+		const char *why = errno == ESRCH    ? "there is no such domain"
+				  : errno == EINVAL ? "it is not a PVH domain"
+						    : strerror(errno);
+
+		return err_set(e, -errno, "domain %u: %s", x->domid, why);
+	}
+	if (!x->hv.vcpus || x->hv.vcpus > XEN_VCPUS_MAX)
+		return err_set(e, -ERANGE, "domain %u has %u vCPUs, at most %u are supported",
+			       x->domid, x->hv.vcpus, XEN_VCPUS_MAX);
+	return 0;
+}
+
+/* Guest memory: its RAM and the pages of its ACPI tables. */
+static int open_memory(struct xen *x, struct err *e)
+{
+	struct hv *hv = &x->hv;
+	struct hv_range all[HV_RAM_RANGES];
+	unsigned n = 0;
+	/* With memory < maxmem, mapping a page populates it: map only what is used. */
+	bool on_demand = x->facts.target && x->facts.target < x->facts.static_max;
+
+	all[n++] = hv->ram[0];
+	all[n++] = (struct hv_range){LAYOUT_ACPI_BASE, LAYOUT_ACPI_SIZE};
+	for (unsigned i = 1; i < hv->ram_ranges; i++)
+		all[n++] = hv->ram[i];
+	hv->mem = gmem_new(all, n, on_demand ? 1 : GMEM_GRANULE_PAGES, &privcmd_gmem_ops, x, e);
+	return hv->mem ? 0 : -ENOMEM;
+}
+
+struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, struct err *e)
+{
+	struct xen *x = calloc(1, sizeof(*x));
+
+	if (!x) {
+		err_set(e, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	x->hv.ops = &xen_ops;
+	x->hv.paddr_bits = host_paddr_bits();
+	x->domid = domid;
+	x->conf = *conf;
+	x->privcmd = -1;
+	x->events.fd = -1;
+	if (open_handles(x, e) < 0 || count_vcpus(x, e) < 0 ||
+	    store_read_facts(domid, &x->facts, e) < 0 || ram_discover(x, e) < 0 ||
+	    layout_check_ram(conf, x->hv.ram, x->hv.ram_ranges, e) < 0 || open_memory(x, e) < 0 ||
+	    store_start(&x->store, domid, e) < 0) {
+		xen_close(&x->hv);
+		return NULL;
+	}
+	acpi_inspect(x->hv.mem, &x->acpi);
+	x->hv.has_intx = x->acpi.ioapic;
+	return &x->hv;
+}
+
+static bool same_range(struct hv_range a, struct hv_range b)
+{
+	return a.base == b.base && a.size == b.size;
+}
+
+int hv_xen_layout(struct hv *hv, const struct layout_conf *conf, struct layout *out, struct err *e)
+{
+	struct xen *x = to_xen(hv);
+	const struct layout *known = &x->acpi.layout;
+	struct layout_conf merged = *conf;
+
+	if (!x->acpi.completed) {
+		if (x->acpi.bridge && !conf->ecam.size)
+			return err_set(
+				e, -EINVAL,
+				"the domain's ACPI tables declare a PCI bridge of their own: "
+				"pci-ecam-base=, pci-mmio-base= and so on must say where");
+		return layout_resolve(conf, hv->ram, hv->ram_ranges, hv->paddr_bits, out, e);
+	}
+	/* A restored guest knows its windows, whatever this host would have chosen. */
+	if ((conf->ecam.size && !same_range(conf->ecam, known->ecam)) ||
+	    (conf->mmio.size && !same_range(conf->mmio, known->mmio)) ||
+	    (conf->mmio_high.size && !same_range(conf->mmio_high, known->mmio_high)))
+		return err_set(e, -EINVAL,
+			       "the guest was started with other PCI windows (ECAM at 0x%" PRIx64
+			       ") than the line states",
+			       known->ecam.base);
+	merged.ecam = known->ecam;
+	merged.mmio = known->mmio;
+	merged.mmio_high = known->mmio_high;
+	return layout_resolve(&merged, hv->ram, hv->ram_ranges, hv->paddr_bits, out, e);
+}
+
+int hv_xen_acpi(struct hv *hv, const struct layout *layout, enum acpi_mode mode, struct err *e)
+{
+	struct xen *x = to_xen(hv);
+	const char *why_not = !x->acpi.rsdp	? "the domain has no ACPI tables"
+			      : x->acpi.has_run ? "the guest has run already"
+						: NULL;
+	uint64_t at;
+	int rc;
+
+	if (mode == ACPI_OFF || x->acpi.completed || x->acpi.bridge)
+		return 0;
+	if (why_not) {
+		if (mode == ACPI_ON)
+			return err_set(e, -EINVAL, "acpi=on: %s", why_not);
+		log_info("ACPI tables left alone: %s", why_not);
+		return 0;
+	}
+	rc = acpi_place(hv->mem, &x->acpi, &at);
+	if (rc == -ENOSPC) {
+		rc = acpi_spare_page(hv->mem, &x->acpi, &at);
+		if (!rc)
+			rc = ram_populate(x, at >> GMEM_PAGE_SHIFT);
+		/* The page was a hole until now. */
+		gmem_invalidate(hv->mem);
+	}
+	if (rc)
+		return err_set(e, rc, "no room for the ACPI tables of the PCI bridge: %s",
+			       strerror(-rc));
+	rc = acpi_complete(hv->mem, &x->acpi, layout, hv->has_intx, at, e);
+	if (rc)
+		return rc;
+	acpi_inspect(hv->mem, &x->acpi);
+	if (!x->acpi.completed)
+		return err_set(e, -EIO, "the ACPI tables of the PCI bridge cannot be read back");
+	return 0;
+}
+
+bool hv_xen_kill_uid(struct hv *hv, uid_t *uid)
+{
+	struct xen *x = to_xen(hv);
+
+	*uid = x->facts.kill_uid;
+	return x->facts.has_kill_uid;
+}

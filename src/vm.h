@@ -13,15 +13,13 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/loop.h"
-#include "hv/hv.h"
-#include "hv/layout.h"
 
 struct blocks;
 struct chardevs;
 struct cmdline;
+struct hv;
 struct monitors;
 struct netdevs;
-struct pause;
 struct pci_bus;
 struct rngs;
 
@@ -32,8 +30,6 @@ struct vm {
 	struct loop *control;
 	struct loop *io;
 	struct hv *hv;
-	struct hv_client client;
-	struct layout layout; /* where ECAM and the windows lie */
 	struct pci_bus *bus;
 	struct blocks *blocks;	   /* -drive, -blockdev */
 	struct netdevs *netdevs;   /* -netdev */
@@ -42,8 +38,7 @@ struct vm {
 	struct monitors *monitors; /* -mon, -qmp */
 	struct list devices;	   /* struct dev, in order of creation */
 	enum run_state state;	   /* control thread */
-	struct pause *pause;	   /* vm.c: devices are being paused */
-	bool quitting;		   /* vm_quit() was called */
+	int exit_status;
 };
 
 /* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call done(arg) on the control

@@ -36,7 +36,7 @@ struct kvs_list {
 /* Strings are NULL when the option was not given. All paths are absolute. */
 struct cmdline {
 	enum cmdline_machine machine;
-	enum cmdline_accel accel;
+	enum cmdline_accel accel; /* -accel, -machine accel= */
 	struct layout_conf map;	  /* -machine ram-*, pci-*; -m */
 	enum acpi_mode acpi;	  /* -machine acpi= */
 	uint64_t intx_irq_base;	  /* -machine pci-intx-irq-base= */
@@ -46,12 +46,9 @@ struct cmdline {
 	int domid;		  /* -xen-domid; -1: not given */
 	bool domid_restrict;	  /* -xen-domid-restrict */
 	bool paused;		  /* -S: report "prelaunch", but serve */
-	bool no_shutdown;	  /* -no-shutdown */
 	char *name;		  /* -name */
-	bool debug_threads;	  /* -name debug-threads=on */
 	char *uuid;		  /* -uuid, lower case with dashes */
 	char *chroot, *user;	  /* -run-with, -chroot, -runas */
-	bool async_teardown;	  /* -run-with async-teardown=on */
 	char *log_file;		  /* -D */
 	enum log_level log_level; /* -d */
 	bool log_stamp;		  /* -msg timestamp=on */
@@ -59,9 +56,6 @@ struct cmdline {
 	char *qtest;	 /* -qtest, as struct qtest_config wants it */
 	char *qtest_log; /* -qtest-log */
 	struct kvs_list devices, drives, blockdevs, netdevs, objects, chardevs, mons;
-
-	struct kvs machine_kvs; /* all -machine options merged; parsing only */
-	bool accel_given;
 };
 
 /* Fill `c`. 0; 1 when a help text was printed and the program should exit with 0; or -errno with `e` complete ("-m 12X:
@@ -69,8 +63,8 @@ struct cmdline {
 int cmdline_parse(struct cmdline *c, int argc, char **argv, struct err *e);
 void cmdline_free(struct cmdline *c);
 
-/* -help, and the same as mdoc sections for the manual page (tools/mkman). */
-void cmdline_help(FILE *out);
-void cmdline_manual(FILE *out);
+/* What QMP's query-command-line-options shows: the groups in table order, NULL at the end (`i` counts from 0). `name` is QEMU's name
+ * of the group. */
+const struct opt *cmdline_group(unsigned i, const char **name);
 
 #endif

@@ -64,9 +64,8 @@ struct vqueue {
 	uint16_t size;
 	uint64_t desc, avail, used;
 	bool enabled;
-	bool resetting;	 /* queue_reset is in progress */
-	bool want_stop;	 /* a stop is wanted and has not been reported yet */
-	bool stop_asked; /* ... and the queue's loop knows */
+	bool resetting; /* queue_reset is in progress */
+	bool want_stop; /* a stop has been asked for and not been reported yet */
 	bool want_pause;
 	atomic_uint vector;
 
@@ -107,7 +106,6 @@ struct vdev_state {
 	uint8_t generation;
 	atomic_uint isr;
 
-	atomic_bool held; /* paused: a queue that starts now waits too */
 	atomic_bool broken;
 	char why[160];
 	struct loop_task break_task;

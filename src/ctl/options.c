@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+/* options.c - what each option of the command line is called, takes and means
+ *
+ * The table at the end is the product; above it are the few options that need code of their own. QEMU's options that have no
+ * meaning for this machine are there too: without effect where libxl or a habit sends them and they harm nobody, refused
+ * with a reason where ignoring them would deceive.
+ */
+#include "ctl/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "ctl/chardev.h"
+#include "ctl/qmp.h"
+
+#define AT(member) offsetof(struct cmdline, member)
+
+/* --- -machine, -accel --- */
+
+static const char *const acpi_modes[] = {
+	[ACPI_AUTO] = "auto", [ACPI_ON] = "on", [ACPI_OFF] = "off", NULL};
+
+/* `type` and `accel` come first; the code below reads them itself. */
+static const struct opt machine_params[] = {
+	{"type", OPT_IGNORED},
+	{"accel", OPT_IGNORED},
+	{"acpi", OPT_ENUM, AT(acpi), .values = acpi_modes, .def = "auto",
+	 .help = "complete the guest's ACPI tables with the PCI host bridge"},
+	{"ram-low-base", OPT_SIZE, AT(map.ram_low.base), .help = "start of the low RAM"},
+	{"ram-low-size", OPT_SIZE, AT(map.ram_low.size), .help = "most RAM that lies there"},
+	{"ram-high-base", OPT_SIZE, AT(map.ram_high.base), .help = "start of the high RAM"},
+	{"ram-high-size", OPT_SIZE, AT(map.ram_high.size), .help = "most RAM that lies there"},
+	{"pci-ecam-base", OPT_SIZE, AT(map.ecam.base), .help = "start of the ECAM"},
+	{"pci-ecam-size", OPT_SIZE, AT(map.ecam.size), .help = "1 MiB for each bus"},
+	{"pci-mmio-base", OPT_SIZE, AT(map.mmio.base), .help = "start of the 32-bit window"},
+	{"pci-mmio-size", OPT_SIZE, AT(map.mmio.size), .help = "size of the 32-bit window"},
+	{"pci-mmio-high-base", OPT_SIZE, AT(map.mmio_high.base),
+	 .help = "start of the 64-bit window"},
+	{"pci-mmio-high-size", OPT_SIZE, AT(map.mmio_high.size),
+	 .help = "size of the 64-bit window"},
+	{"pci-intx-irq-base", OPT_UINT, AT(intx_irq_base), 1, 236, "16",
+	 .help = "first of the four interrupt lines"},
+	{"memory-backend", OPT_STRING, AT(memory_backend),
+	 .help = "id of the -object that is the guest's RAM (with -accel qtest)"},
+	{"dump-guest-core", OPT_IGNORED},
+	{"graphics", OPT_IGNORED},
+	{"mem-merge", OPT_IGNORED},
+	{"suppress-vmdesc", OPT_IGNORED},
+	{"usb", OPT_IGNORED},
+	OPT_END,
+};
+
+static int set_accel(struct cmdline *c, const char *name, struct err *e)
+{
+	if (!strcmp(name, "xen"))
+		c->accel = ACCEL_XEN;
+	else if (!strcmp(name, "qtest"))
+		c->accel = ACCEL_QTEST;
+	else
+		return err_set(e, -EINVAL, "invalid accelerator %s (accepted: xen, qtest)", name);
+	return 0;
+}
+
+static int take_machine(struct cmdline *c, const struct option_row *o, const char *arg,
+			struct err *e)
+{
+	const char *type, *accel;
+	struct kvs k;
+	int rc = options_parse_keys(o, arg, &k, e);
+
+	if (rc)
+		return rc;
+	type = kvs_get(&k, "type");
+	accel = kvs_get(&k, "accel");
+	if (type && (!strcmp(type, "xenpvh") || !strcmp(type, "xenpv")))
+		c->machine = MACHINE_XENPVH;
+	else if (type && !strcmp(type, "none"))
+		c->machine = MACHINE_NONE;
+	else if (type)
+		rc = err_set(e, -EINVAL,
+			     "unsupported machine type: \"%s\" (accepted: xenpvh, xenpv, none)",
+			     type);
+	if (!rc && accel)
+		rc = set_accel(c, accel, e);
+	if (!rc)
+		rc = options_apply_given(machine_params, &k, c, e);
+	if (!rc && kvs_unused(&k))
+		rc = err_set(e, -EINVAL, "Property 'xenpvh-machine.%s' not found", kvs_unused(&k));
+	kvs_free(&k);
+	return rc;
+}
+
+static const struct opt accel_params[] = {
+	{"accel", OPT_IGNORED},
+	OPT_END,
+};
+
+static int take_accel(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+{
+	const char *name;
+	struct kvs k;
+	int rc = options_parse_keys(o, arg, &k, e);
+
+	if (rc)
+		return rc;
+	name = kvs_get(&k, "accel");
+	rc = name ? set_accel(c, name, e) : err_set(e, -EINVAL, "Parameter 'accel' is missing");
+	if (!rc)
+		rc = options_no_more(&k, e);
+	kvs_free(&k);
+	return rc;
+}
+
+/* --- -m, -smp, -xen-domid, -name, -uuid --- */
+
+/* `size` comes first: it alone has MiB as its unit. */
+static const struct opt memory_params[] = {
+	{"size", OPT_SIZE, AT(map.mem), .help = "size of the guest's RAM (default unit: MiB)"},
+	{"maxmem", OPT_SIZE, AT(max_mem), .help = "most RAM that it can ever have"},
+	{"slots", OPT_IGNORED},
+	OPT_END,
+};
+
+static int take_memory(struct cmdline *c, const struct option_row *o, const char *arg,
+		       struct err *e)
+{
+	const char *size;
+	struct kvs k;
+	int rc = options_parse_keys(o, arg, &k, e);
+
+	if (rc)
+		return rc;
+	size = kvs_get(&k, "size");
+	if (size && (parse_size(size, MiB, &c->map.mem) < 0 || !c->map.mem))
+		rc = err_set(
+			e, -EINVAL,
+			"Parameter 'size' expects a positive number below 2^64 (in MiB, or with "
+			"suffix k, M, G, T, P, E)");
+	if (!rc)
+		rc = options_apply_given(memory_params + 1, &k, c, e);
+	if (!rc)
+		rc = options_no_more(&k, e);
+	kvs_free(&k);
+	return rc;
+}
+
+#define CPUS_MAX 4096
+
+static const struct opt smp_params[] = {
+	{"cpus", OPT_UINT, AT(cpus), 1, CPUS_MAX, .help = "vCPUs (without -smp, Xen is asked)"},
+	{"maxcpus", OPT_UINT, AT(max_cpus), 1, CPUS_MAX, .help = "the offline ones too"},
+	{"drawers", OPT_IGNORED},
+	{"books", OPT_IGNORED},
+	{"sockets", OPT_IGNORED},
+	{"dies", OPT_IGNORED},
+	{"clusters", OPT_IGNORED},
+	{"modules", OPT_IGNORED},
+	{"cores", OPT_IGNORED},
+	{"threads", OPT_IGNORED},
+	OPT_END,
+};
+
+#define DOMID_MAX 0x7fef /* the numbers above have a special meaning to Xen */
+
+static int take_domid(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+{
+	uint64_t n;
+
+	if (parse_uint(arg, &n) < 0 || n < 1 || n > DOMID_MAX)
+		return err_set(e, -EINVAL, "expects the number of a domain, 1 to %d", DOMID_MAX);
+	c->domid = n;
+	return 0;
+}
+
+static const struct opt name_params[] = {
+	{"guest", OPT_STRING, AT(name), .help = "the guest's name"},
+	{"debug-threads", OPT_IGNORED},
+	{"process", OPT_IGNORED},
+	OPT_END,
+};
+
+static int take_uuid(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	bool good = strlen(arg) == strlen(form);
+
+	for (unsigned i = 0; good && form[i]; i++)
+		good = form[i] == '-' ? arg[i] == '-' : isxdigit((unsigned char)arg[i]);
+	if (!good)
+		return err_set(e, -EINVAL,
+			       "failed to parse UUID string: wrong format (accepted: %s)", form);
+	if (options_set_string(&c->uuid, arg, e) < 0)
+		return -ENOMEM;
+	for (char *p = c->uuid; *p; p++)
+		*p = tolower((unsigned char)*p);
+	return 0;
+}
+
+/* --- logging and confinement --- */
+
+static const struct opt msg_params[] = {
+	{"timestamp", OPT_BOOL, AT(log_stamp), .help = "begin each line with the time"},
+	{"guest-name", OPT_IGNORED},
+	OPT_END,
+};
+
+/* QEMU's items are names of subsystems; here they are levels. Its two common ones mean what is always logged. */
+static int take_log_items(struct cmdline *c, const struct option_row *o, const char *arg,
+			  struct err *e)
+{
+	char *items = strdup(arg), *rest = items;
+	int rc = items ? 0 : err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+
+	for (char *item; !rc && (item = strsep(&rest, ","));)
+		if (!strcmp(item, "debug"))
+			c->log_level = LOG_DEBUG;
+		else if (!strcmp(item, "info"))
+			c->log_level = MAX(c->log_level, LOG_INFO);
+		else if (strcmp(item, "guest_errors") && strcmp(item, "unimp"))
+			rc = err_set(
+				e, -EINVAL,
+				"'%s' is no log item (accepted: info, debug, guest_errors, unimp)",
+				item);
+	free(items);
+	return rc;
+}
+
+static const struct opt run_with_params[] = {
+	{"chroot", OPT_STRING, AT(chroot), .help = "make this directory the root after start"},
+	{"user", OPT_STRING, AT(user), .help = "become this user (name or uid:gid) after start"},
+	{"async-teardown", OPT_IGNORED},
+	OPT_END,
+};
+
+static const struct opt sandbox_params[] = {
+	{"enable", OPT_IGNORED},
+	{"obsolete", OPT_IGNORED},
+	{"elevateprivileges", OPT_IGNORED},
+	{"spawn", OPT_IGNORED},
+	{"resourcecontrol", OPT_IGNORED},
+	OPT_END,
+};
+
+/* --- monitors --- */
+
+static const char *const mon_modes[] = {"control", "readline", NULL};
+
+/* Documentation and query-command-line-options only: monitor.c has the struct. */
+static const struct opt mon_params[] = {
+	{"chardev", OPT_STRING, .help = "id of the -chardev"},
+	{"mode", OPT_ENUM, .values = mon_modes, .help = "only \"control\" (QMP) exists here"},
+	{"pretty", OPT_BOOL, .help = "indent the replies"},
+	OPT_END,
+};
+
+static const struct option_row *row(const char *dashed_name)
+{
+	return option_find(dashed_name);
+}
+
+/* -qmp SPEC is a -chardev and a -mon in one. */
+static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct err *e)
+{
+	char text[4096], id[256];
+	struct kvs k;
+	int rc;
+
+	if (!strcmp(spec, "none"))
+		return 0;
+	if (!strncmp(spec, "chardev:", 8)) {
+		snprintf(id, sizeof(id), "%.255s", spec + 8);
+	} else {
+		bool unix_path = !strncmp(spec, "unix:", 5);
+		int len = snprintf(text, sizeof(text), "%s%s", unix_path ? "socket,path=" : "",
+				   spec + (unix_path ? 5 : 0));
+
+		snprintf(id, sizeof(id), "compat_monitor%u", c->mons.n);
+		if ((size_t)len >= sizeof(text))
+			return err_set(e, -E2BIG, "too long");
+		if (!unix_path && spec[strcspn(spec, ":,")] == ':')
+			return err_set(e, -EINVAL,
+				       "accepted are unix:PATH[,server=on,wait=off], stdio, null, "
+				       "chardev:ID, none");
+		rc = kvs_parse(&k, "-qmp", text, "backend", e);
+		if (!rc && !kvs_get(&k, "id") && kvs_add(&k, "id", id) < 0)
+			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		if (rc < 0) {
+			kvs_free(&k);
+			return rc;
+		}
+		snprintf(id, sizeof(id), "%.255s", kvs_get(&k, "id"));
+		rc = options_append(row("-chardev"), &c->chardevs, &k, e);
+		if (rc < 0)
+			return rc;
+	}
+	snprintf(text, sizeof(text), "chardev=%s,mode=control,pretty=%s", id,
+		 pretty ? "on" : "off");
+	rc = kvs_parse(&k, "-qmp", text, NULL, e);
+	if (rc < 0) {
+		kvs_free(&k);
+		return rc;
+	}
+	return options_append(row("-mon"), &c->mons, &k, e);
+}
+
+static int take_qmp(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+{
+	return add_monitor(c, arg, false, e);
+}
+
+static int take_qmp_pretty(struct cmdline *c, const struct option_row *o, const char *arg,
+			   struct err *e)
+{
+	return add_monitor(c, arg, true, e);
+}
+
+/* --- the program itself --- */
+
+static int take_help(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+{
+	help_options(stdout);
+	return 1;
+}
+
+static int take_help_mdoc(struct cmdline *c, const struct option_row *o, const char *arg,
+			  struct err *e)
+{
+	help_mdoc(stdout);
+	return 1;
+}
+
+static int take_version(struct cmdline *c, const struct option_row *o, const char *arg,
+			struct err *e)
+{
+	printf("xenpvh version %s\n", XENPVH_VERSION);
+	return 1;
+}
+
+#define SECTION(title)                                \
+	{                                             \
+		.name = title, .kind = OPTION_SECTION \
+	}
+
+const struct option_row option_rows[] = {
+	SECTION("Standard options"),
+	{"machine", "[type=]TYPE[,PROP=VALUE...]", OPTION_CALL, .call = take_machine,
+	 .params = machine_params, .group = "machine", .implied = "type",
+	 .help = "xenpvh (or xenpv, the same), or none: only monitors. Without a memory map the "
+		 "windows are "
+		 "chosen to suit the guest. Properties: -machine help"},
+	{"M", "TYPE", OPTION_CALL, .call = take_machine, .params = machine_params,
+	 .implied = "type"},
+	{"accel", "xen|qtest", OPTION_CALL, .call = take_accel, .params = accel_params,
+	 .implied = "accel", .help = "the hypervisor: Xen (default), or a test program"},
+	{"xen-domid", "N", OPTION_CALL, .call = take_domid, .help = "the guest's domain"},
+	{"xen-attach", NULL, OPTION_IGNORED, .help = "the domain exists already (always so here)"},
+	{"xen-domid-restrict", NULL, OPTION_FLAG, AT(domid_restrict),
+	 .help = "after start, give up all rights over other domains"},
+	{"m", "[size=]SIZE[,maxmem=SIZE]", OPTION_CALL, .call = take_memory,
+	 .params = memory_params, .group = "memory", .implied = "size",
+	 .help = "RAM that the toolstack gave the guest, in MiB unless a suffix says otherwise"},
+	{"smp", "[cpus=]N[,maxcpus=N]", OPTION_PARAMS, .params = smp_params, .group = "smp-opts",
+	 .implied = "cpus", .help = "number of vCPUs; Xen knows it, so it is only checked"},
+	{"name", "[guest=]NAME", OPTION_PARAMS, .params = name_params, .group = "name",
+	 .implied = "guest", .help = "the guest's name, for query-name"},
+	{"uuid", "UUID", OPTION_CALL, .call = take_uuid, .help = "for query-uuid"},
+	{"S", NULL, OPTION_FLAG, AT(paused),
+	 .help = "report the state \"prelaunch\"; the guest is served all the same"},
+	{"no-shutdown", NULL, OPTION_IGNORED,
+	 .help = "stay when the guest shuts down: the domain's end decides (always so here)"},
+
+	SECTION("Devices and their back ends"),
+	{"device", "DRIVER[,PROP=VALUE...]", OPTION_LIST, AT(devices), .implied = "driver",
+	 .id = "id",
+	 .help = "add a device. -device help lists them, -device DRIVER,help their properties"},
+	{"drive", "[file=FILE][,id=ID][,format=raw][,if=none][,...]", OPTION_LIST, AT(drives),
+	 .id = "id", .names = "file|filename",
+	 .help = "a disk for -device virtio-blk-pci,drive=ID"},
+	{"blockdev", "[driver=]DRIVER,node-name=NAME[,...]", OPTION_LIST, AT(blockdevs),
+	 .implied = "driver", .names = "filename", .paths = "path",
+	 .help = "a disk by its node, also as JSON"},
+	{"netdev", "TYPE,id=ID[,...]", OPTION_LIST, AT(netdevs), .implied = "type", .id = "id",
+	 .id_required = true, .paths = "path", .names = "script|downscript|helper",
+	 .help = "a network for -device virtio-net-pci,netdev=ID"},
+	{"object", "TYPE,id=ID[,PROP=VALUE...]", OPTION_LIST, AT(objects), .implied = "qom-type",
+	 .id = "id", .id_required = true, .paths = "filename|mem-path",
+	 .help = "a source of entropy, or the RAM for -accel qtest"},
+
+	SECTION("Monitors"),
+	{"chardev", "KIND,id=ID[,...]", OPTION_LIST, AT(chardevs), .params = chardev_options,
+	 .group = "chardev", .implied = "backend", .id = "id", .id_required = true, .paths = "path",
+	 .help = "a character stream: socket, stdio or null"},
+	{"mon", "[chardev=]ID[,mode=control][,pretty=on|off]", OPTION_LIST, AT(mons),
+	 .params = mon_params, .group = "mon", .implied = "chardev", .id = "id",
+	 .help = "a QMP monitor on that stream"},
+	{"qmp", "unix:PATH[,server=on,wait=off]|stdio|chardev:ID|none", OPTION_CALL,
+	 .call = take_qmp, .help = "-chardev and -mon in one"},
+	{"qmp-pretty", "SPEC", OPTION_CALL, .call = take_qmp_pretty,
+	 .help = "the same with indented replies"},
+	{"monitor", "none", OPTION_ONLY, .accepted = "none|null",
+	 .help = "there is no human monitor; QMP's human-monitor-command answers the common ones"},
+
+	SECTION("Confinement, logging, process"),
+	{"run-with", "[chroot=DIR][,user=USER]", OPTION_PARAMS, .params = run_with_params,
+	 .group = "run-with", .help = "give up the file system and root's rights after start"},
+	{"chroot", "DIR", OPTION_PATH, AT(chroot), .help = "-run-with chroot=DIR"},
+	{"runas", "USER", OPTION_STRING, AT(user), .help = "-run-with user=USER"},
+	{"sandbox", "on|off[,...]", OPTION_PARAMS, .params = sandbox_params, .group = "sandbox",
+	 .implied = "enable", .help = "accepted for compatibility"},
+	{"D", "FILE", OPTION_PATH, AT(log_file),
+	 .help = "append the log to FILE instead of stderr"},
+	{"d", "ITEM[,ITEM...]", OPTION_CALL, .call = take_log_items,
+	 .help = "log more: info, debug"},
+	{"msg", "timestamp=on|off", OPTION_PARAMS, .params = msg_params, .group = "msg",
+	 .help = "form of the log's lines"},
+	{"pidfile", "FILE", OPTION_PATH, AT(pidfile), .help = "write the process id to FILE"},
+	{"qtest", "unix:PATH[,server=on]", OPTION_STRING, AT(qtest),
+	 .help = "where the test program is (with -accel qtest)"},
+	{"qtest-log", "FILE|none", OPTION_STRING, AT(qtest_log),
+	 .help = "log of that conversation"},
+	{"h", NULL, OPTION_CALL, .call = take_help, .help = "this text"},
+	{"help", NULL, OPTION_CALL, .call = take_help},
+	{"help-mdoc", NULL, OPTION_CALL, .call = take_help_mdoc},
+	{"version", NULL, OPTION_CALL, .call = take_version, .help = "version of the program"},
+
+	SECTION("Accepted for compatibility"),
+	{"nodefaults", NULL, OPTION_IGNORED},
+	{"no-user-config", NULL, OPTION_IGNORED},
+	{"nographic", NULL, OPTION_IGNORED},
+	{"no-reboot", NULL, OPTION_IGNORED},
+	{"boot", "SPEC", OPTION_IGNORED},
+	{"cpu", "MODEL", OPTION_IGNORED},
+	{"k", "LAYOUT", OPTION_IGNORED},
+	{"rtc", "SPEC", OPTION_IGNORED},
+	{"usb", NULL, OPTION_IGNORED},
+	{"usbdevice", "DEVICE", OPTION_IGNORED},
+	{"vnc", "none", OPTION_ONLY, .accepted = "none", .help = "xenpvh has no display"},
+	{"display", "none", OPTION_ONLY, .accepted = "none", .help = "xenpvh has no display"},
+	{"vga", "none", OPTION_ONLY, .accepted = "none", .help = "xenpvh has no display"},
+	{"serial", "none", OPTION_ONLY, .accepted = "none|null",
+	 .help = "the guest's console is the toolstack's"},
+	{"parallel", "none", OPTION_ONLY, .accepted = "none|null",
+	 .help = "the machine has no parallel port"},
+	{"net", "none", OPTION_ONLY, .accepted = "none", .help = "use -netdev and -device"},
+	{"nic", "none", OPTION_ONLY, .accepted = "none", .help = "use -netdev and -device"},
+	{"incoming", "SPEC", OPTION_REFUSED,
+	 .help = "there is no device state to receive; a restored guest starts without it"},
+	{"daemonize", NULL, OPTION_REFUSED,
+	 .help = "it stays in the foreground, where libxl and service managers want it"},
+	{NULL},
+};

@@ -13,13 +13,15 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "hv/hv.h"
+#include "hv/layout.h"
 
 struct blocks;
 struct chardevs;
 struct cmdline;
-struct hv;
 struct monitors;
 struct netdevs;
+struct pause;
 struct pci_bus;
 struct rngs;
 
@@ -30,6 +32,8 @@ struct vm {
 	struct loop *control;
 	struct loop *io;
 	struct hv *hv;
+	struct hv_client client;
+	struct layout layout; /* where ECAM and the windows lie */
 	struct pci_bus *bus;
 	struct blocks *blocks;	   /* -drive, -blockdev */
 	struct netdevs *netdevs;   /* -netdev */
@@ -38,7 +42,8 @@ struct vm {
 	struct monitors *monitors; /* -mon, -qmp */
 	struct list devices;	   /* struct dev, in order of creation */
 	enum run_state state;	   /* control thread */
-	int exit_status;
+	struct pause *pause;	   /* vm.c: devices are being paused */
+	bool quitting;		   /* vm_quit() was called */
 };
 
 /* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call done(arg) on the control

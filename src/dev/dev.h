@@ -45,6 +45,8 @@ struct dev {
 	const struct dev_class *class;
 	struct pci_fn *fn;
 };
+/* The virtio side of a device; NULL for a plain PCI device. */
+struct vdev *dev_vdev(struct dev *d);
 /* By id; NULL when unknown. */
 struct dev *dev_find(struct vm *vm, const char *id);
 

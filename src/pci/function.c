@@ -48,8 +48,6 @@ void pci_fn_init(struct pci_fn *fn, const char *kind, const struct pci_ident *id
 void pci_fn_free(struct pci_fn *fn)
 {
 	msix_free(fn);
-	free(fn->id);
-	fn->id = NULL;
 }
 
 uint8_t pci_cap_add(struct pci_fn *fn, uint8_t cap_id, uint8_t len)

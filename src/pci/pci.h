@@ -52,7 +52,9 @@ struct pci_fn {
 	struct pci_bus *bus; /* NULL: not plugged */
 	char *id;	     /* -device id=, for messages and QMP; may be NULL */
 	const char *kind;    /* device type name, "virtio-blk-pci" */
-	int devfn;	     /* -1 before it is plugged: first free slot */
+	char *bus_name;	     /* -device bus= */
+	bool multifunction;
+	int devfn; /* -1 before it is plugged: first free slot */
 	uint8_t cfg[PCI_CFG_HEADER];
 	uint8_t wmask[PCI_CFG_HEADER]; /* bits that the guest may write */
 	uint8_t cap_next;	       /* first free byte for a capability */

@@ -64,8 +64,9 @@ struct vqueue {
 	uint16_t size;
 	uint64_t desc, avail, used;
 	bool enabled;
-	bool resetting; /* queue_reset is in progress */
-	bool want_stop; /* a stop has been asked for and not been reported yet */
+	bool resetting;	 /* queue_reset is in progress */
+	bool want_stop;	 /* a stop is wanted and has not been reported yet */
+	bool stop_asked; /* ... and the queue's loop knows */
 	bool want_pause;
 	atomic_uint vector;
 
@@ -106,6 +107,7 @@ struct vdev_state {
 	uint8_t generation;
 	atomic_uint isr;
 
+	atomic_bool held; /* paused: a queue that starts now waits too */
 	atomic_bool broken;
 	char why[160];
 	struct loop_task break_task;

@@ -232,7 +232,7 @@ static void run_start(struct loop_task *t)
 		vdev_break(vq->v, "queue %u: the ring could not be mapped", vq->index);
 		return;
 	}
-	atomic_store(&vq->state, VQ_RUNNING);
+	atomic_store(&vq->state, atomic_load(&vq->v->state->held) ? VQ_PAUSED : VQ_RUNNING);
 	/* The guest may have added chains before. */
 	vq_kick(vq);
 }

@@ -247,6 +247,7 @@ void vdev_break(struct vdev *v, const char *fmt, ...)
 
 void vdev_pause(struct vdev *v, void (*done)(void *arg), void *arg)
 {
+	atomic_store(&v->state->held, true);
 	if (!v->queues) {
 		done(arg);
 		return;
@@ -261,6 +262,7 @@ void vdev_pause(struct vdev *v, void (*done)(void *arg), void *arg)
 
 void vdev_resume(struct vdev *v)
 {
+	atomic_store(&v->state->held, false);
 	for (unsigned i = 0; i < v->queues; i++)
 		vq_resume(v->vq[i]);
 }

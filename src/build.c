@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/* build.c - see build.h
+ *
+ * QEMU's order: objects, chardevs, disks and nets first whatever their place on the command line, then devices in
+ * the order given. An error names the option that it comes from.
+ */
+#include "build.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/block.h"
+#include "ctl/chardev.h"
+#include "ctl/cmdline.h"
+#include "base/util.h"
+#include "ctl/qmp.h"
+#include "dev/dev.h"
+#include "net/net.h"
+#include "pci/pci.h"
+#include "qtest/qtest.h"
+#include "rng/rng.h"
+#include "xen/xen.h"
+
+/* --- memory backends (-accel qtest only: on Xen the guest's memory is Xen's) --- */
+
+struct memory_backend {
+	char *type, *id, *path;
+	uint64_t size;
+	bool share;
+};
+
+static const struct opt memory_options[] = {
+	{.name = "qom-type", .type = OPT_STRING, .at = offsetof(struct memory_backend, type)},
+	{.name = "id",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct memory_backend, id),
+	 .required = true},
+	{.name = "mem-path", .type = OPT_STRING, .at = offsetof(struct memory_backend, path)},
+	{.name = "size",
+	 .type = OPT_SIZE,
+	 .at = offsetof(struct memory_backend, size),
+	 .required = true},
+	{.name = "share",
+	 .type = OPT_BOOL,
+	 .at = offsetof(struct memory_backend, share),
+	 .def = "on"},
+	{.name = "prealloc", .type = OPT_IGNORED},
+	{.name = "merge", .type = OPT_IGNORED},
+	{.name = "dump", .type = OPT_IGNORED},
+	{.name = "seal", .type = OPT_IGNORED},
+	{.name = "hugetlb", .type = OPT_IGNORED},
+	OPT_END,
+};
+static const struct opt *const memory_tables[] = {memory_options, NULL};
+
+static bool is_memory_backend(const char *type)
+{
+	return !strcmp(type, "memory-backend-file") || !strcmp(type, "memory-backend-memfd") ||
+	       !strcmp(type, "memory-backend-ram") || !strcmp(type, "memory-backend-shm");
+}
+
+/* The backend that -machine memory-backend= names, in `m`; or the size of -m. */
+static int find_memory(const struct cmdline *c, struct memory_backend *m, struct err *e)
+{
+	memset(m, 0, sizeof(*m));
+	for (unsigned i = 0; c->memory_backend && i < c->objects.n; i++) {
+		struct kvs *k = &c->objects.v[i];
+		const char *type = kvs_get(k, "qom-type"), *id = kvs_get(k, "id"), *unused;
+		int rc;
+
+		if (!type || !is_memory_backend(type) || !id || strcmp(id, c->memory_backend))
+			continue;
+		rc = opts_apply(memory_tables, k, m, e);
+		if (rc == 0 && (unused = kvs_unused(k)))
+			rc = err_set(e, -EINVAL, "Invalid parameter '%s'", unused);
+		if (rc == 0 && !strcmp(type, "memory-backend-file") && !m->path)
+			rc = err_set(e, -EINVAL, "Parameter 'mem-path' is missing");
+		if (rc < 0)
+			err_prefix(e, "%s", k->origin);
+		return rc;
+	}
+	if (c->memory_backend)
+		return err_set(e, -ENOENT, "-machine memory-backend=%s: no -object of that id",
+			       c->memory_backend);
+	m->size = c->map.mem ? c->map.mem : 128 * MiB;
+	return 0;
+}
+
+/* --- attach --- */
+
+static int attach_qtest(struct vm *vm, struct layout *layout, struct err *e)
+{
+	const struct cmdline *c = vm->cmd;
+	struct layout_conf conf = c->map;
+	struct memory_backend mem;
+	struct qtest_config q = {.peer = c->qtest, .log = c->qtest_log, .vcpus = 1};
+	int rc = find_memory(c, &mem, e);
+
+	if (rc < 0)
+		goto out;
+	if (c->cpus || c->max_cpus)
+		q.vcpus = (unsigned)MAX(c->cpus, c->max_cpus);
+	q.mem_path = mem.path;
+	q.mem_size = mem.size;
+	if (conf.ram_low.size || conf.ram_high.size) {
+		rc = layout_stated_ram(&conf, q.ram, e);
+		if (rc < 0)
+			goto out;
+		q.ram_ranges = (unsigned)rc;
+	}
+	vm->hv = hv_qtest_open(&q, e);
+	if (!vm->hv) {
+		rc = -EINVAL;
+		goto out;
+	}
+	if (!conf.ecam.size)
+		conf.ecam = (struct hv_range){QTEST_ECAM_BASE, QTEST_ECAM_SIZE};
+	if (!conf.mmio.size)
+		conf.mmio = (struct hv_range){QTEST_MMIO_BASE, QTEST_MMIO_SIZE};
+	if (!conf.mmio_high.size)
+		conf.mmio_high = (struct hv_range){QTEST_MMIO_HIGH_BASE, QTEST_MMIO_HIGH_SIZE};
+	rc = layout_resolve(&conf, vm->hv->ram, vm->hv->ram_ranges, vm->hv->paddr_bits, layout, e);
+out:
+	opts_release(memory_tables, &mem);
+	return rc;
+}
+
+static int attach_xen(struct vm *vm, struct layout *layout, struct err *e)
+{
+	const struct cmdline *c = vm->cmd;
+
+	if (c->domid < 0)
+		return err_set(
+			e, -EINVAL,
+			"-xen-domid is missing: say which domain to serve (or -accel qtest)");
+	vm->hv = hv_xen_open((unsigned)c->domid, &c->map, e);
+	if (!vm->hv)
+		return -EINVAL;
+	return hv_xen_layout(vm->hv, &c->map, layout, e);
+}
+
+int build_attach(struct vm *vm, struct err *e)
+{
+	int rc = vm->cmd->accel == ACCEL_QTEST ? attach_qtest(vm, &vm->layout, e)
+					       : attach_xen(vm, &vm->layout, e);
+
+	if (rc < 0)
+		return rc;
+	vm->bus = pci_bus_new(vm->hv, vm->layout.ecam.base, vm->layout.ecam.size);
+	vm->io = loop_new("xenpvh/io");
+	if (!vm->bus || !vm->io)
+		return err_set(e, -ENOMEM, "out of memory");
+	return pci_host_bridge_add(vm->bus, e);
+}
+
+/* --- open --- */
+
+int build_monitors(struct vm *vm, struct err *e)
+{
+	vm->chardevs = chardevs_open(vm->cmd, vm->control, e);
+	if (!vm->chardevs)
+		return -EINVAL;
+	vm->monitors = monitors_open(vm, e);
+	return vm->monitors ? 0 : -EINVAL;
+}
+
+static int add_object(struct vm *vm, struct kvs *k, struct err *e)
+{
+	const char *type = kvs_get(k, "qom-type");
+
+	if (!type)
+		return err_set(e, -EINVAL, "Parameter 'qom-type' is missing");
+	if (rng_is_type(type))
+		return rng_add(vm->rngs, k, e);
+	if (is_memory_backend(type))
+		return 0; /* build_attach() has used it, if anybody does */
+	return err_set(e, -EINVAL,
+		       "Parameter 'qom-type' does not accept value '%s' (-object help lists them)",
+		       type);
+}
+
+static int add_drive(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return blocks_add_drive(vm->blocks, k, e);
+}
+
+static int add_node(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return blocks_add_node(vm->blocks, k, e);
+}
+
+static int add_netdev(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return netdev_add(vm->netdevs, k, e);
+}
+
+static int add_all(struct vm *vm, const struct kvs_list *list,
+		   int (*add)(struct vm *, struct kvs *, struct err *), struct err *e)
+{
+	for (unsigned i = 0; i < list->n; i++) {
+		int rc = add(vm, &list->v[i], e);
+
+		if (rc < 0) {
+			err_prefix(e, "%s", list->v[i].origin);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+int build_devices(struct vm *vm, struct err *e)
+{
+	const struct cmdline *c = vm->cmd;
+	int rc;
+
+	vm->rngs = rngs_new();
+	vm->blocks = blocks_new();
+	vm->netdevs = netdevs_new(vm->io);
+	if (!vm->rngs || !vm->blocks || !vm->netdevs)
+		return err_set(e, -ENOMEM, "out of memory");
+	rc = add_all(vm, &c->objects, add_object, e);
+	if (rc == 0)
+		rc = add_all(vm, &c->blockdevs, add_node, e);
+	if (rc == 0)
+		rc = add_all(vm, &c->drives, add_drive, e);
+	if (rc == 0)
+		rc = add_all(vm, &c->netdevs, add_netdev, e);
+	if (rc == 0)
+		rc = add_all(vm, &c->devices, dev_add, e);
+	return rc;
+}
+
+/* --- serve --- */
+
+static uint64_t client_read(void *ctx, uint64_t addr, unsigned size)
+{
+	struct vm *vm = ctx;
+
+	return pci_bus_read(vm->bus, addr, size);
+}
+
+static void client_write(void *ctx, uint64_t addr, uint64_t data, unsigned size)
+{
+	struct vm *vm = ctx;
+
+	pci_bus_write(vm->bus, addr, data, size);
+}
+
+static void client_event(void *ctx, enum hv_event event)
+{
+	struct vm *vm = ctx;
+
+	/* A suspended domain may come back (xl save -c, a failed migration): it is served as before. */
+	if (event == HV_GONE)
+		vm_quit(vm, "guest-shutdown");
+}
+
+int build_serve(struct vm *vm, struct err *e)
+{
+	const struct hv_range *const windows[] = {&vm->layout.ecam, &vm->layout.mmio,
+						  &vm->layout.mmio_high};
+	int rc = 0;
+
+	if (vm->cmd->accel == ACCEL_XEN)
+		rc = hv_xen_acpi(vm->hv, &vm->layout, vm->cmd->acpi, e);
+	for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(windows); i++)
+		if (windows[i]->size)
+			rc = hv_claim(vm->hv, windows[i]->base, windows[i]->size, e);
+	if (rc < 0)
+		return rc;
+	vm->client = (struct hv_client){client_read, client_write, client_event, vm};
+	rc = hv_serve(vm->hv, vm->io, vm->control, &vm->client, e);
+	if (rc < 0)
+		return rc;
+	rc = loop_start(vm->io);
+	return rc < 0 ? err_set(e, rc, "could not start a thread: %s", strerror(-rc)) : 0;
+}
+
+int build_seal(struct vm *vm, struct guard *g, struct err *e)
+{
+	int rc = 0;
+
+	if (vm->cmd->domid_restrict && vm->cmd->accel == ACCEL_XEN) {
+		uid_t uid;
+
+		if (hv_xen_kill_uid(vm->hv, &uid))
+			guard_user(g, uid);
+		rc = hv_restrict(vm->hv, e);
+	}
+	if (rc == 0)
+		rc = guard_seal(g, e);
+	return rc < 0 ? rc : hv_announce(vm->hv, e);
+}
+
+/* --- the end --- */
+
+void build_undo(struct vm *vm)
+{
+	if (vm->io)
+		loop_join(vm->io);
+	dev_free_all(vm);
+	netdevs_free(vm->netdevs);
+	blocks_free(vm->blocks);
+	rngs_free(vm->rngs);
+	/* The probe run must leave its socket file: the real run is about to replace it. */
+	monitors_free(vm->monitors);
+	if (vm->chardevs)
+		chardevs_free(vm->chardevs, vm->cmd->machine != MACHINE_NONE);
+	pci_bus_free(vm->bus);
+	if (vm->hv)
+		hv_close(vm->hv);
+	loop_free(vm->io);
+}

@@ -84,6 +84,13 @@ int netdev_set_link(struct netdevs *nds, const char *name, bool up, struct err *
 void netdev_mac_alloc(struct netdevs *nds, uint8_t mac[6]);
 void netdev_mac_free(struct netdevs *nds, const uint8_t mac[6]);
 
+/* Have fn(arg, id) called when a device's receive filter was changed by its driver: on the exit loop, once per device until the filter
+ * is looked at (NIC_RX_FILTER_CHANGED). `id` may be NULL. Before hv_serve(). */
+void netdevs_on_rx_filter(struct netdevs *nds, void (*fn)(void *arg, const char *device),
+			  void *arg);
+/* For devices, exit loop: call it. */
+void netdevs_rx_filter_changed(struct netdevs *nds, const char *device);
+
 /* --- one netdev, for its device --- */
 
 /* Find netdev `id` and become its only user. NULL with `e` when it is unknown or in use. */

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* backend.h - what a back end of src/net looks like from the inside
+ *
+ * netdev.c holds what all of them share: the options' way in, the one user, the watch on each queue's descriptor and the
+ * rule that nothing is watched that nobody wants (a hung-up descriptor reports for ever). A back end adds one
+ * `const struct net_class` and says how a frame comes and goes.
+ */
+#ifndef NET_BACKEND_H
+#define NET_BACKEND_H
+
+#include "base/list.h"
+#include "conf/opts.h"
+#include "net/net.h"
+
+struct net_class;
+
+struct netq {
+	struct netdev *nd;
+	unsigned index;
+	int fd;		   /* -1: none at present */
+	struct loop *loop; /* NULL: not started */
+	struct loop_fd watch;
+	struct loop_timer retry; /* instead of EPOLLOUT, see net_class.poll_send */
+	uint32_t events;	 /* what `watch` is registered for, 0: not at all */
+	bool listen;		 /* the client wants readable() */
+	bool blocked;		 /* the client waits for writable() */
+	bool enabled;		 /* one of the pairs in use */
+	bool dead;		 /* failed for good */
+	void *priv;
+};
+
+struct netdev {
+	const struct net_class *class;
+	struct netdevs *set;
+	struct list link; /* netdevs.all */
+	char *id;
+	struct net_client *client; /* NULL: free */
+	bool opened;		   /* open() was called */
+	bool link_up;		   /* as set_link left it */
+	unsigned caps;
+	unsigned pairs;
+	struct netq *queue; /* `pairs` of them, by netdev_alloc_queues() */
+};
+
+struct net_class {
+	const char *type;
+	const char *help;	   /* for -netdev help */
+	const struct opt *options; /* offsets in the struct that begins with struct netdev */
+	size_t size;
+	/* writable() after a moment instead of on EPOLLOUT, where poll does not tell. */
+	bool poll_send;
+	/* Open everything; options are applied, `k` tells which were given. */
+	int (*open)(struct netdev *nd, struct kvs *k, struct err *e);
+	/* Undo open(), also a half-done one. Queues are stopped. */
+	void (*close)(struct netdev *nd);
+	/* After netq_start() / before netq_stop() took effect. May be NULL. */
+	int (*start)(struct netq *q);
+	void (*stop)(struct netq *q);
+	/* As netq_recv() and netq_send(). */
+	ssize_t (*recv)(struct netq *q, const struct iovec *iov, unsigned n);
+	int (*send)(struct netq *q, const struct iovec *iov, unsigned n);
+	/* There is room: get rid of what an earlier send() left over. True when there is nothing left. May be NULL. */
+	bool (*flush)(struct netq *q);
+	int (*set_offloads)(struct netdev *nd, unsigned rx);
+	int (*set_pairs)(struct netdev *nd, unsigned n);
+};
+
+extern const struct net_class net_tap, net_dgram, net_stream;
+
+/* Make `n` queues without descriptors. 0 or -ENOMEM with `e`. */
+int netdev_alloc_queues(struct netdev *nd, unsigned n, struct err *e);
+/* Give the queue another descriptor (-1: none), keeping what the client wants. */
+void netq_set_fd(struct netq *q, int fd);
+/* The back end has bytes of its own to flush: have flush() called when there is room. */
+void netq_block(struct netq *q);
+
+/* Total length of an iovec array. */
+static inline size_t iov_len(const struct iovec *iov, unsigned n)
+{
+	size_t sum = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		sum += iov[i].iov_len;
+	return sum;
+}
+
+#endif

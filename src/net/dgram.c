@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* dgram.c - -netdev dgram: one Ethernet frame per datagram
+ *
+ * Between unix sockets (`local` and `remote`), over UDP, over an IPv4 multicast group (`remote` alone, `local` then names the
+ * interface), or on a connected socket that was handed in. The format is QEMU's: bare frames, no header.
+ *
+ * The socket is not connected but where it was handed in, so that a peer may come, go and come back under the same address; frames
+ * for a peer that is not there are lost, as on a cable. poll() does not tell when the queue of an unconnected unix peer has room
+ * again, so sending is tried again after a moment (net_class.poll_send).
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "net/addr.h"
+#include "net/backend.h"
+
+struct dgram {
+	struct netdev nd;
+	struct addr local, to;
+	struct addr *remote; /* `to`, or NULL: connected */
+	bool bound;	     /* the local socket file is ours */
+	struct addr_opts o_local, o_remote;
+};
+
+static const struct opt dgram_options[] = {
+	ADDR_OPTS("local", struct dgram, o_local),
+	ADDR_OPTS("remote", struct dgram, o_remote),
+	OPT_END,
+};
+
+static bool is_multicast(const struct addr *a)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&a->u;
+
+	return a->u.sa.sa_family == AF_INET && IN_MULTICAST(ntohl(in->sin_addr.s_addr));
+}
+
+/* Bind to the group and join it, on the interface that `local` names if there is one. */
+static int join_group(struct dgram *d, int fd, struct err *e)
+{
+	struct sockaddr_in *group = (struct sockaddr_in *)&d->to.u;
+	struct ip_mreqn mreq = {.imr_multiaddr = group->sin_addr};
+	int on = 1;
+
+	if (d->o_local.type)
+		mreq.imr_address = ((struct sockaddr_in *)&d->local.u)->sin_addr;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    bind(fd, &d->to.u.sa, d->to.len) < 0 ||
+	    setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &mreq, sizeof(mreq)) < 0 ||
+	    setsockopt(fd, IPPROTO_IP, IP_MULTICAST_LOOP, &on, sizeof(on)) < 0 ||
+	    (d->o_local.type &&
+	     setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &mreq, sizeof(mreq)) < 0))
+		return err_set(e, -errno, "could not join multicast group %s: %s", d->o_remote.host,
+			       strerror(errno));
+	return 0;
+}
+
+static int bind_local(struct dgram *d, int fd, struct err *e)
+{
+	int on = 1;
+
+	if (d->local.u.sa.sa_family == AF_UNIX)
+		addr_unlink(&d->local);
+	else if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		return err_set(e, -errno, "SO_REUSEADDR: %s", strerror(errno));
+	if (bind(fd, &d->local.u.sa, d->local.len) < 0)
+		return err_set(e, -errno, "could not bind to %s: %s",
+			       d->o_local.path ? d->o_local.path : d->o_local.host,
+			       strerror(errno));
+	d->bound = true;
+	return 0;
+}
+
+static int dgram_open(struct netdev *nd, struct kvs *k, struct err *e)
+{
+	struct dgram *d = (struct dgram *)nd;
+	int rc, fd;
+
+	rc = netdev_alloc_queues(nd, 1, e);
+	if (!rc && !d->o_local.type && !d->o_remote.type)
+		rc = err_set(e, -EINVAL, "Parameter 'local.type' or 'remote.type' is missing");
+	if (!rc && d->o_local.type)
+		rc = addr_resolve(&d->o_local, "local", SOCK_DGRAM, &d->local, e);
+	if (!rc && d->o_remote.type)
+		rc = addr_resolve(&d->o_remote, "remote", SOCK_DGRAM, &d->to, e);
+	if (rc < 0)
+		return rc;
+
+	if (d->o_local.type && d->local.fd >= 0) {
+		if (d->o_remote.type)
+			return err_set(e, -EINVAL,
+				       "'remote' cannot be used together with local.type=fd");
+		nd->queue[0].fd = d->local.fd;
+		return 0;
+	}
+	if (!d->o_remote.type)
+		return err_set(e, -EINVAL, "Parameter 'remote.type' is missing");
+	if (d->to.fd >= 0)
+		return err_set(
+			e, -EINVAL,
+			"Parameter 'remote.type' does not accept value 'fd' (accepted: inet, "
+			"unix)");
+	if (!d->o_local.type && !is_multicast(&d->to))
+		return err_set(e, -EINVAL, "Parameter 'local.type' is missing");
+	if (d->o_local.type && d->local.u.sa.sa_family != d->to.u.sa.sa_family)
+		return err_set(e, -EINVAL, "'local' and 'remote' are addresses of different kinds");
+	fd = addr_socket(&d->to, SOCK_DGRAM);
+	if (fd < 0)
+		return err_set(e, fd, "socket: %s", strerror(-fd));
+	nd->queue[0].fd = fd;
+	d->remote = &d->to;
+	return is_multicast(&d->to) ? join_group(d, fd, e) : bind_local(d, fd, e);
+}
+
+static void dgram_close(struct netdev *nd)
+{
+	struct dgram *d = (struct dgram *)nd;
+
+	if (nd->pairs && nd->queue[0].fd >= 0)
+		close(nd->queue[0].fd);
+	if (d->bound)
+		addr_unlink(&d->local);
+}
+
+/* The errors with which a socket reports that an earlier frame did not arrive, or that this one cannot. */
+static bool peer_away(int error)
+{
+	switch (error) {
+	case ECONNREFUSED:
+	case ECONNRESET:
+	case ENOENT:
+	case ENOTCONN:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ENETDOWN:
+	case EPERM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static ssize_t dgram_recv(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = n};
+	ssize_t rc = recvmsg(q->fd, &msg, MSG_DONTWAIT);
+
+	if (rc < 0)
+		return peer_away(errno) ? -EAGAIN : -errno;
+	/* A frame that was cut is not a frame. */
+	return msg.msg_flags & MSG_TRUNC ? 0 : rc;
+}
+
+static int dgram_send(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	struct dgram *d = (struct dgram *)q->nd;
+	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = n};
+
+	if (d->remote) {
+		msg.msg_name = &d->remote->u;
+		msg.msg_namelen = d->remote->len;
+	}
+	if (sendmsg(q->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	return errno == ENOBUFS ? -EAGAIN : -errno;
+}
+
+const struct net_class net_dgram = {
+	.type = "dgram",
+	.help = "one frame per datagram, over unix sockets or UDP",
+	.options = dgram_options,
+	.size = sizeof(struct dgram),
+	.poll_send = true,
+	.open = dgram_open,
+	.close = dgram_close,
+	.recv = dgram_recv,
+	.send = dgram_send,
+};

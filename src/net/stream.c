@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+/* stream.c - -netdev stream: frames over a stream socket
+ *
+ * A client that connects (and connects again with reconnect-ms), a server that takes one peer at a time, or a socket that was handed in.
+ * Frames go out with one sendmsg() from where they lie; what the kernel did not take is kept here and sent first when there
+ * is room, so a frame is never torn. A peer that breaks the format is disconnected. Without a peer, frames are lost
+ * as on a cable that is not plugged in.
+ *
+ * All sockets are served on the queue's loop, from netq_start() on.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/addr.h"
+#include "net/backend.h"
+#include "net/frame.h"
+
+#define IOV_OUT 1024
+
+struct stream {
+	struct netdev nd;
+	struct addr addr;
+	int listener; /* server: listening socket; -1: none */
+	struct loop_fd accepting;
+	int pending; /* client: socket that connects; -1: none */
+	struct loop_fd connecting;
+	struct loop_timer again; /* reconnect-ms */
+	struct frame_buf in;
+	uint8_t *rest; /* FRAME_PREFIX + NET_FRAME_MAX: tail of a frame that was sent in part */
+	size_t rest_at, rest_end;
+
+	/* options */
+	struct addr_opts o_addr;
+	bool server;
+	uint64_t reconnect_ms, reconnect;
+};
+
+static const struct opt stream_options[] = {
+	ADDR_OPTS("addr", struct stream, o_addr),
+	{.name = "server",
+	 .type = OPT_BOOL,
+	 .at = offsetof(struct stream, server),
+	 .help = "listen instead of connecting"},
+	{.name = "reconnect-ms",
+	 .type = OPT_UINT,
+	 .max = INT32_MAX,
+	 .at = offsetof(struct stream, reconnect_ms),
+	 .help = "client: connect again after so many milliseconds, 0 for never"},
+	{.name = "reconnect",
+	 .type = OPT_UINT,
+	 .max = INT32_MAX / 1000,
+	 .at = offsetof(struct stream, reconnect),
+	 .help = "the same in seconds"},
+	OPT_END,
+};
+
+static struct stream *of(struct netq *q)
+{
+	return (struct stream *)q->nd;
+}
+
+static struct netq *queue(struct stream *s)
+{
+	return &s->nd.queue[0];
+}
+
+/* --- connections come and go --- */
+
+static void accept_event(struct loop_fd *w, uint32_t events);
+static void again_due(struct loop_timer *t);
+
+/* With no peer: wait for the next one. */
+static void await_peer(struct stream *s)
+{
+	struct netq *q = queue(s);
+	int rc;
+
+	if (!q->loop)
+		return;
+	if (s->listener >= 0) {
+		rc = loop_fd_add(q->loop, &s->accepting, s->listener, EPOLLIN, accept_event);
+		if (rc < 0)
+			log_err("netdev %s: cannot listen: %s", s->nd.id, strerror(-rc));
+	} else if (s->reconnect_ms) {
+		s->again.fn = again_due;
+		loop_timer_set(q->loop, &s->again, s->reconnect_ms * 1000000);
+	}
+}
+
+/* A new peer on `fd`. */
+static void plug(struct stream *s, int fd)
+{
+	int on = 1;
+
+	if (s->addr.u.sa.sa_family == AF_INET || s->addr.u.sa.sa_family == AF_INET6) {
+		/* Frames are whole messages; a socket that refuses the hints works all the same. */
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		if (s->o_addr.keep_alive)
+			setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	}
+	frame_buf_reset(&s->in);
+	s->rest_at = s->rest_end = 0;
+	netq_set_fd(queue(s), fd);
+}
+
+/* The peer has gone (`why` is an errno, 0: it closed). */
+static void unplug(struct stream *s, int why)
+{
+	struct netq *q = queue(s);
+	int fd = q->fd;
+
+	log_info("netdev %s: disconnected%s%s", s->nd.id, why ? ": " : "",
+		 why ? strerror(why) : "");
+	s->rest_at = s->rest_end = 0;
+	netq_set_fd(q, -1);
+	close(fd);
+	await_peer(s);
+}
+
+static void accept_event(struct loop_fd *w, uint32_t events)
+{
+	struct stream *s = container_of(w, struct stream, accepting);
+	int fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	/* One peer at a time: others wait in the backlog. */
+	loop_fd_del(queue(s)->loop, w);
+	plug(s, fd);
+}
+
+static void connect_event(struct loop_fd *w, uint32_t events)
+{
+	struct stream *s = container_of(w, struct stream, connecting);
+	int fd = s->pending, error = 0;
+	socklen_t len = sizeof(error);
+
+	loop_fd_del(queue(s)->loop, w);
+	s->pending = -1;
+	if (!getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) && !error) {
+		plug(s, fd);
+	} else {
+		close(fd);
+		await_peer(s);
+	}
+}
+
+static void again_due(struct loop_timer *t)
+{
+	struct stream *s = container_of(t, struct stream, again);
+	int fd = addr_socket(&s->addr, SOCK_STREAM);
+
+	if (fd >= 0 && !connect(fd, &s->addr.u.sa, s->addr.len)) {
+		plug(s, fd);
+		return;
+	}
+	if (fd >= 0 && errno == EINPROGRESS &&
+	    !loop_fd_add(queue(s)->loop, &s->connecting, fd, EPOLLOUT, connect_event)) {
+		s->pending = fd;
+		return;
+	}
+	if (fd >= 0)
+		close(fd);
+	await_peer(s);
+}
+
+/* --- opening --- */
+
+static int listen_on(struct stream *s, struct err *e)
+{
+	unsigned port = addr_port(&s->addr), last = MAX(port, s->o_addr.to);
+	const char *name = s->o_addr.path ? s->o_addr.path : s->o_addr.host;
+	int on = 1, rc;
+
+	s->listener = addr_socket(&s->addr, SOCK_STREAM);
+	if (s->listener < 0)
+		return err_set(e, s->listener, "socket: %s", strerror(-s->listener));
+	if (s->addr.u.sa.sa_family == AF_UNIX)
+		addr_unlink(&s->addr);
+	else
+		setsockopt(s->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	do {
+		addr_set_port(&s->addr, port);
+		rc = bind(s->listener, &s->addr.u.sa, s->addr.len);
+	} while (rc < 0 && errno == EADDRINUSE && port++ < last);
+	if (rc < 0 || listen(s->listener, 1) < 0)
+		return err_set(e, -errno, "could not listen on %s: %s", name, strerror(errno));
+	return 0;
+}
+
+/* The first attempt decides whether the command line is right; only with reconnect-ms the peer may be late. */
+static int connect_first(struct stream *s, struct err *e)
+{
+	const char *name = s->o_addr.path ? s->o_addr.path : s->o_addr.host;
+	int fd = addr_socket(&s->addr, SOCK_STREAM), error = 0;
+	socklen_t len = sizeof(error);
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+	if (fd < 0)
+		return err_set(e, fd, "socket: %s", strerror(-fd));
+	if (connect(fd, &s->addr.u.sa, s->addr.len) < 0)
+		error = errno;
+	if (error == EINPROGRESS && poll(&p, 1, 10000) == 1 &&
+	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (!error) {
+		plug(s, fd);
+		return 0;
+	}
+	close(fd);
+	if (s->reconnect_ms)
+		return 0; /* stream_start() goes on */
+	return err_set(e, -error, "could not connect to %s: %s", name, strerror(error));
+}
+
+static int stream_open(struct netdev *nd, struct kvs *k, struct err *e)
+{
+	struct stream *s = (struct stream *)nd;
+	int rc;
+
+	s->listener = s->pending = -1;
+	s->addr.fd = -1;
+	if (s->reconnect && s->reconnect_ms)
+		return err_set(e, -EINVAL, "'reconnect' and 'reconnect-ms' exclude each other");
+	if (s->reconnect)
+		s->reconnect_ms = s->reconnect * 1000;
+	if (s->server && s->reconnect_ms)
+		return err_set(e, -EINVAL, "'reconnect-ms' cannot be used together with server=on");
+	if (!s->o_addr.type)
+		return err_set(e, -EINVAL, "Parameter 'addr.type' is missing");
+	rc = netdev_alloc_queues(nd, 1, e);
+	if (rc < 0)
+		return rc;
+	s->rest = malloc(FRAME_PREFIX + NET_FRAME_MAX);
+	if (frame_buf_init(&s->in) < 0 || !s->rest)
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	rc = addr_resolve(&s->o_addr, "addr", SOCK_STREAM, &s->addr, e);
+	if (rc < 0)
+		return rc;
+	if (s->addr.fd < 0)
+		return s->server ? listen_on(s, e) : connect_first(s, e);
+	if (s->server)
+		s->listener = s->addr.fd;
+	else
+		plug(s, s->addr.fd);
+	return 0;
+}
+
+static void stream_close(struct netdev *nd)
+{
+	struct stream *s = (struct stream *)nd;
+
+	if (nd->pairs && queue(s)->fd >= 0)
+		close(queue(s)->fd);
+	if (s->pending >= 0)
+		close(s->pending);
+	if (s->listener >= 0) {
+		close(s->listener);
+		addr_unlink(&s->addr);
+	}
+	frame_buf_free(&s->in);
+	free(s->rest);
+}
+
+static int stream_start(struct netq *q)
+{
+	if (q->fd < 0)
+		await_peer(of(q));
+	return 0;
+}
+
+static void stream_stop(struct netq *q)
+{
+	struct stream *s = of(q);
+
+	if (s->listener >= 0 && q->fd < 0)
+		loop_fd_del(q->loop, &s->accepting);
+	if (s->pending >= 0) {
+		loop_fd_del(q->loop, &s->connecting);
+		close(s->pending);
+		s->pending = -1;
+	}
+	loop_timer_del(&s->again);
+}
+
+/* --- frames --- */
+
+static ssize_t stream_recv(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	struct stream *s = of(q);
+	const uint8_t *frame = NULL;
+	ssize_t len, got;
+	size_t at = 0;
+
+	if (q->fd < 0)
+		return -EAGAIN;
+	while ((len = frame_next(&s->in, &frame)) == -EAGAIN) {
+		got = frame_fill(&s->in, q->fd);
+		if (got == -EAGAIN)
+			return -EAGAIN;
+		if (got <= 0) {
+			unplug(s, (int)-got);
+			return -EAGAIN;
+		}
+	}
+	if (len < 0) {
+		log_warn("netdev %s: the peer sent a frame of more than %d bytes", s->nd.id,
+			 NET_FRAME_MAX);
+		unplug(s, (int)-len);
+		return -EAGAIN;
+	}
+	for (unsigned i = 0; i < n && at < (size_t)len; i++) {
+		size_t part = MIN(iov[i].iov_len, (size_t)len - at);
+
+		memcpy(iov[i].iov_base, frame + at, part);
+		at += part;
+	}
+	return len;
+}
+
+/* Keep what is left of prefix and frame after the first `sent` bytes. */
+static void keep_rest(struct stream *s, const struct iovec *iov, unsigned n, size_t sent)
+{
+	s->rest_at = s->rest_end = 0;
+	for (unsigned i = 0; i < n; i++) {
+		size_t skip = MIN(sent, iov[i].iov_len);
+
+		sent -= skip;
+		memcpy(s->rest + s->rest_end, (const char *)iov[i].iov_base + skip,
+		       iov[i].iov_len - skip);
+		s->rest_end += iov[i].iov_len - skip;
+	}
+}
+
+static int stream_send(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	struct stream *s = of(q);
+	size_t len = iov_len(iov, n);
+	uint32_t prefix = htobe32((uint32_t)len);
+	struct iovec out[IOV_OUT];
+	struct msghdr msg = {.msg_iov = out, .msg_iovlen = n + 1};
+	ssize_t sent;
+
+	if (q->fd < 0)
+		return -ENOTCONN;
+	if (n >= IOV_OUT || len > NET_FRAME_MAX)
+		return -EMSGSIZE;
+	out[0] = (struct iovec){&prefix, sizeof(prefix)};
+	memcpy(out + 1, iov, n * sizeof(*iov));
+	sent = sendmsg(q->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent < 0 && errno != EAGAIN) {
+		int error = errno;
+
+		unplug(s, error);
+		return -error;
+	}
+	if (sent < 0)
+		return -EAGAIN;
+	if ((size_t)sent < len + sizeof(prefix)) {
+		keep_rest(s, out, n + 1, sent);
+		netq_block(q);
+	}
+	return 0;
+}
+
+static bool stream_flush(struct netq *q)
+{
+	struct stream *s = of(q);
+
+	while (q->fd >= 0 && s->rest_at < s->rest_end) {
+		ssize_t sent = send(q->fd, s->rest + s->rest_at, s->rest_end - s->rest_at,
+				    MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EAGAIN)
+			return false;
+		if (sent < 0)
+			unplug(s, errno);
+		else
+			s->rest_at += sent;
+	}
+	return true;
+}
+
+const struct net_class net_stream = {
+	.type = "stream",
+	.help = "frames over a stream socket, unix or TCP",
+	.options = stream_options,
+	.size = sizeof(struct stream),
+	.open = stream_open,
+	.close = stream_close,
+	.start = stream_start,
+	.stop = stream_stop,
+	.recv = stream_recv,
+	.send = stream_send,
+	.flush = stream_flush,
+};

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/* tap.c - -netdev tap: an interface of the host
+ *
+ * Owns one descriptor of /dev/net/tun per queue pair. They come from this file (ifname=, created when it does not exist) or from
+ * the caller (fd=, fds=). With IFF_VNET_HDR each frame carries the 12-byte virtio-net header, so that checksums and
+ * segmentation are left to whoever does them best; the kernel checks the header again, whatever a guest wrote.
+ *
+ * A pair that is not in use is detached (TUNSETQUEUE), or the kernel would steer flows to it. Offloads are a
+ * property of the interface, set through the first queue, which is never detached.
+ *
+ * Wiring (bridge, scripts) is in tapif.c and happens once, at the begin and at the end.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/if_tun.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/backend.h"
+#include "net/tapif.h"
+
+#ifndef TUN_F_USO4 /* Linux 6.2 */
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+#define TUN_DEVICE "/dev/net/tun"
+
+struct tap {
+	struct netdev nd;
+	struct tapif itf;
+	short flags;   /* IFF_*, as the interface was opened */
+	bool scripted; /* the up script has run */
+
+	/* options */
+	char *ifname, *fd, *fds, *br, *helper, *script, *downscript;
+	char *vhostfd, *vhostfds;
+	uint64_t queues, sndbuf;
+	bool vnet_hdr, vhost, vhostforce;
+};
+
+#define ROW(n, t, ...)                                                                  \
+	{                                                                               \
+		.name = #n, .type = OPT_##t, .at = offsetof(struct tap, n), __VA_ARGS__ \
+	}
+static const struct opt tap_options[] = {
+	ROW(ifname, STRING, .help = "interface to use, created when it does not exist"),
+	ROW(fd, STRING, .help = "descriptor of an open tap, instead of ifname"),
+	ROW(fds, STRING, .help = "descriptors a:b:... of an open tap, one per queue pair"),
+	ROW(queues, UINT, .min = 1, .max = NET_PAIRS_MAX, .def = "1",
+	    .help = "queue pairs to open on ifname"),
+	ROW(vnet_hdr, BOOL, .def = "on", .help = "checksum and segmentation offloads"),
+	ROW(sndbuf, SIZE, .max = INT_MAX, .help = "limit of the send buffer, 0 for none"),
+	ROW(script, STRING, .def = "/etc/qemu-ifup",
+	    .help = "run with the interface at the begin, or no"),
+	ROW(downscript, STRING, .def = "/etc/qemu-ifdown",
+	    .help = "run with the interface at the end, or no"),
+	ROW(br, STRING, .help = "bridge to join when script=no"),
+	ROW(vhost, BOOL, .help = "in-kernel data path"),
+	ROW(vhostforce, BOOL, .help = "as vhost"),
+	ROW(vhostfd, STRING, .help = "descriptor of vhost-net"),
+	ROW(vhostfds, STRING, .help = "descriptors of vhost-net, one per queue pair"),
+	ROW(helper, STRING, .help = "not supported"),
+	{.name = "poll-us", .type = OPT_IGNORED},
+	OPT_END,
+};
+#undef ROW
+
+static bool is_no(const char *script)
+{
+	return !*script || !strcmp(script, "no");
+}
+
+/* What the options below decide is fixed in a descriptor that was handed in. */
+static int reject_with_fd(struct kvs *k, struct err *e)
+{
+	static const char *const fixed[] = {"ifname",	"script", "downscript",
+					    "vnet_hdr", "queues", "br"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(fixed); i++)
+		if (kvs_get(k, fixed[i]))
+			return err_set(e, -EINVAL,
+				       "Parameter '%s' cannot be used together with fd= or fds=",
+				       fixed[i]);
+	return 0;
+}
+
+/* Size of the header, send buffer, and what offloads there are. */
+static int tap_setup(struct tap *t, int fd, struct err *e)
+{
+	int hdr = NET_HDR_LEN, sndbuf = t->sndbuf ? (int)t->sndbuf : INT_MAX;
+
+	if (ioctl(fd, TUNSETSNDBUF, &sndbuf) < 0 && t->sndbuf)
+		return err_set(e, -errno, "could not set sndbuf: %s", strerror(errno));
+	if (!(t->flags & IFF_VNET_HDR))
+		return 0;
+	if (ioctl(fd, TUNSETVNETHDRSZ, &hdr) < 0)
+		return err_set(e, -errno, "%s: could not set the size of the packet header: %s",
+			       t->itf.name, strerror(errno));
+	t->nd.caps = NET_VNET_HDR;
+	if (!ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_UFO))
+		t->nd.caps |= NET_UFO;
+	if (!ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_USO4 | TUN_F_USO6))
+		t->nd.caps |= NET_USO;
+	ioctl(fd, TUNSETOFFLOAD, 0);
+	return 0;
+}
+
+/* --- descriptors that were handed in --- */
+
+static int adopt_one(struct tap *t, struct netq *q, int fd, struct err *e)
+{
+	struct ifreq ifr = {0};
+	int fl = fcntl(fd, F_GETFL);
+
+	if (fl < 0)
+		return err_set(e, -errno, "Can't use file descriptor %d: %s", fd, strerror(errno));
+	if (ioctl(fd, TUNGETIFF, &ifr) < 0 || !(ifr.ifr_flags & IFF_TAP))
+		return err_set(e, -EINVAL, "file descriptor %d is not an open tap", fd);
+	if (!(ifr.ifr_flags & IFF_NO_PI))
+		return err_set(e, -EINVAL, "file descriptor %d: the tap lacks IFF_NO_PI", fd);
+	if (q->index && (ifr.ifr_flags ^ t->flags) & IFF_VNET_HDR)
+		return err_set(e, -EINVAL,
+			       "file descriptor %d differs from the first one in IFF_VNET_HDR", fd);
+	if (fcntl(fd, F_SETFL, fl | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return err_set(e, -errno, "file descriptor %d: %s", fd, strerror(errno));
+	q->fd = fd;
+	if (!q->index) {
+		memcpy(t->itf.name, ifr.ifr_name, IFNAMSIZ);
+		t->flags = ifr.ifr_flags;
+	}
+	return tap_setup(t, fd, e);
+}
+
+static int tap_adopt(struct tap *t, const char *list, struct err *e)
+{
+	unsigned n = 1, i = 0;
+	char *copy, *save, *word;
+	int rc;
+
+	for (const char *p = list; *p; p++)
+		n += *p == ':';
+	if (n > NET_PAIRS_MAX)
+		return err_set(e, -EINVAL, "Parameter 'fds' has more than %d descriptors",
+			       NET_PAIRS_MAX);
+	rc = netdev_alloc_queues(&t->nd, n, e);
+	copy = strdup(list);
+	if (!copy && !rc)
+		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	for (word = rc ? NULL : strtok_r(copy, ":", &save); word && !rc;
+	     word = strtok_r(NULL, ":", &save), i++) {
+		uint64_t fd;
+
+		if (parse_uint(word, &fd) < 0 || fd > INT_MAX)
+			rc = err_set(e, -EINVAL, "'%s' is not the number of a file descriptor",
+				     word);
+		else
+			rc = adopt_one(t, &t->nd.queue[i], (int)fd, e);
+	}
+	free(copy);
+	if (!rc && i != n)
+		rc = err_set(e, -EINVAL,
+			     "Parameter 'fds' expects numbers separated by ':', not '%s'", list);
+	return rc;
+}
+
+/* --- an interface by name --- */
+
+/* One more queue of the interface t->itf.name (which may be a pattern the first time). */
+static int open_queue(struct tap *t, struct netq *q, struct err *e)
+{
+	struct ifreq ifr = {.ifr_flags = t->flags};
+	int rc;
+
+	q->fd = open(TUN_DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (q->fd < 0)
+		return err_set(e, -errno, "could not open " TUN_DEVICE ": %s", strerror(errno));
+	memcpy(ifr.ifr_name, t->itf.name, IFNAMSIZ);
+	rc = ioctl(q->fd, TUNSETIFF, &ifr);
+	if (rc < 0 && errno == EINVAL && !q->index && !(t->flags & IFF_MULTI_QUEUE)) {
+		/* It exists and was made for several queues. */
+		ifr.ifr_flags = t->flags |= IFF_MULTI_QUEUE;
+		rc = ioctl(q->fd, TUNSETIFF, &ifr);
+	}
+	if (rc < 0)
+		return err_set(e, -errno, "could not configure " TUN_DEVICE " (%s): %s",
+			       t->itf.name, strerror(errno));
+	memcpy(t->itf.name, ifr.ifr_name, IFNAMSIZ);
+	return tap_setup(t, q->fd, e);
+}
+
+static int tap_create(struct tap *t, struct err *e)
+{
+	const char *name = t->ifname ? t->ifname : "tap%d";
+	int rc;
+
+	if (!*name || strlen(name) >= IFNAMSIZ)
+		return err_set(e, -EINVAL,
+			       "Parameter 'ifname' expects 1 to %d characters, not '%s'",
+			       IFNAMSIZ - 1, name);
+	memcpy(t->itf.name, name, strlen(name) + 1);
+	t->flags = IFF_TAP | IFF_NO_PI | (t->vnet_hdr ? IFF_VNET_HDR : 0) |
+		   (t->queues > 1 ? IFF_MULTI_QUEUE : 0);
+	rc = netdev_alloc_queues(&t->nd, t->queues, e);
+	for (unsigned i = 0; i < t->queues && !rc; i++)
+		rc = open_queue(t, &t->nd.queue[i], e);
+	if (!rc && !is_no(t->script)) {
+		rc = tapif_script(&t->itf, t->script, e);
+		t->scripted = !rc;
+	} else if (!rc && t->br) {
+		rc = tapif_join(&t->itf, t->br, e);
+	}
+	return rc;
+}
+
+/* --- the back end --- */
+
+static int tap_open(struct netdev *nd, struct kvs *k, struct err *e)
+{
+	struct tap *t = (struct tap *)nd;
+	int rc;
+
+	if (t->helper)
+		return err_set(e, -EINVAL,
+			       "Parameter 'helper' is not supported (use ifname=, fd= or fds=)");
+	if (t->fd && t->fds)
+		return err_set(e, -EINVAL, "Parameters 'fd' and 'fds' exclude each other");
+	if (t->fd && strchr(t->fd, ':'))
+		return err_set(e, -EINVAL, "Parameter 'fd' expects one number, not '%s' (see fds=)",
+			       t->fd);
+	if (t->fd || t->fds) {
+		rc = reject_with_fd(k, e);
+		if (!rc)
+			rc = tap_adopt(t, t->fd ? t->fd : t->fds, e);
+	} else {
+		rc = tap_create(t, e);
+	}
+	if (!rc && (t->vhost || t->vhostforce || t->vhostfd || t->vhostfds))
+		log_warn("netdev %s: vhost is not used, frames are moved in user space", nd->id);
+	return rc;
+}
+
+static void tap_close(struct netdev *nd)
+{
+	struct tap *t = (struct tap *)nd;
+	struct err e;
+
+	if (t->scripted && !is_no(t->downscript) && tapif_script(&t->itf, t->downscript, &e) < 0)
+		log_warn("netdev %s: %s", nd->id, e.text);
+	tapif_leave(&t->itf);
+	for (unsigned i = 0; i < nd->pairs; i++)
+		if (nd->queue[i].fd >= 0)
+			close(nd->queue[i].fd);
+}
+
+static ssize_t tap_recv(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	ssize_t rc = readv(q->fd, iov, n);
+
+	return rc < 0 ? -errno : rc;
+}
+
+static int tap_send(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	return writev(q->fd, iov, n) < 0 ? -errno : 0;
+}
+
+static int tap_set_offloads(struct netdev *nd, unsigned rx)
+{
+	static const struct {
+		unsigned rx, tun;
+	} map[] = {
+		{NET_RX_TSO4, TUN_F_TSO4},
+		{NET_RX_TSO6, TUN_F_TSO6},
+		{NET_RX_UFO, TUN_F_UFO},
+		{NET_RX_USO4 | NET_RX_USO6,
+		 TUN_F_USO4 | TUN_F_USO6}, /* the kernel takes both or none */
+	};
+	unsigned long tun = 0;
+
+	if (!(nd->caps & NET_VNET_HDR))
+		return 0;
+	if (rx & NET_RX_CSUM) {
+		tun = TUN_F_CSUM;
+		for (unsigned i = 0; i < ARRAY_SIZE(map); i++)
+			if ((rx & map[i].rx) == map[i].rx)
+				tun |= map[i].tun;
+		if (rx & NET_RX_ECN && tun & (TUN_F_TSO4 | TUN_F_TSO6))
+			tun |= TUN_F_TSO_ECN;
+	}
+	return ioctl(nd->queue[0].fd, TUNSETOFFLOAD, tun) < 0 ? -errno : 0;
+}
+
+static int tap_set_pairs(struct netdev *nd, unsigned n)
+{
+	struct tap *t = (struct tap *)nd;
+	int rc = 0;
+
+	for (unsigned i = 1; i < nd->pairs; i++) {
+		struct ifreq ifr = {.ifr_flags = i < n ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
+
+		/* EINVAL: it is in that state already. */
+		if (t->flags & IFF_MULTI_QUEUE && ioctl(nd->queue[i].fd, TUNSETQUEUE, &ifr) < 0 &&
+		    errno != EINVAL)
+			rc = -errno;
+	}
+	return rc;
+}
+
+const struct net_class net_tap = {
+	.type = "tap",
+	.help = "an interface of the host",
+	.options = tap_options,
+	.size = sizeof(struct tap),
+	.open = tap_open,
+	.close = tap_close,
+	.recv = tap_recv,
+	.send = tap_send,
+	.set_offloads = tap_set_offloads,
+	.set_pairs = tap_set_pairs,
+};

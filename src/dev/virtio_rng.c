@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio_rng.c - virtio-rng-pci: entropy from the host (Virtio 1.3 §5.4)
+ *
+ * One queue of buffers to fill. A buffer is filled in place, as far as the rate limit, the source and CHAIN_MAX allow (a shorter answer
+ * is fine by the specification, an empty one is not), so its size costs no memory here. When there is nothing to give, the
+ * chain goes back to the ring and the device waits for the source, for the next period or for a moment; nothing is held.
+ *
+ * The limit is QEMU's: at most max-bytes in each period.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "dev/dev.h"
+#include "rng/rng.h"
+#include "virtio/vdev.h"
+#include "vm.h"
+
+#define QUEUE_SIZE 8
+#define CHAIN_MAX  (64 * KiB)  /* for one request */
+#define TURN_MAX   (256 * KiB) /* before others get their turn */
+#define CHAIN_IOV  64
+#define MOMENT_NS  (10 * 1000000ULL) /* until a source without a descriptor is asked again */
+
+struct virtio_rng {
+	struct vdev v;
+	struct rng_src src;
+	struct vqueue *vq;
+	struct loop_fd watch;
+	bool watching;
+	bool ended; /* the source gives nothing any more */
+	struct loop_timer timer;
+	uint64_t quota;	     /* bytes left in this period */
+	uint64_t period_end; /* ns */
+
+	/* options */
+	char *rng;
+	uint64_t max_bytes, period_ms;
+};
+
+static const struct opt rng_dev_options[] = {
+	{.name = "rng",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct virtio_rng, rng),
+	 .help = "id of the -object to read from (default: the host kernel's generator)"},
+	{.name = "max-bytes",
+	 .type = OPT_UINT,
+	 .at = offsetof(struct virtio_rng, max_bytes),
+	 .def = "0x7fffffffffffffff",
+	 .help = "bytes to give in each period"},
+	{.name = "period",
+	 .type = OPT_UINT,
+	 .at = offsetof(struct virtio_rng, period_ms),
+	 .def = "65536",
+	 .min = 1,
+	 .max = UINT32_MAX,
+	 .help = "length of a period in ms"},
+	OPT_END,
+};
+
+static struct virtio_rng *of(struct vdev *v)
+{
+	return (struct virtio_rng *)v;
+}
+
+/* --- waiting --- */
+
+static void stop_waiting(struct virtio_rng *r)
+{
+	if (r->watching)
+		loop_fd_del(vq_loop(r->vq), &r->watch);
+	r->watching = false;
+	loop_timer_del(&r->timer);
+}
+
+static void source_ready(struct loop_fd *w, uint32_t events)
+{
+	struct virtio_rng *r = container_of(w, struct virtio_rng, watch);
+
+	stop_waiting(r);
+	vq_kick(r->vq);
+}
+
+static void time_up(struct loop_timer *t)
+{
+	vq_kick(container_of(t, struct virtio_rng, timer)->vq);
+}
+
+static void wait_for_source(struct virtio_rng *r)
+{
+	if (r->watching)
+		return;
+	r->watching = r->src.fd >= 0 &&
+		      !loop_fd_add(vq_loop(r->vq), &r->watch, r->src.fd, EPOLLIN, source_ready);
+	if (!r->watching)
+		loop_timer_set(vq_loop(r->vq), &r->timer, MOMENT_NS);
+}
+
+/* Bytes that may be given now; with none left the timer is set to the end of the period. */
+static uint64_t allowance(struct virtio_rng *r)
+{
+	uint64_t now = loop_now(vq_loop(r->vq));
+
+	if (now >= r->period_end) {
+		r->quota = r->max_bytes;
+		r->period_end = now + r->period_ms * 1000000;
+	}
+	if (!r->quota)
+		loop_timer_set(vq_loop(r->vq), &r->timer, r->period_end - now);
+	return r->quota;
+}
+
+/* --- the queue --- */
+
+/* Give some bytes for `c`. Bytes given; -EAGAIN: not now, something will kick again. */
+static ssize_t serve(struct virtio_rng *r, struct vchain *c)
+{
+	struct iovec iov[CHAIN_IOV];
+	uint64_t limit = MIN(allowance(r), CHAIN_MAX);
+	ssize_t got;
+	int n;
+
+	if (!limit)
+		return -EAGAIN;
+	/* A chain of more pieces than that is served from its first one alone. */
+	n = vchain_in(c, 0, limit, iov, CHAIN_IOV);
+	if (n < 0)
+		n = vchain_in(c, 0, MIN(limit, c->iov[c->n_out].iov_len), iov, CHAIN_IOV);
+	if (n <= 0)
+		return 0;
+	got = rng_src_read(&r->src, iov, (unsigned)n);
+	if (got == -EAGAIN) {
+		wait_for_source(r);
+	} else if (got <= 0) {
+		log_err("%s: the entropy source has failed: %s", vdev_name(&r->v),
+			got ? strerror((int)-got) : "end of file");
+		r->ended = true;
+		got = -EAGAIN;
+	} else {
+		r->quota -= (uint64_t)got;
+	}
+	return got;
+}
+
+static void rng_kick(struct vqueue *vq)
+{
+	struct virtio_rng *r = of(vq_dev(vq));
+	uint64_t sum = 0;
+	struct vchain *c;
+
+	while (!r->ended && sum < TURN_MAX) {
+		ssize_t got;
+
+		c = vq_pop(vq);
+		if (!c)
+			return;
+		got = c->in_len ? serve(r, c) : 0;
+		if (got < 0) {
+			vq_rewind(vq, c);
+			return;
+		}
+		vq_push(vq, c, (uint32_t)got);
+		sum += (uint64_t)got;
+	}
+	if (!r->ended)
+		vq_kick(vq);
+}
+
+static void rng_quiesce(struct vqueue *vq)
+{
+	stop_waiting(of(vq_dev(vq)));
+}
+
+/* --- life --- */
+
+static int rng_realize(struct vdev *v, struct vm *vm, struct err *e)
+{
+	struct virtio_rng *r = of(v);
+
+	r->src.fd = -1;
+	r->timer.fn = time_up;
+	if (!r->max_bytes || r->max_bytes > INT64_MAX)
+		return err_set(e, -EINVAL,
+			       "'max-bytes' parameter must be positive, and less than 2^63");
+	r->vq = vdev_queue_add(v, QUEUE_SIZE, NULL);
+	if (!r->vq)
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	return rng_src_open(&r->src, vm->rngs, r->rng, e);
+}
+
+static void rng_unrealize(struct vdev *v)
+{
+	struct virtio_rng *r = of(v);
+
+	stop_waiting(r);
+	rng_src_close(&r->src);
+}
+
+static const struct vdev_ops rng_ops = {
+	.virtio_id = 4,
+	.pci_class = 0x00ff00,
+	.realize = rng_realize,
+	.unrealize = rng_unrealize,
+	.kick = rng_kick,
+	.quiesce = rng_quiesce,
+};
+
+const struct dev_class dev_virtio_rng = {
+	.name = "virtio-rng-pci",
+	.alias = "virtio-rng",
+	.desc = "entropy from the host",
+	.size = sizeof(struct virtio_rng),
+	.options = rng_dev_options,
+	.virtio = &rng_ops,
+};

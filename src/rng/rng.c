@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* rng.c - see rng.h */
+#include "rng/rng.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/list.h"
+
+struct rng {
+	struct list link;
+	char *id;
+	char *filename; /* rng-random */
+	int fd;		/* -1: rng-builtin */
+};
+
+struct rngs {
+	struct list all;
+};
+
+static const struct opt random_options[] = {
+	{.name = "filename",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct rng, filename),
+	 .def = "/dev/urandom",
+	 .help = "file or device to read"},
+	OPT_END,
+};
+static const struct opt builtin_options[] = {OPT_END};
+
+static const struct {
+	const char *type;
+	const struct opt *options[2];
+} types[] = {
+	{"rng-random", {random_options}},
+	{"rng-builtin", {builtin_options}},
+};
+
+struct rngs *rngs_new(void)
+{
+	struct rngs *rngs = calloc(1, sizeof(*rngs));
+
+	if (rngs)
+		list_init(&rngs->all);
+	return rngs;
+}
+
+static void rng_free(struct rng *r)
+{
+	if (r->fd >= 0)
+		close(r->fd);
+	free(r->filename);
+	free(r->id);
+	free(r);
+}
+
+void rngs_free(struct rngs *rngs)
+{
+	if (!rngs)
+		return;
+	list_for_each (it, &rngs->all)
+		rng_free(list_entry(it, struct rng, link));
+	free(rngs);
+}
+
+const struct opt *const *rng_options(const char *qom_type)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
+		if (!strcmp(types[i].type, qom_type))
+			return types[i].options;
+	return NULL;
+}
+
+bool rng_is_type(const char *qom_type)
+{
+	return rng_options(qom_type);
+}
+
+static struct rng *find(struct rngs *rngs, const char *id)
+{
+	list_for_each (it, &rngs->all) {
+		struct rng *r = list_entry(it, struct rng, link);
+
+		if (!strcmp(r->id, id))
+			return r;
+	}
+	return NULL;
+}
+
+/* Fill in a new object. What is half done is freed by the caller. */
+static int rng_init(struct rng *r, const char *type, struct kvs *k, struct err *e)
+{
+	const char *odd;
+	int rc = opts_apply(rng_options(type), k, r, e);
+
+	if (rc < 0)
+		return rc;
+	odd = kvs_unused(k);
+	if (odd)
+		return err_set(e, -EINVAL, "Property '%s.%s' not found", type, odd);
+	if (!r->filename)
+		return 0;
+	r->fd = open(r->filename, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	return r->fd < 0
+		       ? err_set(e, -errno, "Could not open '%s': %s", r->filename, strerror(errno))
+		       : 0;
+}
+
+int rng_add(struct rngs *rngs, struct kvs *k, struct err *e)
+{
+	const char *type = kvs_get(k, "qom-type"), *id = kvs_get(k, "id");
+	struct rng *r;
+	int rc;
+
+	if (!type || !rng_is_type(type))
+		return err_set(e, -EINVAL, "Parameter 'qom-type' does not accept value '%s'",
+			       type ? type : "");
+	if (!id)
+		return err_set(e, -EINVAL, "Parameter 'id' is missing");
+	if (!id_wellformed(id))
+		return err_set(e, -EINVAL,
+			       "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
+			       "'_', starting with a letter), not '%s'",
+			       id);
+	if (find(rngs, id))
+		return err_set(e, -EEXIST, "Duplicate ID '%s' for object", id);
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	r->fd = -1;
+	r->id = strdup(id);
+	rc = r->id ? rng_init(r, type, k, e) : err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	if (rc < 0) {
+		rng_free(r);
+		return rc;
+	}
+	list_add_tail(&rngs->all, &r->link);
+	return 0;
+}
+
+int rng_src_open(struct rng_src *s, struct rngs *rngs, const char *id, struct err *e)
+{
+	struct rng *r = id ? find(rngs, id) : NULL;
+
+	s->fd = -1;
+	if (id && !r)
+		return err_set(e, -ENODEV, "Property 'rng' can't find value '%s'", id);
+	if (!r || r->fd < 0)
+		return 0;
+	s->fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 3);
+	return s->fd < 0 ? err_set(e, -errno, "rng '%s': %s", id, strerror(errno)) : 0;
+}
+
+void rng_src_close(struct rng_src *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+}
+
+/* getrandom() fills one element after the other; a short one (a signal, an early boot) ends the round. */
+static ssize_t read_builtin(const struct iovec *iov, unsigned n)
+{
+	ssize_t sum = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		ssize_t got = getrandom(iov[i].iov_base, iov[i].iov_len, GRND_NONBLOCK);
+
+		if (got < 0)
+			return sum ? sum : errno == EINTR ? -EAGAIN : -errno;
+		sum += got;
+		if ((size_t)got < iov[i].iov_len)
+			break;
+	}
+	return sum;
+}
+
+ssize_t rng_src_read(struct rng_src *s, const struct iovec *iov, unsigned n)
+{
+	ssize_t got;
+
+	if (s->fd < 0)
+		return read_builtin(iov, n);
+	got = readv(s->fd, iov, (int)n);
+	return got < 0 ? (errno == EINTR ? -EAGAIN : -errno) : got;
+}

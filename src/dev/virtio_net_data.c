@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio_net_data.c - the receive and transmit queues of virtio-net (Virtio 1.3 §5.1.6.2-4)
+ *
+ * Receive. The pump takes as many chains as the next frame is likely to need, and one readv() puts header and frame straight
+ * into them; behind them in the same iovec lies a buffer of our own, so that a frame that is longer than expected is never cut. Such a
+ * frame is parked there and copied when there are chains enough for it. `num_buffers` is patched in, used chains are pushed, and what
+ * is left over is given back to the ring at the end of the pump: nothing is held while waiting. Without buffers nobody
+ * listens to the back end: frames wait in its queue, and the guest's next notification starts the pump.
+ *
+ * Transmit. The header is copied and checked; then one writev() from the guest's memory. A back end that is full ends the
+ * pump; writable() starts it again. A frame that cannot be sent is dropped, as a card does.
+ *
+ * A guest can change a frame while it is being filtered or sent: it can only cheat itself, and the copy of the header that was
+ * checked is the one that is sent.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "dev/virtio_net_int.h"
+
+#define FRAMES_PER_PUMP 64
+#define LATE_NS		(100 * 1000000ULL) /* a parked frame waits so long */
+#define RX_IOV		256
+#define RX_CHAINS	256
+#define TX_IOV		1023
+#define WANT_MIN	(NET_HDR_LEN + 1518)
+#define WANT_WINDOW	256 /* frames after which `want` may shrink */
+#define SPILL_SIZE	(NET_HDR_LEN + NET_FRAME_MAX)
+#define ETH_HEADER	14
+
+/* §5.1.6: struct virtio_net_hdr, little endian */
+struct net_hdr {
+	uint8_t flags, gso_type;
+	uint16_t hdr_len, gso_size, csum_start, csum_offset, num_buffers;
+};
+_Static_assert(sizeof(struct net_hdr) == NET_HDR_LEN, "the header has no padding");
+
+#define HDR_NEEDS_CSUM 1
+#define GSO_NONE       0
+#define GSO_TCPV4      1
+#define GSO_UDP	       3
+#define GSO_TCPV6      4
+#define GSO_UDP_L4     5
+#define GSO_ECN	       0x80
+
+/* --- receive --- */
+
+/* Chains taken for frames to come, oldest first. */
+struct gather {
+	struct vchain *chain[RX_CHAINS];
+	unsigned first, n; /* chain[first .. n) */
+	uint64_t room;
+};
+
+/* Take chains until there is room for `want` bytes. Without mergeable buffers a frame has one chain, whatever its size. */
+static void take(struct net_pair *p, struct gather *g, size_t want)
+{
+	bool mergeable = vdev_has(&p->n->v, NET_F_MRG_RXBUF);
+	struct vchain *c;
+
+	if (g->first == g->n || g->n == RX_CHAINS) {
+		memmove(g->chain, g->chain + g->first, (g->n - g->first) * sizeof(*g->chain));
+		g->n -= g->first;
+		g->first = 0;
+	}
+	while (g->room < want && g->n < RX_CHAINS && (mergeable || g->first == g->n) &&
+	       (c = vq_pop(p->rx))) {
+		if (!c->in_len) {
+			vq_push(p->rx, c, 0);
+			continue;
+		}
+		g->chain[g->n++] = c;
+		g->room += c->in_len;
+	}
+}
+
+/* Newest first. The pushes in between were of older chains, so what goes back is still the end of what was taken. */
+static void give_back(struct net_pair *p, struct gather *g)
+{
+	while (g->n > g->first)
+		vq_rewind(p->rx, g->chain[--g->n]);
+}
+
+/* Copy to offset `off` of the gathered chains, which have the room. */
+static void put(struct gather *g, uint64_t off, const void *buf, size_t len)
+{
+	const uint8_t *from = buf;
+
+	for (unsigned i = g->first; i < g->n && len; i++) {
+		struct vchain *c = g->chain[i];
+		size_t part;
+
+		if (off >= c->in_len) {
+			off -= c->in_len;
+			continue;
+		}
+		part = MIN(len, c->in_len - off);
+		vchain_put_at(c, off, from, part);
+		from += part;
+		len -= part;
+		off = 0;
+	}
+}
+
+/* Copy up to `len` bytes, from offset `skip` of an iovec. */
+static size_t peek(const struct iovec *iov, unsigned n, size_t skip, uint8_t *buf, size_t len)
+{
+	size_t done = 0;
+
+	for (unsigned i = 0; i < n && done < len; i++) {
+		size_t part;
+
+		if (skip >= iov[i].iov_len) {
+			skip -= iov[i].iov_len;
+			continue;
+		}
+		part = MIN(len - done, iov[i].iov_len - skip);
+		memcpy(buf + done, (const uint8_t *)iov[i].iov_base + skip, part);
+		done += part;
+		skip = 0;
+	}
+	return done;
+}
+
+/* The first `len` bytes of the gathered chains hold a header and a frame: complete the header and hand them over. */
+static void deliver(struct net_pair *p, struct gather *g, size_t len)
+{
+	const struct net_hdr none = {0};
+	uint8_t le[2], flags = 0;
+	uint64_t covered = 0;
+	unsigned k = 0;
+
+	while (covered < len)
+		covered += g->chain[g->first + k++]->in_len;
+	if (!p->n->has_hdr)
+		put(g, 0, &none, sizeof(none));
+	else if (!vdev_has(&p->n->v, NET_F_GUEST_CSUM))
+		put(g, offsetof(struct net_hdr, flags), &flags, sizeof(flags));
+	put_le16(le, k);
+	put(g, offsetof(struct net_hdr, num_buffers), le, sizeof(le));
+	while (k--) {
+		struct vchain *c = g->chain[g->first++];
+		uint64_t part = MIN(c->in_len, len);
+
+		g->room -= c->in_len;
+		len -= part;
+		vq_push(p->rx, c, part);
+	}
+}
+
+/* Follow the sizes of frames: up at once, down after a while. */
+static void learn(struct net_pair *p, size_t len)
+{
+	p->peak = MAX(p->peak, len);
+	p->want = MAX(p->want, len);
+	if (++p->seen == WANT_WINDOW) {
+		p->want = MAX(p->peak, (size_t)WANT_MIN);
+		p->peak = p->seen = 0;
+	}
+}
+
+/* Read one frame into the gathered chains. Returns its length with the header; p->parked is set if it went (in part) into p->spill; 0 when
+ * the frame is not for the guest; or what netq_recv() says. */
+static ssize_t receive(struct net_pair *p, struct gather *g)
+{
+	struct virtio_net *n = p->n;
+	const size_t hdr = n->has_hdr ? 0 : NET_HDR_LEN; /* left free before what comes */
+	struct iovec iov[RX_IOV + 1];
+	uint8_t head[NET_FILTER_PEEK];
+	unsigned used = 0;
+	size_t room = 0, len;
+	ssize_t rc;
+
+	for (unsigned i = g->first; i < g->n && room < SPILL_SIZE; i++) {
+		struct vchain *c = g->chain[i];
+		uint64_t part = MIN(c->in_len, SPILL_SIZE - room);
+		uint64_t skip = room < hdr ? MIN(hdr - room, part) : 0;
+		int k = part > skip ? vchain_in(c, skip, part - skip, iov + used, RX_IOV - used)
+				    : 0;
+
+		if (k < 0)
+			break;
+		used += (unsigned)k;
+		room += part;
+	}
+	rc = (ssize_t)MAX(room, hdr);
+	iov[used] = (struct iovec){p->spill + rc, SPILL_SIZE - (size_t)rc};
+	rc = netq_recv(p->q, iov, used + 1);
+	if (rc < 0)
+		return rc;
+	len = hdr + (size_t)rc;
+	learn(p, len);
+	if (!n->link_up || len < NET_HDR_LEN + ETH_HEADER ||
+	    !net_filter_pass(&n->filter, head,
+			     peek(iov, used + 1, NET_HDR_LEN - hdr, head,
+				  MIN(sizeof(head), len - NET_HDR_LEN))))
+		return 0;
+	if (len > room) {
+		/* Bring the part that went into the guest's buffers before the rest. */
+		if (room > hdr)
+			peek(iov, used, 0, p->spill + hdr, room - hdr);
+		memset(p->spill, 0, hdr);
+		p->parked = len;
+	}
+	return (ssize_t)len;
+}
+
+/* Deliver the frame that waits in p->spill. False when it has to wait on. */
+static bool unpark(struct net_pair *p, struct gather *g)
+{
+	bool hopeless;
+
+	take(p, g, p->parked);
+	if (g->room >= p->parked) {
+		put(g, 0, p->spill, p->parked);
+		deliver(p, g, p->parked);
+		p->parked = 0;
+		return true;
+	}
+	/* No number of further chains helps when a frame must fit in one, or when more are needed than may be taken. */
+	hopeless = g->n - g->first == RX_CHAINS ||
+		   (g->n > g->first && !vdev_has(&p->n->v, NET_F_MRG_RXBUF));
+	if (hopeless)
+		p->parked = 0;
+	return hopeless;
+}
+
+void net_rx(struct net_pair *p)
+{
+	struct gather g;
+	bool listen = false;
+
+	if (!p->q || !vq_ready(p->rx))
+		return;
+	g.first = g.n = 0;
+	g.room = 0;
+	for (unsigned i = 0; i < FRAMES_PER_PUMP; i++) {
+		ssize_t len;
+
+		if (p->parked && !unpark(p, &g)) {
+			loop_timer_set(vq_loop(p->rx), &p->late, LATE_NS);
+			goto out;
+		}
+		loop_timer_del(&p->late);
+		take(p, &g, p->want);
+		if (g.first == g.n)
+			goto out;
+		len = receive(p, &g);
+		if (len < 0) {
+			listen = len == -EAGAIN;
+			goto out;
+		}
+		if (len && !p->parked)
+			deliver(p, &g, (size_t)len);
+	}
+	listen = true;
+	vq_kick(p->rx);
+out:
+	give_back(p, &g);
+	netq_listen(p->q, listen);
+}
+
+/* The guest has had its time to make room. */
+static void late(struct loop_timer *t)
+{
+	struct net_pair *p = container_of(t, struct net_pair, late);
+
+	p->parked = 0;
+	vq_kick(p->rx);
+}
+
+void net_rx_stop(struct net_pair *p)
+{
+	p->parked = 0;
+	loop_timer_del(&p->late);
+	p->want = WANT_MIN;
+	p->peak = p->seen = 0;
+	if (p->q)
+		netq_listen(p->q, false);
+}
+
+/* --- transmit --- */
+
+/* Check the driver's header for a frame of `len` bytes, and reduce it to what matters. */
+static bool header_ok(const struct virtio_net *n, struct net_hdr *h, uint64_t len)
+{
+	static const struct {
+		uint8_t type;
+		uint64_t feature;
+	} gso[] = {
+		{GSO_TCPV4, NET_F_HOST_TSO4},
+		{GSO_TCPV6, NET_F_HOST_TSO6},
+		{GSO_UDP, NET_F_HOST_UFO},
+		{GSO_UDP_L4, NET_F_HOST_USO},
+	};
+	uint8_t type = h->gso_type & (uint8_t)~GSO_ECN;
+
+	h->flags &= HDR_NEEDS_CSUM;
+	h->num_buffers = 0;
+	if (h->flags && (!vdev_has(&n->v, NET_F_CSUM) ||
+			 (uint64_t)le16toh(h->csum_start) + le16toh(h->csum_offset) + 2 > len))
+		return false;
+	if (h->gso_type == GSO_NONE) {
+		h->gso_size = h->hdr_len = 0;
+		return true;
+	}
+	if (!h->gso_size || le16toh(h->hdr_len) > len)
+		return false;
+	if (h->gso_type & GSO_ECN &&
+	    (!vdev_has(&n->v, NET_F_HOST_ECN) || (type != GSO_TCPV4 && type != GSO_TCPV6)))
+		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(gso); i++)
+		if (type == gso[i].type)
+			return vdev_has(&n->v, gso[i].feature);
+	return false;
+}
+
+/* Send one chain's frame. -EAGAIN: not now. Everything else: the chain is done with. */
+static int transmit(struct net_pair *p, struct vchain *c)
+{
+	struct virtio_net *n = p->n;
+	struct iovec iov[1 + TX_IOV];
+	struct net_hdr h;
+	uint64_t len;
+	int k;
+
+	if (!p->q || !n->link_up || !vchain_pull(c, &h, sizeof(h)))
+		return 0;
+	len = c->out_len - sizeof(h);
+	if (len < ETH_HEADER || len > NET_FRAME_MAX)
+		return 0;
+	if (!header_ok(n, &h, len)) {
+		log_guest(&n->v.fn.rate, vdev_name(&n->v),
+			  "a frame with an impossible header was dropped");
+		return 0;
+	}
+	k = vchain_out(c, 0, len, iov + 1, TX_IOV);
+	if (k < 0)
+		return 0;
+	iov[0] = (struct iovec){&h, sizeof(h)};
+	return n->has_hdr ? netq_send(p->q, iov, (unsigned)k + 1)
+			  : netq_send(p->q, iov + 1, (unsigned)k);
+}
+
+void net_tx(struct net_pair *p)
+{
+	struct vchain *c;
+
+	while ((c = vq_pop(p->tx))) {
+		if (transmit(p, c) == -EAGAIN) {
+			vq_rewind(p->tx, c);
+			return;
+		}
+		vq_push(p->tx, c, 0);
+	}
+}
+
+/* --- set-up --- */
+
+int net_pair_init(struct net_pair *p, struct virtio_net *n, unsigned index, struct err *e)
+{
+	p->n = n;
+	p->index = index;
+	p->late.fn = late;
+	p->want = WANT_MIN;
+	p->q = n->nd ? netdev_queue(n->nd, index) : NULL;
+	p->spill = malloc(SPILL_SIZE);
+	p->rx = vdev_queue_add(&n->v, n->rx_size, NULL);
+	p->tx = p->rx ? vdev_queue_add(&n->v, n->tx_size, NULL) : NULL;
+	if (!p->tx || !p->spill)
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	return 0;
+}
+
+void net_pair_fini(struct net_pair *p)
+{
+	loop_timer_del(&p->late);
+	free(p->spill);
+}

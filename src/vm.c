@@ -20,7 +20,8 @@ struct pause {
 	struct vm *vm;
 	unsigned left; /* exit loop: devices that are not idle yet */
 	struct loop_task done;
-	void (*fn)(void *arg);
+	bool stop;	       /* for vm_stop(): say STOP, else it is the end */
+	void (*fn)(void *arg); /* control thread: the caller's; may be NULL */
 	void *arg;
 };
 
@@ -55,55 +56,34 @@ static void all_paused(struct loop_task *t)
 
 	blocks_drain(vm->blocks);
 	vm->pause = NULL;
+	if (p->stop && vm->state != RUN_SHUTDOWN) {
+		vm->state = RUN_PAUSED;
+		qmp_event(vm, "STOP", NULL);
+	}
 	if (p->fn)
 		p->fn(p->arg);
 	free(p);
-	if (vm->quitting && !vm->pause)
+	if (vm->quitting)
 		loop_stop(vm->control);
 }
 
-/* fn(arg) on the control thread when every device is idle and the disks are flushed. `fn` may be NULL. */
-static void when_idle(struct vm *vm, void (*fn)(void *arg), void *arg)
+/* When every device is idle and the disks are flushed: all_paused(). False when out of memory. */
+static bool pause_all(struct vm *vm, bool stop, void (*fn)(void *arg), void *arg)
 {
 	struct pause *p = calloc(1, sizeof(*p));
 
-	if (!p) {
-		log_err("out of memory");
-		return;
-	}
-	*p = (struct pause){.vm = vm, .done.fn = all_paused, .fn = fn, .arg = arg};
+	if (!p)
+		return false;
+	*p = (struct pause){.vm = vm, .done.fn = all_paused, .stop = stop, .fn = fn, .arg = arg};
 	vm->pause = p;
 	loop_call(vm->io, pause_devices, p);
-}
-
-struct stop {
-	struct vm *vm;
-	void (*done)(void *arg);
-	void *arg;
-};
-
-static void stopped(void *arg)
-{
-	struct stop s = *(struct stop *)arg;
-
-	free(arg);
-	if (s.vm->state != RUN_SHUTDOWN) {
-		s.vm->state = RUN_PAUSED;
-		qmp_event(s.vm, "STOP", NULL);
-	}
-	s.done(s.arg);
+	return true;
 }
 
 void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg)
 {
-	struct stop *s;
-
-	if (vm->state != RUN_RUNNING || !vm->io || vm->pause || !(s = malloc(sizeof(*s)))) {
+	if (vm->state != RUN_RUNNING || !vm->io || vm->pause || !pause_all(vm, true, done, arg))
 		done(arg);
-		return;
-	}
-	*s = (struct stop){vm, done, arg};
-	when_idle(vm, stopped, s);
 }
 
 static void resume_devices(void *arg)
@@ -135,8 +115,7 @@ void vm_quit(struct vm *vm, const char *reason)
 	vm->quitting = true;
 	qmp_event(vm, "SHUTDOWN", json_pack("{s:b, s:s}", "guest", 0, "reason", reason));
 	vm->state = RUN_SHUTDOWN;
-	if (!vm->io)
+	/* A stop that is under way ends first, and sees `quitting`. */
+	if (!vm->io || (!vm->pause && !pause_all(vm, false, NULL, NULL)))
 		loop_stop(vm->control);
-	else if (!vm->pause) /* a stop that is under way ends first, and sees `quitting` */
-		when_idle(vm, NULL, NULL);
 }

@@ -159,6 +159,7 @@ void gmem_free(struct gmem *gm)
 		return;
 	if (!gm->linear) {
 		unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
+		struct list *it;
 
 		for (unsigned i = 0; i < gm->mapped_count; i++) {
 			uint32_t at = gm->mapped[(gm->mapped_head + i) % MAPPED_MAX];
@@ -167,7 +168,7 @@ void gmem_free(struct gmem *gm)
 				       false);
 			free(gm->granules[at].holes);
 		}
-		list_for_each (it, &gm->asides) {
+		while ((it = list_pop(&gm->asides))) {
 			struct aside *a = list_entry(it, struct aside, link);
 
 			gm->ops->unmap(gm->ctx, a->host, pages, false);
@@ -460,9 +461,8 @@ static int copy(struct gmem *gm, uint64_t gpa, uint8_t *buf, size_t len, bool to
 			gm->linear ? len : (1ULL << gm->shift) - (gpa & ((1ULL << gm->shift) - 1));
 		size_t chunk = MIN(len, left);
 		struct iovec iov;
-		int n = gmem_pin(gm, gpa, chunk, &iov, 1);
 
-		if (n < 0)
+		if (gmem_pin(gm, gpa, chunk, &iov, 1) < 1)
 			return -EFAULT;
 		if (to_guest)
 			memcpy(iov.iov_base, buf, chunk);

@@ -33,7 +33,12 @@
 struct granule {
 	atomic_uint pins;
 	atomic_uint gen;
-	uint64_t *holes; /* NULL: every page is there */
+	const uint64_t *holes; /* NULL: every page is there */
+};
+
+/* The holes of a granule of which nothing could be mapped: there is nothing to unmap. */
+static const uint64_t nothing[GMEM_GRANULE_PAGES / 64] = {
+	[0 ... GMEM_GRANULE_PAGES / 64 - 1] = UINT64_MAX,
 };
 
 /* A second mapping of a granule whose place in the window is still in use by I/O on its previous frames. */
@@ -153,6 +158,18 @@ struct gmem *gmem_new_file(const struct hv_range *ram, unsigned ranges, int fd, 
 	return gm;
 }
 
+/* Undo the mapping of granule `index` in the window, if there is one. Nobody uses it. */
+static void unmap_granule(struct gmem *gm, uint64_t index, bool reserve)
+{
+	struct granule *g = &gm->granules[index];
+
+	if (g->holes == nothing)
+		return;
+	gm->ops->unmap(gm->ctx, gm->window + (index << gm->shift),
+		       1u << (gm->shift - GMEM_PAGE_SHIFT), reserve);
+	free((void *)g->holes);
+}
+
 void gmem_free(struct gmem *gm)
 {
 	if (!gm)
@@ -161,13 +178,8 @@ void gmem_free(struct gmem *gm)
 		unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
 		struct list *it;
 
-		for (unsigned i = 0; i < gm->mapped_count; i++) {
-			uint32_t at = gm->mapped[(gm->mapped_head + i) % MAPPED_MAX];
-
-			gm->ops->unmap(gm->ctx, gm->window + ((uint64_t)at << gm->shift), pages,
-				       false);
-			free(gm->granules[at].holes);
-		}
+		for (unsigned i = 0; i < gm->mapped_count; i++)
+			unmap_granule(gm, gm->mapped[(gm->mapped_head + i) % MAPPED_MAX], false);
 		while ((it = list_pop(&gm->asides))) {
 			struct aside *a = list_entry(it, struct aside, link);
 
@@ -203,8 +215,6 @@ static bool has_hole(const uint64_t *holes, uint64_t first, uint64_t last)
 /* Drop the oldest mappings that nobody uses until there is room for one more. */
 static bool make_room(struct gmem *gm)
 {
-	unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
-
 	for (unsigned tries = 0; gm->mapped_count == MAPPED_MAX && tries < MAPPED_MAX; tries++) {
 		uint32_t at = gm->mapped[gm->mapped_head];
 		struct granule *g = &gm->granules[at];
@@ -217,8 +227,7 @@ static bool make_room(struct gmem *gm)
 			gm->mapped[(gm->mapped_head + MAPPED_MAX - 1) % MAPPED_MAX] = at;
 			continue;
 		}
-		gm->ops->unmap(gm->ctx, gm->window + ((uint64_t)at << gm->shift), pages, true);
-		free(g->holes);
+		unmap_granule(gm, at, true);
 		g->holes = NULL;
 		atomic_store(&g->gen, GEN_NONE);
 		gm->mapped_count--;
@@ -263,14 +272,15 @@ static int map_in_place(struct gmem *gm, uint64_t index, struct granule *g, uint
 	}
 	/* A mapping of foreign pages cannot be replaced in part or on top: the old one goes as a whole. */
 	if (was_mapped)
-		gm->ops->unmap(gm->ctx, at, 1u << (gm->shift - GMEM_PAGE_SHIFT), true);
+		unmap_granule(gm, index, true);
 	else
 		gm->mapped[(gm->mapped_head + gm->mapped_count++) % MAPPED_MAX] = (uint32_t)index;
-	if (!map_granule(gm, index, at, holes))
-		memset(holes, 0xff, GMEM_GRANULE_PAGES / 8);
-	free(g->holes);
-	g->holes = holes;
-	if (!any_hole(holes)) {
+	if (!map_granule(gm, index, at, holes)) {
+		free(holes);
+		g->holes = nothing;
+	} else if (any_hole(holes)) {
+		g->holes = holes;
+	} else {
 		free(holes);
 		g->holes = NULL;
 	}
@@ -290,10 +300,25 @@ static struct aside *find_aside(struct gmem *gm, uint64_t index, uint32_t gen)
 	return NULL;
 }
 
+static void drop_aside(struct gmem *gm, struct aside *a)
+{
+	list_del(&a->link);
+	gm->ops->unmap(gm->ctx, a->host, 1u << (gm->shift - GMEM_PAGE_SHIFT), false);
+	free(a);
+}
+
+/* Those of earlier generations that nobody uses go first: a guest that invalidates for ever while one request is stuck
+ * must not pile them up. */
 static struct aside *map_aside(struct gmem *gm, uint64_t index)
 {
 	struct aside *a = calloc(1, sizeof(*a));
 
+	list_for_each (it, &gm->asides) {
+		struct aside *old = list_entry(it, struct aside, link);
+
+		if (!old->pins && old->gen != atomic_load(&gm->gen))
+			drop_aside(gm, old);
+	}
 	if (!a)
 		return NULL;
 	a->index = index;
@@ -421,12 +446,8 @@ static void unpin_aside(struct gmem *gm, uint8_t *host)
 
 		if (host < a->host || host >= a->host + size)
 			continue;
-		if (!--a->pins && a->gen != atomic_load(&gm->gen)) {
-			list_del(&a->link);
-			gm->ops->unmap(gm->ctx, a->host, 1u << (gm->shift - GMEM_PAGE_SHIFT),
-				       false);
-			free(a);
-		}
+		if (!--a->pins && a->gen != atomic_load(&gm->gen))
+			drop_aside(gm, a);
 		break;
 	}
 	pthread_mutex_unlock(&gm->lock);

@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +25,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,26 +99,23 @@ static bool send_msg(int sock, enum store_msg type, int rc)
 	return send(sock, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m);
 }
 
-/* Nothing is left to this process but two descriptors; what cannot be dropped (not root) was not there. */
-static void child_confine(int sock, int xs)
+/* Close what was inherited, except for the log (0-2) and the socket pair. Before xs_open(): a handle is more than one descriptor. */
+static void child_close_all(int sock)
 {
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[2] = {{0}};
-	int keep[2] = {sock < xs ? sock : xs, sock < xs ? xs : sock};
+	if (sock > 3)
+		close_range(3, (unsigned)sock - 1, 0);
+	close_range((unsigned)sock + 1, ~0U, 0);
+}
 
-	/* 0-2 stay: the log. */
-	if (keep[0] > 3)
-		close_range(3, (unsigned)keep[0] - 1, 0);
-	if (keep[1] > keep[0] + 1)
-		close_range((unsigned)keep[0] + 1, (unsigned)keep[1] - 1, 0);
-	close_range((unsigned)keep[1] + 1, ~0U, 0);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-			       setresuid(NOBODY, NOBODY, NOBODY) < 0))
-		_exit(1);
-	if (syscall(SYS_capset, &head, none) < 0)
-		_exit(1);
+/* A connection to xenstore stays what it is without any right. libxenstore's thread follows: a change of user is one of the whole
+ * process, and takes the capabilities along. Where we are not root there are none. */
+static bool child_confine(void)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return false;
+	return geteuid() != 0 ||
+	       (setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+		setresuid(NOBODY, NOBODY, NOBODY) == 0);
 }
 
 /* The watch has fired, for whatever domain: is it ours? A domain that was never introduced has no say. */
@@ -138,17 +133,18 @@ static bool domain_gone(struct xs_handle *xs, unsigned domid, bool *seen)
 
 static void child_run(int sock, unsigned domid)
 {
-	struct xs_handle *xs = xs_open(0);
-	char path[PATH_MAX_LEN];
 	bool seen, gone = false, wrote = false;
+	char path[PATH_MAX_LEN];
+	struct xs_handle *xs;
 	struct pollfd p[2];
 	struct msg m;
 
-	if (!xs || !xs_watch(xs, "@releaseDomain", "gone")) {
+	child_close_all(sock);
+	xs = xs_open(0);
+	if (!xs || !xs_watch(xs, "@releaseDomain", "gone") || !child_confine()) {
 		send_msg(sock, MSG_READY, errno ? -errno : -EIO);
 		return;
 	}
-	child_confine(sock, xs_fileno(xs));
 	snprintf(path, sizeof(path), "device-model/%u/state", domid);
 	seen = xs_is_domain_introduced(xs, domid);
 	send_msg(sock, MSG_READY, 0);

@@ -27,8 +27,8 @@
 #define LEGACY_RSDP 0xfffc0ULL
 #define INFO_MADT   16 /* offset in the first page: address of the MADT's first local APIC */
 #define RSDP_SIZE   36
-#define XSDT_MAX    32 /* entries that we are willing to copy */
-#define MADT_FIRST  44 /* offset of the first structure */
+#define XSDT_BYTES  (ACPI_HEADER + 8 * 32) /* as much as we are willing to copy */
+#define MADT_FIRST  44			   /* offset of the first structure */
 #define TABLE_ALIGN 16
 #define LAPIC_SIZE  8
 #define LAPIC_FLAGS 4
@@ -135,7 +135,8 @@ void acpi_inspect(struct gmem *gm, struct acpi_info *info)
 	if (t)
 		info->bridge = has_bridge(t, len);
 	for (uint64_t off = 0; off < LAYOUT_ACPI_SIZE && !info->completed; off += ACPI_MARKER_ALIGN)
-		info->completed = acpi_marker_read(a.bytes + off, &info->layout, &info->ioapic);
+		info->completed = acpi_marker_read(a.bytes + off, LAYOUT_ACPI_BASE + off,
+						   &info->layout, &info->ioapic);
 	info->has_run = scribbled(&a, info);
 	free(a.bytes);
 }
@@ -145,17 +146,38 @@ static bool hit(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
 	return a < b + b_len && b < a + a_len;
 }
 
+/* The XSDT that the RSDP leads to, in `xsdt`; its length, 0 when there is no good one. */
+static uint32_t read_xsdt(struct gmem *gm, const struct acpi_info *info, uint8_t xsdt[XSDT_BYTES],
+			  uint64_t *gpa)
+{
+	uint8_t rsdp[RSDP_SIZE];
+	uint32_t len;
+
+	if (gmem_read(gm, info->rsdp, rsdp, sizeof(rsdp)) < 0)
+		return 0;
+	*gpa = get_le64(rsdp + 24);
+	if (gmem_read(gm, *gpa, xsdt, ACPI_HEADER) < 0 || memcmp(xsdt, "XSDT", 4) != 0)
+		return 0;
+	len = get_le32(xsdt + 4);
+	if (len < ACPI_HEADER || len > XSDT_BYTES || len % 8 != ACPI_HEADER % 8 ||
+	    gmem_read(gm, *gpa, xsdt, len) < 0)
+		return 0;
+	return len;
+}
+
+/* libxl puts the RSDP at the begin of a page that holds nothing else. The rest of that page is not even zero: nobody has
+ * written it, and Xen need not have scrubbed it. */
 int acpi_place(struct gmem *gm, const struct acpi_info *info, uint64_t *gpa)
 {
-	uint64_t at = ALIGN_DOWN(info->rsdp, (uint64_t)PAGE) + PAGE - ACPI_ROOM;
-	uint8_t room[ACPI_ROOM];
+	uint64_t page = info->rsdp, at = page + PAGE - ACPI_ROOM, table;
+	uint8_t xsdt[XSDT_BYTES];
+	uint32_t len = read_xsdt(gm, info, xsdt, &table);
 
-	if (at < LAYOUT_ACPI_BASE || hit(at, ACPI_ROOM, info->rsdp, RSDP_SIZE) ||
-	    (info->scribble && hit(at, ACPI_ROOM, info->scribble, ACPI_SCRIBBLE)) ||
-	    gmem_read(gm, at, room, sizeof(room)) < 0)
+	if (!len || page % PAGE || page < LAYOUT_ACPI_BASE || hit(page, PAGE, table, len) ||
+	    (info->scribble && hit(at, ACPI_ROOM, info->scribble, ACPI_SCRIBBLE)))
 		return -ENOSPC;
-	for (unsigned i = 0; i < ACPI_ROOM; i++)
-		if (room[i])
+	for (uint32_t i = ACPI_HEADER; i < len; i += 8)
+		if (hit(page, PAGE, get_le64(xsdt + i), ACPI_HEADER))
 			return -ENOSPC;
 	*gpa = at;
 	return 0;
@@ -178,21 +200,13 @@ int acpi_spare_page(struct gmem *gm, const struct acpi_info *info, uint64_t *gpa
 int acpi_complete(struct gmem *gm, const struct acpi_info *info, const struct layout *layout,
 		  bool intx, uint64_t gpa, struct err *e)
 {
-	uint8_t rsdp[RSDP_SIZE], old[ACPI_HEADER + 8 * XSDT_MAX], room[ACPI_ROOM] = {0};
+	uint8_t rsdp[RSDP_SIZE], old[XSDT_BYTES], room[ACPI_ROOM] = {0};
 	uint64_t xsdt;
-	uint32_t len;
+	uint32_t len = read_xsdt(gm, info, old, &xsdt);
 	int rc;
 
-	if (gmem_read(gm, info->rsdp, rsdp, sizeof(rsdp)) < 0)
-		return err_set(e, -EFAULT, "the ACPI root pointer cannot be read");
-	xsdt = get_le64(rsdp + 24);
-	if (gmem_read(gm, xsdt, old, ACPI_HEADER) < 0 || memcmp(old, "XSDT", 4) != 0)
-		return err_set(e, -EINVAL, "the ACPI root pointer leads to no XSDT");
-	len = get_le32(old + 4);
-	if (len < ACPI_HEADER || len > sizeof(old) || len % 8 != ACPI_HEADER % 8 ||
-	    gmem_read(gm, xsdt, old, len) < 0)
-		return err_set(e, -EINVAL, "the domain's XSDT is damaged");
-
+	if (!len || gmem_read(gm, info->rsdp, rsdp, sizeof(rsdp)) < 0)
+		return err_set(e, -EINVAL, "the domain's XSDT cannot be read");
 	rc = acpi_tables_build(room, sizeof(room), gpa, old, len, layout, intx, &xsdt);
 	if (rc)
 		return err_set(e, rc, "the ACPI tables of the PCI bridge do not fit");

@@ -23,7 +23,7 @@
 #define MCFG_SIZE    60
 #define GSI_BASE     16
 
-/* The marker: 64 bytes and a sum. A version is a promise on all fields. */
+/* The marker. A version is a promise on all fields. */
 #define MARKER_MAGIC   "XenPVH-PCI-ACPI\n"
 #define MARKER_VERSION 1
 enum {
@@ -34,7 +34,8 @@ enum {
 	MARKER_AT_MMIO = 24,  /* u32 base, u32 size */
 	MARKER_AT_ECAM = 32,  /* u64 base */
 	MARKER_AT_HIGH = 40,  /* u64 base, u64 size */
-	MARKER_SIZE = 56,
+	MARKER_AT_SELF = 56,  /* u64: where it lies, so that a stray copy is none */
+	MARKER_SIZE = 64,
 };
 #define MARKER_INTX 1
 
@@ -276,7 +277,7 @@ size_t acpi_ssdt_build(uint8_t *buf, size_t size, const struct layout *layout, b
 	return a.len;
 }
 
-static void marker_write(uint8_t *p, const struct layout *l, bool intx)
+static void marker_write(uint8_t *p, uint64_t gpa, const struct layout *l, bool intx)
 {
 	memcpy(p, MARKER_MAGIC, 16);
 	put_le16(p + MARKER_AT_VERSION, MARKER_VERSION);
@@ -287,14 +288,16 @@ static void marker_write(uint8_t *p, const struct layout *l, bool intx)
 	put_le64(p + MARKER_AT_ECAM, l->ecam.base);
 	put_le64(p + MARKER_AT_HIGH, l->mmio_high.base);
 	put_le64(p + MARKER_AT_HIGH + 8, l->mmio_high.size);
+	put_le64(p + MARKER_AT_SELF, gpa);
 	p[MARKER_AT_SUM] = 0;
 	p[MARKER_AT_SUM] = acpi_checksum(p, MARKER_SIZE);
 }
 
-bool acpi_marker_read(const uint8_t *p, struct layout *l, bool *intx)
+bool acpi_marker_read(const uint8_t *p, uint64_t gpa, struct layout *l, bool *intx)
 {
 	if (memcmp(p, MARKER_MAGIC, 16) != 0 || acpi_sum(p, MARKER_SIZE) != 0 ||
-	    get_le16(p + MARKER_AT_VERSION) != MARKER_VERSION)
+	    get_le16(p + MARKER_AT_VERSION) != MARKER_VERSION ||
+	    get_le64(p + MARKER_AT_SELF) != gpa)
 		return false;
 	*intx = p[MARKER_AT_FLAGS] & MARKER_INTX;
 	l->ecam.base = get_le64(p + MARKER_AT_ECAM);
@@ -316,7 +319,7 @@ int acpi_tables_build(uint8_t *room, size_t size, uint64_t gpa, const uint8_t *o
 
 	if (ssdt_at >= size || !acpi_ssdt_build(room + ssdt_at, size - ssdt_at, layout, intx))
 		return -ENOSPC;
-	marker_write(room, layout, intx);
+	marker_write(room, gpa, layout, intx);
 	build_mcfg(room + mcfg_at, layout);
 	/* The old one's header keeps its identity, so that the guest's log looks as before. */
 	memcpy(t, old_xsdt, old_len);

@@ -24,7 +24,7 @@ int acpi_tables_build(uint8_t *room, size_t size, uint64_t gpa, const uint8_t *o
 /* The SSDT alone, header included; its length, or 0 when it does not fit. */
 size_t acpi_ssdt_build(uint8_t *buf, size_t size, const struct layout *layout, bool intx);
 
-/* Is this (ACPI_MARKER_ALIGN bytes and more are readable) our marker? Then what it says. */
-bool acpi_marker_read(const uint8_t *p, struct layout *layout, bool *intx);
+/* Is this, from address `gpa` (ACPI_MARKER_ALIGN bytes are readable), our marker? Then what it says. */
+bool acpi_marker_read(const uint8_t *p, uint64_t gpa, struct layout *layout, bool *intx);
 
 #endif

@@ -168,7 +168,10 @@ static void child_run(int sock, unsigned domid)
 		wrote = xs_write(xs, XBT_NULL, path, "running", strlen("running"));
 		send_msg(sock, MSG_ANNOUNCE, wrote ? 0 : -errno);
 	}
-	if (wrote && !gone)
+	/* libxl has its own way to tidy up, before the domain is gone; what is there afterwards is nobody's. */
+	if (gone)
+		*strrchr(path, '/') = 0;
+	if (wrote)
 		xs_rm(xs, XBT_NULL, path);
 	xs_close(xs);
 }

@@ -103,13 +103,17 @@ static struct guest guest_new(uint64_t madt, uint64_t rsdp)
 {
 	const struct hv_range ram[] = {{0, LOW_RAM}, {LAYOUT_ACPI_BASE, LAYOUT_ACPI_SIZE}};
 	struct guest g = {.madt = madt, .xsdt = madt - 0x100, .rsdp = rsdp};
-	uint8_t x[36 + 16] = {0}, lapic[4];
+	uint8_t x[36 + 16] = {0}, lapic[4], dirt[PAGE];
 	struct err e;
 
 	g.fd = memfd_create("guest", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(g.fd, LOW_RAM + LAYOUT_ACPI_SIZE), 0);
 	g.gm = gmem_new_file(ram, 2, g.fd, &e);
 	assert_non_null(g.gm);
+	/* What lies behind the RSDP was never written by anybody. */
+	memset(dirt, 0xa5, sizeof(dirt));
+	if (rsdp >= LAYOUT_ACPI_BASE)
+		poke(&g, rsdp, dirt, sizeof(dirt));
 	write_dsdt(&g, false);
 	write_madt(&g, false);
 	put_le64(x + 36, madt - 0x200); /* FADT: never read */
@@ -304,9 +308,10 @@ static void interrupt_lines_survive_in_the_marker(void **state)
 static void the_place_is_refused_when_it_is_not_free(void **state)
 {
 	struct guest old = guest_new(0xfc0057f0, 0xfffc0),
-		     tight = guest_new(0xfc007f00, 0xfc007040);
+		     tight = guest_new(0xfc007800, 0xfc008000);
 	struct guest used = xen_4_20();
 	struct acpi_info info;
+	uint8_t entry[8];
 	uint64_t at;
 
 	/* An old guest's RSDP lies in low RAM, which it may use for something else. */
@@ -314,11 +319,13 @@ static void the_place_is_refused_when_it_is_not_free(void **state)
 	assert_int_equal(info.rsdp, 0xfffc0);
 	assert_int_equal(acpi_place(old.gm, &info, &at), -ENOSPC);
 	/* The AML writes to the second half of the page. */
+	put_le32(entry, 0xfc0087f8);
+	poke(&tight, LAYOUT_ACPI_BASE + 16, entry, 4);
 	acpi_inspect(tight.gm, &info);
-	assert_int_equal(info.rsdp, 0xfc007040);
 	assert_int_equal(acpi_place(tight.gm, &info, &at), -ENOSPC);
-	/* Something is there. */
-	poke(&used, used.rsdp + PAGE - 1, "x", 1);
+	/* A table is there. */
+	put_le64(entry, used.rsdp + PAGE - 512);
+	poke(&used, used.xsdt + 36, entry, 8);
 	acpi_inspect(used.gm, &info);
 	assert_int_equal(acpi_place(used.gm, &info, &at), -ENOSPC);
 	guest_free(&old);

@@ -246,16 +246,6 @@ static const struct opt sandbox_params[] = {
 
 /* --- monitors --- */
 
-static const char *const mon_modes[] = {"control", "readline", NULL};
-
-/* Documentation and query-command-line-options only: monitor.c has the struct. */
-static const struct opt mon_params[] = {
-	{"chardev", OPT_STRING, .help = "id of the -chardev"},
-	{"mode", OPT_ENUM, .values = mon_modes, .help = "only \"control\" (QMP) exists here"},
-	{"pretty", OPT_BOOL, .help = "indent the replies"},
-	OPT_END,
-};
-
 static const struct option_row *row(const char *dashed_name)
 {
 	return option_find(dashed_name);
@@ -394,7 +384,7 @@ const struct option_row option_rows[] = {
 	 .group = "chardev", .implied = "backend", .id = "id", .id_required = true, .paths = "path",
 	 .help = "a character stream: socket, stdio or null"},
 	{"mon", "[chardev=]ID[,mode=control][,pretty=on|off]", OPTION_LIST, AT(mons),
-	 .params = mon_params, .group = "mon", .implied = "chardev", .id = "id",
+	 .params = monitor_options, .group = "mon", .implied = "chardev", .id = "id",
 	 .help = "a QMP monitor on that stream"},
 	{"qmp", "unix:PATH[,server=on,wait=off]|stdio|chardev:ID|none", OPTION_CALL,
 	 .call = take_qmp, .help = "-chardev and -mon in one"},

@@ -11,9 +11,13 @@
 #include <jansson.h>
 
 #include "base/err.h"
+#include "conf/opts.h"
 
 struct monitors;
 struct vm;
+
+/* The keys of -mon. */
+extern const struct opt monitor_options[];
 
 /* Put a monitor on each chardev that -mon names. vm->chardevs is open. NULL with `e` (origin included). */
 struct monitors *monitors_open(struct vm *vm, struct err *e);

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/* commands.c - the table of QMP commands, the check of their arguments, and the handlers that are not about state
+ *
+ * Shapes and texts follow QEMU 10's schema (qapi), since that is what libxl, libvirt and people's scripts parse.
+ */
+#include "ctl/commands.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "ctl/cmdline.h"
+#include "dev/dev.h"
+#include "net/net.h"
+#include "vm.h"
+
+/* The QEMU whose protocol this is: clients compare it with the versions that brought a feature. */
+#define QEMU_MAJOR 10
+#define QEMU_MINOR 0
+#define QEMU_MICRO 13
+
+#define CPUS_MAX 128
+
+json_t *qmp_version(void)
+{
+	return json_pack("{s:{s:i, s:i, s:i}, s:s}", "qemu", "micro", QEMU_MICRO, "minor",
+			 QEMU_MINOR, "major", QEMU_MAJOR, "package", "xenpvh " XENPVH_VERSION);
+}
+
+const char *qmp_string(const struct qmp_call *call, const char *name)
+{
+	return json_string_value(json_object_get(call->args, name));
+}
+
+bool qmp_bool(const struct qmp_call *call, const char *name, bool absent)
+{
+	json_t *value = json_object_get(call->args, name);
+
+	return value ? json_is_true(value) : absent;
+}
+
+/* --- about the program --- */
+
+static int query_version(struct qmp_call *call)
+{
+	call->ret = qmp_version();
+	return 0;
+}
+
+static int query_commands(struct qmp_call *call)
+{
+	call->ret = json_array();
+	for (const struct qmp_command *c = qmp_commands; c->name; c++)
+		json_array_append_new(call->ret, json_pack("{s:s}", "name", c->name));
+	return 0;
+}
+
+static const char *qemu_type(enum opt_type type)
+{
+	switch (type) {
+	case OPT_BOOL:
+		return "boolean";
+	case OPT_UINT:
+	case OPT_INT:
+		return "number";
+	case OPT_SIZE:
+		return "size";
+	default:
+		return "string";
+	}
+}
+
+static json_t *describe_group(const char *name, const struct opt *rows)
+{
+	json_t *params = json_array();
+
+	for (; rows->name; rows++)
+		json_array_append_new(params, json_pack("{s:s, s:s, s:s*, s:s*}", "name",
+							rows->name, "type", qemu_type(rows->type),
+							"help", rows->help, "default", rows->def));
+	return json_pack("{s:s, s:o}", "option", name, "parameters", params);
+}
+
+/* libxl's probe: it looks for "chroot" and "user" of "run-with". */
+static int query_command_line_options(struct qmp_call *call)
+{
+	const char *wanted = qmp_string(call, "option"), *name;
+	const struct opt *rows;
+
+	call->ret = json_array();
+	for (unsigned i = 0; (rows = cmdline_group(i, &name)); i++)
+		if (!wanted || !strcmp(wanted, name))
+			json_array_append_new(call->ret, describe_group(name, rows));
+	if (wanted && !json_array_size(call->ret))
+		return err_set(&call->err, -ENOENT, "Invalid option name: %s", wanted);
+	return 0;
+}
+
+static int query_machines(struct qmp_call *call)
+{
+	static const struct {
+		const char *name, *alias;
+		int cpus;
+	} machines[] = {{"xenpvh", "xenpv", CPUS_MAX}, {"none", NULL, 1}};
+
+	call->ret = json_array();
+	for (unsigned i = 0; i < ARRAY_SIZE(machines); i++)
+		json_array_append_new(
+			call->ret, json_pack("{s:s, s:s*, s:i, s:b, s:b, s:b, s:b}", "name",
+					     machines[i].name, "alias", machines[i].alias,
+					     "cpu-max", machines[i].cpus, "hotpluggable-cpus", 0,
+					     "numa-mem-supported", 0, "deprecated", 0, "acpi", 0));
+	return 0;
+}
+
+static int query_target(struct qmp_call *call)
+{
+	call->ret = json_pack("{s:s}", "arch", "i386");
+	return 0;
+}
+
+static int query_kvm(struct qmp_call *call)
+{
+	call->ret = json_pack("{s:b, s:b}", "enabled", 0, "present", 0);
+	return 0;
+}
+
+static int query_vnc(struct qmp_call *call)
+{
+	call->ret = json_pack("{s:b}", "enabled", 0);
+	return 0;
+}
+
+static int change_vnc_password(struct qmp_call *call)
+{
+	return err_set(&call->err, -ENOTSUP, "Could not set password: there is no VNC display");
+}
+
+/* No command takes file descriptors in, so there are no sets of them. */
+static int query_fdsets(struct qmp_call *call)
+{
+	call->ret = json_array();
+	return 0;
+}
+
+/* --- types --- */
+
+/* Kinds of things and what they are kinds of, the way QEMU's object model says it. */
+static const struct {
+	const char *name, *parent;
+	bool abstract;
+} types[] = {
+	{"device", "object", true},
+	{"pci-device", "device", true},
+	{"virtio-pci", "pci-device", true},
+	{"machine", "object", true},
+	{"none-machine", "machine", false},
+	{"xenpvh-machine", "machine", false},
+	{"rng-backend", "object", true},
+	{"rng-builtin", "rng-backend", false},
+	{"rng-random", "rng-backend", false},
+	{"memory-backend", "object", true},
+	{"memory-backend-file", "memory-backend", false},
+	{"memory-backend-memfd", "memory-backend", false},
+};
+
+static const char *class_parent(const struct dev_class *c)
+{
+	return c->virtio ? "virtio-pci" : "pci-device";
+}
+
+/* Is `name`, whose parent is `parent`, also a `wanted`? */
+static bool type_is(const char *name, const char *parent, const char *wanted)
+{
+	if (!strcmp(name, wanted) || !strcmp(parent, wanted))
+		return true;
+	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
+		if (!strcmp(types[i].name, parent))
+			return type_is(parent, types[i].parent, wanted);
+	return false;
+}
+
+static void list_type(struct qmp_call *call, const char *name, const char *parent, bool abstract)
+{
+	const char *wanted = qmp_string(call, "implements");
+
+	if ((abstract && !qmp_bool(call, "abstract", false)) ||
+	    (wanted && !type_is(name, parent, wanted)))
+		return;
+	json_array_append_new(call->ret,
+			      abstract ? json_pack("{s:s, s:b, s:s}", "name", name, "abstract", 1,
+						   "parent", parent)
+				       : json_pack("{s:s, s:s}", "name", name, "parent", parent));
+}
+
+static int qom_list_types(struct qmp_call *call)
+{
+	call->ret = json_array();
+	for (unsigned i = 0; dev_classes[i]; i++)
+		list_type(call, dev_classes[i]->name, class_parent(dev_classes[i]), false);
+	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
+		list_type(call, types[i].name, types[i].parent, types[i].abstract);
+	return 0;
+}
+
+static int device_list_properties(struct qmp_call *call)
+{
+	const struct dev_class *c = dev_class_find(qmp_string(call, "typename"));
+	const struct opt *tables[4];
+
+	if (!c) {
+		err_set(&call->err, 0, "Device '%s' not found", qmp_string(call, "typename"));
+		call->err.class = ERR_DEVICE_NOT_FOUND;
+		return -ENODEV;
+	}
+	dev_class_tables(c, tables);
+	call->ret = json_array();
+	for (const struct opt *const *t = tables; *t; t++)
+		for (const struct opt *o = *t; o->name; o++) {
+			char type[128];
+
+			if (o->type == OPT_IGNORED)
+				continue;
+			json_array_append_new(
+				call->ret,
+				json_pack("{s:s, s:s, s:s*, s:s*}", "name", o->name, "type",
+					  opts_type_name(o, type, sizeof(type)), "description",
+					  o->help, "default-value", o->def));
+		}
+	return 0;
+}
+
+/* --- running --- */
+
+static void stop_done(void *arg)
+{
+	qmp_done(arg, 0);
+}
+
+static int stop(struct qmp_call *call)
+{
+	vm_stop(call->vm, stop_done, call);
+	return QMP_LATER;
+}
+
+static int cont(struct qmp_call *call)
+{
+	vm_cont(call->vm);
+	return 0;
+}
+
+static int quit(struct qmp_call *call)
+{
+	vm_quit(call->vm, "host-qmp-quit");
+	return 0;
+}
+
+static int set_link(struct qmp_call *call)
+{
+	if (!call->vm->netdevs) {
+		err_set(&call->err, 0, "Device '%s' not found", qmp_string(call, "name"));
+		call->err.class = ERR_DEVICE_NOT_FOUND;
+		return -ENODEV;
+	}
+	return netdev_set_link(call->vm->netdevs, qmp_string(call, "name"),
+			       qmp_bool(call, "up", true), &call->err);
+}
+
+/* --- the table --- */
+
+#define ARGS(...)                        \
+	.args = (const struct qmp_arg[]) \
+	{                                \
+		__VA_ARGS__,             \
+		{                        \
+			NULL             \
+		}                        \
+	}
+
+const struct qmp_command qmp_commands[] = {
+	{"change-vnc-password", change_vnc_password, ARGS({"password", QMP_STRING, true})},
+	{"cont", cont},
+	{"device-list-properties", device_list_properties, ARGS({"typename", QMP_STRING, true})},
+	{"human-monitor-command", human_monitor_command,
+	 ARGS({"command-line", QMP_STRING, true}, {"cpu-index", QMP_INT})},
+	{"qmp_capabilities", NULL, ARGS({"enable", QMP_ANY})},
+	{"qom-list-types", qom_list_types,
+	 ARGS({"implements", QMP_STRING}, {"abstract", QMP_BOOL})},
+	{"query-block", query_block},
+	{"query-blockstats", query_blockstats, ARGS({"query-nodes", QMP_BOOL})},
+	{"query-chardev", query_chardev},
+	{"query-command-line-options", query_command_line_options, ARGS({"option", QMP_STRING})},
+	{"query-commands", query_commands},
+	{"query-cpus-fast", query_cpus_fast},
+	{"query-fdsets", query_fdsets},
+	{"query-kvm", query_kvm},
+	{"query-machines", query_machines},
+	{"query-name", query_name},
+	{"query-named-block-nodes", query_named_block_nodes, ARGS({"flat", QMP_BOOL})},
+	{"query-pci", query_pci},
+	{"query-status", query_status},
+	{"query-target", query_target},
+	{"query-uuid", query_uuid},
+	{"query-version", query_version},
+	{"query-vnc", query_vnc},
+	{"quit", quit},
+	{"set_link", set_link, ARGS({"name", QMP_STRING, true}, {"up", QMP_BOOL, true})},
+	{"stop", stop},
+	{NULL},
+};
+
+/* --- running a command --- */
+
+static const struct qmp_arg *arg_find(const struct qmp_arg *args, const char *name)
+{
+	for (; args && args->name; args++)
+		if (!strcmp(args->name, name))
+			return args;
+	return NULL;
+}
+
+static int check_args(const struct qmp_command *c, struct qmp_call *call)
+{
+	static const char *const type_names[] = {
+		[QMP_STRING] = "string", [QMP_INT] = "integer", [QMP_BOOL] = "boolean"};
+	const char *name;
+	json_t *value;
+
+	for (const struct qmp_arg *a = c->args; a && a->name; a++) {
+		value = json_object_get(call->args, a->name);
+		if (!value && a->required)
+			return err_set(&call->err, -EINVAL, "Parameter '%s' is missing", a->name);
+		if (value && ((a->type == QMP_STRING && !json_is_string(value)) ||
+			      (a->type == QMP_INT && !json_is_integer(value)) ||
+			      (a->type == QMP_BOOL && !json_is_boolean(value))))
+			return err_set(&call->err, -EINVAL,
+				       "Invalid parameter type for '%s', expected: %s", a->name,
+				       type_names[a->type]);
+	}
+	json_object_foreach(call->args, name, value) if (!arg_find(c->args, name)) return err_set(
+		&call->err, -EINVAL, "Parameter '%s' is unexpected", name);
+	return 0;
+}
+
+int qmp_run(const char *name, struct qmp_call *call)
+{
+	for (const struct qmp_command *c = qmp_commands; c->name; c++)
+		if (!strcmp(c->name, name)) {
+			int rc = check_args(c, call);
+
+			return rc < 0 ? rc : c->run(call);
+		}
+	err_set(&call->err, 0, "The command %s has not been found", name);
+	call->err.class = ERR_COMMAND_NOT_FOUND;
+	return -ENOENT;
+}

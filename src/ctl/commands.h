@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* commands.h - QMP commands: one table row each (private to the monitor's files)
+ *
+ * The monitor checks the arguments against the row before it calls run(), so a handler only reads them. A handler that has to wait
+ * returns QMP_LATER and calls qmp_done() when it knows; meanwhile the monitor takes no further command from its client, as
+ * replies come in the order of the commands.
+ */
+#ifndef CTL_COMMANDS_H
+#define CTL_COMMANDS_H
+
+#include <stdbool.h>
+
+#include <jansson.h>
+
+#include "base/err.h"
+
+struct monitor;
+struct vm;
+
+/* A command that runs. */
+struct qmp_call {
+	struct vm *vm;
+	json_t *args;	/* an object with only what the row allows */
+	json_t *ret;	/* the handler's answer; NULL stands for {} */
+	struct err err; /* the handler's reason when it fails */
+
+	/* monitor.c's */
+	struct monitor *mon; /* NULL: its client has gone, nobody wants the answer */
+	json_t *id;
+	bool inside, finished; /* run() has not returned yet; qmp_done() was called */
+	int rc;
+};
+
+#define QMP_LATER 1
+
+/* End a call whose handler returned (or is about to return) QMP_LATER. `rc`: 0 with call->ret, or -errno with call->err. Control
+ * thread. `call` is gone afterwards. */
+void qmp_done(struct qmp_call *call, int rc);
+
+enum qmp_type { QMP_STRING, QMP_INT, QMP_BOOL, QMP_ANY };
+
+struct qmp_arg {
+	const char *name;
+	enum qmp_type type;
+	bool required;
+};
+
+struct qmp_command {
+	const char *name;
+	/* 0, -errno or QMP_LATER. NULL: the monitor itself does it. */
+	int (*run)(struct qmp_call *call);
+	const struct qmp_arg *args; /* ends with a row whose name is NULL; NULL: none */
+};
+
+/* Ends with a row whose name is NULL. */
+extern const struct qmp_command qmp_commands[];
+
+/* Look `name` up and run it with `call->args` checked. For the monitor. */
+int qmp_run(const char *name, struct qmp_call *call);
+
+/* Argument of a call; NULL or `absent` when it was not given. */
+const char *qmp_string(const struct qmp_call *call, const char *name);
+bool qmp_bool(const struct qmp_call *call, const char *name, bool absent);
+
+/* {"qemu": {...}, "package": ...}, as in the greeting. */
+json_t *qmp_version(void);
+/* query.c: the handlers that show the state of the machine. */
+int query_block(struct qmp_call *call);
+int query_blockstats(struct qmp_call *call);
+int query_chardev(struct qmp_call *call);
+int query_cpus_fast(struct qmp_call *call);
+int query_name(struct qmp_call *call);
+int query_named_block_nodes(struct qmp_call *call);
+int query_pci(struct qmp_call *call);
+int query_status(struct qmp_call *call);
+int query_uuid(struct qmp_call *call);
+/* hmp.c: human-monitor-command. */
+int human_monitor_command(struct qmp_call *call);
+
+#endif

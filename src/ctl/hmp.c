@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* hmp.c - human-monitor-command: a few questions that people ask, answered in text
+ *
+ * `xl qemu-monitor-command` and habits. Each answer is made from the QMP reply, so the two cannot differ. As in QEMU, also
+ * "unknown command" is a successful reply; lines end with CR LF.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "ctl/commands.h"
+#include "dev/dev.h"
+#include "net/net.h"
+#include "vm.h"
+
+#define EOL "\r\n"
+
+/* What a QMP handler returns for a call without arguments; the caller's reference. */
+static json_t *ask(struct qmp_call *call, int (*handler)(struct qmp_call *call))
+{
+	struct qmp_call inner = {.vm = call->vm, .args = json_object()};
+
+	handler(&inner);
+	json_decref(inner.args);
+	return inner.ret;
+}
+
+static const char *text_of(json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+static long long number_of(json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+static void info_status(struct qmp_call *call, FILE *out)
+{
+	json_t *r = ask(call, query_status);
+	bool running = json_is_true(json_object_get(r, "running"));
+	const char *status = text_of(r, "status");
+
+	if (running || !strcmp(status, "paused"))
+		fprintf(out, "VM status: %s" EOL, status);
+	else
+		fprintf(out, "VM status: paused (%s)" EOL, status);
+	json_decref(r);
+}
+
+static void info_version(struct qmp_call *call, FILE *out)
+{
+	json_t *r = qmp_version(), *qemu = json_object_get(r, "qemu");
+
+	fprintf(out, "%lld.%lld.%lld (%s)" EOL, number_of(qemu, "major"), number_of(qemu, "minor"),
+		number_of(qemu, "micro"), text_of(r, "package"));
+	json_decref(r);
+}
+
+static void info_name(struct qmp_call *call, FILE *out)
+{
+	json_t *r = ask(call, query_name);
+
+	if (*text_of(r, "name"))
+		fprintf(out, "%s" EOL, text_of(r, "name"));
+	json_decref(r);
+}
+
+static void info_uuid(struct qmp_call *call, FILE *out)
+{
+	json_t *r = ask(call, query_uuid);
+
+	fprintf(out, "%s" EOL, text_of(r, "UUID"));
+	json_decref(r);
+}
+
+static void info_chardev(struct qmp_call *call, FILE *out)
+{
+	json_t *r = ask(call, query_chardev), *entry;
+	size_t i;
+
+	json_array_foreach(r, i, entry) fprintf(out, "%s: filename=%s" EOL, text_of(entry, "label"),
+						text_of(entry, "filename"));
+	json_decref(r);
+}
+
+static void info_block(struct qmp_call *call, FILE *out)
+{
+	json_t *r = ask(call, query_block), *entry;
+	size_t i;
+
+	json_array_foreach(r, i, entry)
+	{
+		json_t *node = json_object_get(entry, "inserted");
+		json_t *cache = json_object_get(node, "cache");
+		const char *device = text_of(entry, "device");
+
+		fprintf(out, "%s%s(%s): %s (%s%s)" EOL, device, *device ? " " : "",
+			text_of(node, "node-name"), text_of(node, "file"), text_of(node, "drv"),
+			json_is_true(json_object_get(node, "ro")) ? ", read-only" : "");
+		if (*text_of(entry, "qdev"))
+			fprintf(out, "    Attached to:      %s" EOL, text_of(entry, "qdev"));
+		fprintf(out, "    Cache mode:       %s%s%s" EOL,
+			json_is_true(json_object_get(cache, "writeback")) ? "writeback"
+									  : "writethrough",
+			json_is_true(json_object_get(cache, "direct")) ? ", direct" : "",
+			json_is_true(json_object_get(cache, "no-flush")) ? ", ignore flushes" : "");
+	}
+	json_decref(r);
+}
+
+static void print_bar(json_t *bar, FILE *out)
+{
+	unsigned long long at = number_of(bar, "address"), size = number_of(bar, "size");
+
+	fprintf(out, "      BAR%lld: %s bit %smemory", number_of(bar, "bar"),
+		json_is_true(json_object_get(bar, "mem_type_64")) ? "64" : "32",
+		json_is_true(json_object_get(bar, "prefetch")) ? "prefetchable " : "");
+	if (at == UINT64_MAX)
+		fprintf(out, " (not mapped), %llu bytes." EOL, size);
+	else
+		fprintf(out, " at 0x%016llx [0x%016llx]." EOL, at, at + size - 1);
+}
+
+static void info_pci(struct qmp_call *call, FILE *out)
+{
+	json_t *r = ask(call, query_pci), *fn, *bar;
+	size_t i, n;
+
+	json_array_foreach(json_object_get(json_array_get(r, 0), "devices"), i, fn)
+	{
+		json_t *id = json_object_get(fn, "id");
+
+		fprintf(out, "  Bus  %lld, device %3lld, function %lld:" EOL, number_of(fn, "bus"),
+			number_of(fn, "slot"), number_of(fn, "function"));
+		fprintf(out, "    %s: PCI device %04llx:%04llx" EOL,
+			text_of(json_object_get(fn, "class_info"), "desc"), number_of(id, "vendor"),
+			number_of(id, "device"));
+		fprintf(out, "      PCI subsystem %04llx:%04llx" EOL,
+			number_of(id, "subsystem-vendor"), number_of(id, "subsystem"));
+		json_array_foreach(json_object_get(fn, "regions"), n, bar) print_bar(bar, out);
+		fprintf(out, "      id \"%s\"" EOL, text_of(fn, "qdev_id"));
+	}
+	json_decref(r);
+}
+
+static void info_qtree(struct qmp_call *call, FILE *out)
+{
+	if (call->vm->bus)
+		fputs("bus: pcie.0" EOL "  type PCIE" EOL, out);
+	list_for_each (it, &call->vm->devices) {
+		const struct pci_fn *fn = list_entry(it, struct dev, link)->fn;
+
+		fprintf(out, "  dev: %s, id \"%s\"" EOL "    addr = %02x.%x" EOL, fn->kind,
+			fn->id ? fn->id : "", fn->devfn >> 3, fn->devfn & 7);
+	}
+}
+
+static const struct {
+	const char *topic, *help;
+	void (*print)(struct qmp_call *call, FILE *out);
+} topics[] = {
+	{"block", "the disks", info_block},	 {"chardev", "the character streams", info_chardev},
+	{"name", "the guest's name", info_name}, {"pci", "the PCI bus", info_pci},
+	{"qtree", "the devices", info_qtree},	 {"status", "does it run?", info_status},
+	{"uuid", "the guest's UUID", info_uuid}, {"version", "the version", info_version},
+};
+
+static void answer(struct qmp_call *call, const char *verb, const char *topic, FILE *out)
+{
+	if (!strcmp(verb, "info") && *topic) {
+		for (unsigned i = 0; i < ARRAY_SIZE(topics); i++)
+			if (!strcmp(topics[i].topic, topic)) {
+				topics[i].print(call, out);
+				return;
+			}
+	} else if (!strcmp(verb, "info") || !strcmp(verb, "help")) {
+		for (unsigned i = 0; i < ARRAY_SIZE(topics); i++)
+			fprintf(out, "info %s -- %s" EOL, topics[i].topic, topics[i].help);
+		return;
+	}
+	fprintf(out, "unknown command: '%s%s%s'" EOL, verb, *topic ? " " : "", topic);
+}
+
+int human_monitor_command(struct qmp_call *call)
+{
+	char verb[64] = "", topic[64] = "", *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return err_set(&call->err, -ENOMEM, "%s", strerror(ENOMEM));
+	if (sscanf(qmp_string(call, "command-line"), "%63s %63s", verb, topic) > 0)
+		answer(call, verb, topic, out);
+	fclose(out);
+	call->ret = json_string(text);
+	free(text);
+	return call->ret ? 0 : err_set(&call->err, -EINVAL, "the answer is not valid UTF-8");
+}

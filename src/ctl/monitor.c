@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: MIT */
+/* monitor.c - QMP on the wire; see qmp.h
+ *
+ * Each monitor serves the one client of its chardev: greeting, negotiation, then commands one after the other. Monitors know
+ * nothing of each other but that events go to all that have negotiated.
+ *
+ * Back pressure. Output that the socket does not take is kept. While more than OUT_SOFT bytes wait, or while a command runs, the monitor
+ * does not read, so a client that does not take its replies cannot cause more. Events come without being
+ * asked for: a client with more than OUT_HARD bytes waiting is thrown out.
+ *
+ * Events may be posted by any thread; at most EVENTS_POSTED are on their way to the control thread, the rest are dropped, so that a
+ * guest that can cause events cannot fill our memory.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "ctl/chardev.h"
+#include "ctl/cmdline.h"
+#include "ctl/commands.h"
+#include "ctl/qmp.h"
+#include "ctl/qmp_input.h"
+#include "vm.h"
+
+#define OUT_SOFT      (64 * 1024)
+#define OUT_HARD      (1024 * 1024)
+#define EVENTS_POSTED 256
+#define HELD_MAX      4096 /* what one read of the chardev gives at most */
+
+struct monitors {
+	struct list all;
+	atomic_uint posted;
+};
+
+struct monitor {
+	struct list link;
+	struct vm *vm;
+	struct chardev *chardev;
+	struct chardev_user user;
+
+	/* options */
+	char *chardev_id, *id;
+	unsigned mode;
+	bool pretty;
+
+	/* the client's session */
+	bool negotiated;
+	bool parsing; /* run_input() is active further up the stack */
+	struct qmp_input input;
+	struct qmp_call *call; /* the command that runs */
+	char held[HELD_MAX];   /* input that came with it */
+	size_t held_len;
+	char *out;
+	size_t out_len, out_size;
+};
+
+#define AT(member) offsetof(struct monitor, member)
+
+static const char *const modes[] = {"control", NULL};
+
+const struct opt monitor_options[] = {
+	{"chardev", OPT_STRING, AT(chardev_id), .required = true, .help = "id of the -chardev"},
+	{"id", OPT_STRING, AT(id), .help = "name of the monitor"},
+	{"mode", OPT_ENUM, AT(mode), .values = modes, .def = "control",
+	 .help = "only QMP exists here"},
+	{"pretty", OPT_BOOL, AT(pretty), .def = "off", .help = "indent the replies"},
+	OPT_END,
+};
+static const struct opt *const mon_tables[] = {monitor_options, NULL};
+
+/* --- output --- */
+
+/* Append to what waits. Throws the client out when it does not fit. */
+static void out_keep(struct monitor *m, const char *text, size_t len)
+{
+	if (m->out_len + len > m->out_size) {
+		size_t size = m->out_len + len + 4096;
+		char *out = size > OUT_HARD ? NULL : realloc(m->out, size);
+
+		if (!out) {
+			log_warn("monitor %s: its client does not read: disconnected",
+				 chardev_id(m->chardev));
+			chardev_drop_client(m->chardev);
+			return;
+		}
+		m->out = out;
+		m->out_size = size;
+	}
+	memcpy(m->out + m->out_len, text, len);
+	m->out_len += len;
+}
+
+static void out_text(struct monitor *m, const char *text, size_t len)
+{
+	size_t done = m->out_len ? 0 : chardev_write(m->chardev, text, len);
+
+	if (done < len)
+		out_keep(m, text + done, len - done);
+}
+
+/* Send one message; takes the reference. */
+static void out_message(struct monitor *m, json_t *message)
+{
+	size_t flags = JSON_ENSURE_ASCII | (m->pretty ? JSON_INDENT(4) : 0);
+	char *text = message ? json_dumps(message, flags) : NULL;
+	size_t len = text ? strlen(text) : 0;
+	char *line = text ? realloc(text, len + 2) : NULL;
+
+	json_decref(message);
+	if (!line) {
+		free(text);
+		log_err("monitor %s: out of memory", chardev_id(m->chardev));
+		return;
+	}
+	memcpy(line + len, "\r\n", 2);
+	out_text(m, line, len + 2);
+	free(line);
+}
+
+static void out_error(struct monitor *m, json_t *id, const struct err *err)
+{
+	static const char *const classes[] = {
+		[ERR_GENERIC] = "GenericError",
+		[ERR_COMMAND_NOT_FOUND] = "CommandNotFound",
+		[ERR_DEVICE_NOT_ACTIVE] = "DeviceNotActive",
+		[ERR_DEVICE_NOT_FOUND] = "DeviceNotFound",
+	};
+	json_t *message = json_object();
+
+	if (id)
+		json_object_set(message, "id", id);
+	json_object_set_new(
+		message, "error",
+		json_pack("{s:s, s:s}", "class", classes[err->class], "desc", err->text));
+	out_message(m, message);
+}
+
+static void out_return(struct monitor *m, json_t *id, json_t *ret)
+{
+	json_t *message = json_object();
+
+	json_object_set_new(message, "return", ret ? ret : json_object());
+	if (id)
+		json_object_set(message, "id", id);
+	out_message(m, message);
+}
+
+/* --- commands --- */
+
+static void run_input(struct monitor *m);
+
+static void call_free(struct qmp_call *call)
+{
+	json_decref(call->args);
+	json_decref(call->id);
+	free(call);
+}
+
+/* The answer is there: send it, if anybody still wants it. */
+static void call_end(struct qmp_call *call)
+{
+	struct monitor *m = call->mon;
+
+	if (m) {
+		m->call = NULL;
+		if (call->rc < 0)
+			out_error(m, call->id, &call->err);
+		else
+			out_return(m, call->id, json_incref(call->ret));
+	}
+	json_decref(call->ret);
+	call_free(call);
+	if (m)
+		run_input(m);
+}
+
+void qmp_done(struct qmp_call *call, int rc)
+{
+	call->rc = rc;
+	call->finished = true;
+	if (!call->inside)
+		call_end(call);
+}
+
+/* qmp_capabilities: nothing is offered, so nothing can be enabled. */
+static int negotiate(struct monitor *m, json_t *args, struct err *e)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(args, key, value) if (strcmp(key, "enable")) return err_set(
+		e, -EINVAL, "Parameter '%s' is unexpected", key);
+	value = json_object_get(args, "enable");
+	if (value && !json_is_array(value))
+		return err_set(e, -EINVAL, "Invalid parameter type for 'enable', expected: array");
+	if (json_array_size(value)) {
+		const char *name = json_string_value(json_array_get(value, 0));
+
+		return err_set(e, -EINVAL, "Capability '%s' is not available", name ? name : "?");
+	}
+	m->negotiated = true;
+	return 0;
+}
+
+/* The members that a request may have. */
+static int check_request(json_t *request, struct err *e)
+{
+	json_t *execute = json_object_get(request, "execute");
+	json_t *args = json_object_get(request, "arguments");
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(
+		request, key,
+		value) if (strcmp(key, "execute") && strcmp(key, "arguments") &&
+			   strcmp(key, "id")) return err_set(e, -EINVAL,
+							     "QMP input member '%s' is unexpected",
+							     key);
+	if (!execute)
+		return err_set(e, -EINVAL, "QMP input lacks member 'execute'");
+	if (!json_is_string(execute))
+		return err_set(e, -EINVAL, "QMP input member 'execute' must be a string");
+	if (args && !json_is_object(args))
+		return err_set(e, -EINVAL, "QMP input member 'arguments' must be an object");
+	return 0;
+}
+
+static int execute(struct monitor *m, const char *name, struct qmp_call *call)
+{
+	bool negotiating = !strcmp(name, "qmp_capabilities");
+
+	if (negotiating != !m->negotiated) {
+		err_set(&call->err, 0, "%s",
+			negotiating
+				? "Capabilities negotiation is already complete, command ignored"
+				: "Expecting capabilities negotiation with 'qmp_capabilities'");
+		call->err.class = ERR_COMMAND_NOT_FOUND;
+		return -EPERM;
+	}
+	return negotiating ? negotiate(m, call->args, &call->err) : qmp_run(name, call);
+}
+
+/* Take one value from the client; the reference is taken over. */
+static void dispatch(struct monitor *m, json_t *request)
+{
+	struct qmp_call *call = calloc(1, sizeof(*call));
+	int rc;
+
+	if (!call) {
+		json_decref(request);
+		return;
+	}
+	m->call = call;
+	call->vm = m->vm;
+	call->mon = m;
+	call->inside = true;
+	if (!json_is_object(request)) {
+		rc = err_set(&call->err, -EINVAL, "QMP input must be a JSON object");
+	} else {
+		call->id = json_incref(json_object_get(request, "id"));
+		rc = check_request(request, &call->err);
+	}
+	if (!rc) {
+		call->args = json_incref(json_object_get(request, "arguments"));
+		if (!call->args)
+			call->args = json_object();
+		rc = execute(m, json_string_value(json_object_get(request, "execute")), call);
+	}
+	json_decref(request);
+	call->inside = false;
+	if (rc != QMP_LATER)
+		qmp_done(call, rc);
+	else if (call->finished)
+		call_end(call);
+}
+
+/* --- input --- */
+
+/* Work on what was read until it is used up, a command has to wait, or too much output waits. */
+static void run_input(struct monitor *m)
+{
+	size_t at = 0;
+
+	if (m->parsing)
+		return; /* the loop below goes on */
+	m->parsing = true;
+	while (at < m->held_len && !m->call && m->out_len <= OUT_SOFT) {
+		struct err e;
+		json_t *value;
+
+		at += qmp_input_feed(&m->input, m->held + at, m->held_len - at, &value, &e);
+		if (value)
+			dispatch(m, value);
+		else if (e.text[0])
+			out_error(m, NULL, &e);
+	}
+	m->parsing = false;
+	if (at < m->held_len)
+		memmove(m->held, m->held + at, m->held_len - at);
+	m->held_len = at < m->held_len ? m->held_len - at : 0;
+	chardev_pause(m->chardev, m->held_len || m->call || m->out_len > OUT_SOFT);
+}
+
+static void received(struct chardev_user *u, const char *buf, size_t len)
+{
+	struct monitor *m = container_of(u, struct monitor, user);
+
+	/* Nothing is held: input is paused while there is. */
+	memcpy(m->held, buf, len);
+	m->held_len = len;
+	run_input(m);
+}
+
+static void writable(struct chardev_user *u)
+{
+	struct monitor *m = container_of(u, struct monitor, user);
+	size_t done = chardev_write(m->chardev, m->out, m->out_len);
+
+	m->out_len -= done;
+	memmove(m->out, m->out + done, m->out_len);
+	if (m->out_len)
+		return;
+	free(m->out);
+	m->out = NULL;
+	m->out_size = 0;
+	run_input(m);
+}
+
+/* --- the session --- */
+
+static void opened(struct chardev_user *u)
+{
+	struct monitor *m = container_of(u, struct monitor, user);
+
+	out_message(m,
+		    json_pack("{s:{s:o, s:[]}}", "QMP", "version", qmp_version(), "capabilities"));
+}
+
+static void closed(struct chardev_user *u)
+{
+	struct monitor *m = container_of(u, struct monitor, user);
+
+	if (m->call)
+		m->call->mon = NULL;
+	m->call = NULL;
+	m->negotiated = false;
+	m->held_len = 0;
+	qmp_input_reset(&m->input);
+	free(m->out);
+	m->out = NULL;
+	m->out_len = m->out_size = 0;
+}
+
+static void monitor_free(struct monitor *m)
+{
+	if (m->user.opened) {
+		chardev_detach(m->chardev);
+		closed(&m->user);
+	}
+	opts_release(mon_tables, m);
+	free(m);
+}
+
+static int monitor_add(struct monitors *ms, struct vm *vm, const struct kvs *conf, struct err *e)
+{
+	struct kvs k = *conf; /* shares the strings; only the marks are written */
+	struct monitor *m = calloc(1, sizeof(*m));
+	const char *mode;
+	int rc;
+
+	if (!m)
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	m->vm = vm;
+	mode = kvs_get(&k, "mode");
+	if (mode && !strcmp(mode, "readline"))
+		rc = err_set(e, -EINVAL,
+			     "there is no human monitor, only mode=control; QMP's "
+			     "human-monitor-command answers the common ones");
+	else
+		rc = opts_apply(mon_tables, &k, m, e);
+	if (!rc && kvs_unused(&k))
+		rc = err_set(e, -EINVAL, "Invalid parameter '%s'", kvs_unused(&k));
+	if (!rc && !(m->chardev = chardev_find(vm->chardevs, m->chardev_id)))
+		rc = err_set(e, -ENODEV, "chardev \"%s\" not found", m->chardev_id);
+	if (!rc) {
+		m->user = (struct chardev_user){opened, closed, received, writable};
+		rc = chardev_attach(m->chardev, &m->user, e);
+		if (rc < 0)
+			m->user.opened = NULL;
+	}
+	if (rc < 0) {
+		err_prefix(e, "%s", conf->origin);
+		monitor_free(m);
+		return rc;
+	}
+	list_add_tail(&ms->all, &m->link);
+	return 0;
+}
+
+struct monitors *monitors_open(struct vm *vm, struct err *e)
+{
+	struct monitors *ms = calloc(1, sizeof(*ms));
+
+	if (!ms) {
+		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	list_init(&ms->all);
+	for (unsigned i = 0; i < vm->cmd->mons.n; i++)
+		if (monitor_add(ms, vm, &vm->cmd->mons.v[i], e) < 0) {
+			monitors_free(ms);
+			return NULL;
+		}
+	return ms;
+}
+
+void monitors_free(struct monitors *ms)
+{
+	if (!ms)
+		return;
+	list_for_each (it, &ms->all) {
+		struct monitor *m = list_entry(it, struct monitor, link);
+
+		if (m->out_len)
+			chardev_write(m->chardev, m->out, m->out_len);
+		monitor_free(m);
+	}
+	free(ms);
+}
+
+/* --- events --- */
+
+static void broadcast(struct monitors *ms, json_t *event)
+{
+	list_for_each (it, &ms->all) {
+		struct monitor *m = list_entry(it, struct monitor, link);
+
+		if (m->negotiated)
+			out_message(m, json_incref(event));
+	}
+	json_decref(event);
+}
+
+struct posted_event {
+	struct loop_task task;
+	struct vm *vm;
+	json_t *event;
+};
+
+static void event_arrives(struct loop_task *t)
+{
+	struct posted_event *p = container_of(t, struct posted_event, task);
+
+	if (p->vm->monitors) {
+		atomic_fetch_sub(&p->vm->monitors->posted, 1);
+		broadcast(p->vm->monitors, p->event);
+	} else {
+		json_decref(p->event);
+	}
+	free(p);
+}
+
+void qmp_event(struct vm *vm, const char *name, json_t *data)
+{
+	struct posted_event *p;
+	struct timespec now;
+	json_t *event;
+
+	if (!vm->monitors) {
+		json_decref(data);
+		return;
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	event = json_pack("{s:{s:I, s:I}, s:s, s:o*}", "timestamp", "seconds",
+			  (json_int_t)now.tv_sec, "microseconds", (json_int_t)now.tv_nsec / 1000,
+			  "event", name, "data", data);
+	if (!event)
+		return;
+	if (loop_is_mine(vm->control)) {
+		broadcast(vm->monitors, event);
+		return;
+	}
+	p = malloc(sizeof(*p));
+	if (!p || atomic_fetch_add(&vm->monitors->posted, 1) >= EVENTS_POSTED) {
+		if (p)
+			atomic_fetch_sub(&vm->monitors->posted, 1);
+		free(p);
+		json_decref(event);
+		return;
+	}
+	*p = (struct posted_event){.task.fn = event_arrives, .vm = vm, .event = event};
+	loop_post(vm->control, &p->task);
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/* query.c - QMP's query-*: the state of the machine in QEMU's shapes
+ *
+ * Control thread. In the probe run there is no machine: then the lists are empty.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "block/block.h"
+#include "ctl/chardev.h"
+#include "ctl/cmdline.h"
+#include "ctl/commands.h"
+#include "dev/dev.h"
+#include "pci/pci.h"
+#include "vm.h"
+
+int query_status(struct qmp_call *call)
+{
+	static const char *const names[] = {
+		[RUN_PRELAUNCH] = "prelaunch",
+		[RUN_RUNNING] = "running",
+		[RUN_PAUSED] = "paused",
+		[RUN_SHUTDOWN] = "shutdown",
+	};
+	enum run_state state = call->vm->state;
+
+	call->ret =
+		json_pack("{s:s, s:b}", "status", names[state], "running", state == RUN_RUNNING);
+	return 0;
+}
+
+int query_name(struct qmp_call *call)
+{
+	call->ret = json_pack("{s:s*}", "name", call->vm->cmd->name);
+	return 0;
+}
+
+int query_uuid(struct qmp_call *call)
+{
+	const char *uuid = call->vm->cmd->uuid;
+
+	call->ret =
+		json_pack("{s:s}", "UUID", uuid ? uuid : "00000000-0000-0000-0000-000000000000");
+	return 0;
+}
+
+int query_cpus_fast(struct qmp_call *call)
+{
+	unsigned cpus = call->vm->hv ? call->vm->hv->vcpus : 0;
+
+	call->ret = json_array();
+	for (unsigned i = 0; i < cpus; i++)
+		json_array_append_new(call->ret, json_pack("{s:i, s:i, s:o, s:s}", "cpu-index", i,
+							   "thread-id", (int)getpid(), "qom-path",
+							   json_sprintf("/machine/cpu[%u]", i),
+							   "target", "i386"));
+	return 0;
+}
+
+int query_chardev(struct qmp_call *call)
+{
+	struct chardevs *cs = call->vm->chardevs;
+
+	call->ret = json_array();
+	for (struct chardev *cd = NULL; cs && (cd = chardev_next(cs, cd));) {
+		char name[256];
+
+		json_array_append_new(call->ret, json_pack("{s:s, s:s, s:b}", "label",
+							   chardev_id(cd), "filename",
+							   chardev_filename(cd, name, sizeof(name)),
+							   "frontend-open", chardev_attached(cd)));
+	}
+	return 0;
+}
+
+/* --- block --- */
+
+/* The device that uses a disk, as a path of QEMU's object model; NULL when several without an id answer to that name. */
+static json_t *device_path(struct vm *vm, const char *user)
+{
+	unsigned anonymous = 0, found = 0, place = 0;
+
+	list_for_each (it, &vm->devices) {
+		const struct pci_fn *fn = list_entry(it, struct dev, link)->fn;
+
+		if (fn->id && !strcmp(fn->id, user))
+			return json_sprintf("/machine/peripheral/%s/virtio-backend", user);
+		if (fn->id)
+			continue;
+		if (!strcmp(fn->kind, user)) {
+			place = anonymous;
+			found++;
+		}
+		anonymous++;
+	}
+	return found == 1
+		       ? json_sprintf("/machine/peripheral-anon/device[%u]/virtio-backend", place)
+		       : NULL;
+}
+
+static void set_device_path(json_t *entry, struct vm *vm, const char *user)
+{
+	json_t *path = user ? device_path(vm, user) : NULL;
+
+	if (path)
+		json_object_set_new(entry, "qdev", path);
+}
+
+static json_t *describe_node(const struct block_info *i)
+{
+	json_t *image = json_pack("{s:I, s:s, s:s, s:I, s:b}", "virtual-size", (json_int_t)i->size,
+				  "filename", i->filename, "format", i->driver, "actual-size",
+				  (json_int_t)i->allocated, "dirty-flag", 0);
+
+	return json_pack(
+		"{s:i, s:b, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:s, s:b, s:s, s:s,"
+		" s:b, s:o, s:{s:b, s:b, s:b}}",
+		"iops_rd", 0, "active", 1, "detect_zeroes", i->detect_zeroes, "iops_wr", 0,
+		"bps_rd", 0, "bps_wr", 0, "iops", 0, "bps", 0, "write_threshold", 0,
+		"backing_file_depth", 0, "encrypted", 0, "node-name", i->node_name, "ro",
+		i->read_only, "drv", i->driver, "file", i->filename, "locked", 0, "image", image,
+		"cache", "no-flush", i->no_flush, "direct", i->direct, "writeback", i->writeback);
+}
+
+int query_block(struct qmp_call *call)
+{
+	struct blocks *bs = call->vm->blocks;
+
+	call->ret = json_array();
+	for (struct block *b = NULL; bs && (b = block_next(bs, b));) {
+		struct block_info i;
+		json_t *entry;
+
+		block_info(b, &i);
+		if (!i.id && !i.user)
+			continue; /* a mere node */
+		entry = json_pack("{s:s, s:b, s:b, s:s, s:o}", "device", i.id ? i.id : "", "locked",
+				  0, "removable", 0, "type", "unknown", "inserted",
+				  describe_node(&i));
+		if (i.user)
+			json_object_set_new(entry, "io-status", json_string("ok"));
+		set_device_path(entry, call->vm, i.user);
+		json_array_append_new(call->ret, entry);
+	}
+	return 0;
+}
+
+int query_named_block_nodes(struct qmp_call *call)
+{
+	struct blocks *bs = call->vm->blocks;
+
+	call->ret = json_array();
+	for (struct block *b = NULL; bs && (b = block_next(bs, b));) {
+		struct block_info i;
+
+		block_info(b, &i);
+		json_array_append_new(call->ret, describe_node(&i));
+	}
+	return 0;
+}
+
+/* As QEMU counts: writing zeroes is writing. */
+static json_t *describe_stats(const struct block_stats *s)
+{
+	static const struct {
+		const char *name;
+		enum block_op op;
+	} kinds[] = {
+		{"rd", BLOCK_READ},
+		{"wr", BLOCK_WRITE},
+		{"flush", BLOCK_FLUSH},
+		{"unmap", BLOCK_DISCARD},
+	};
+	json_t *out = json_pack("{s:b, s:b, s:[], s:I, s:I}", "account_failed", 1,
+				"account_invalid", 1, "timed_stats", "wr_highest_offset",
+				(json_int_t)s->highest, "idle_time_ns", (json_int_t)s->idle_ns);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		enum block_op op = kinds[i].op, also = BLOCK_WRITE_ZEROES;
+		bool sum = op == BLOCK_WRITE;
+		const struct {
+			const char *form;
+			uint64_t value;
+		} fields[] = {
+			{"%s_operations", s->ops[op] + (sum ? s->ops[also] : 0)},
+			{"%s_bytes", s->bytes[op] + (sum ? s->bytes[also] : 0)},
+			{"%s_total_time_ns", s->ns[op] + (sum ? s->ns[also] : 0)},
+			{"failed_%s_operations", s->failed[op] + (sum ? s->failed[also] : 0)},
+			{"invalid_%s_operations", 0},
+			{"%s_merged", 0},
+		};
+
+		for (unsigned f = 0; f < ARRAY_SIZE(fields); f++) {
+			char name[64];
+
+			snprintf(name, sizeof(name), fields[f].form, kinds[i].name);
+			json_object_set_new(out, name, json_integer(fields[f].value));
+		}
+	}
+	return out;
+}
+
+int query_blockstats(struct qmp_call *call)
+{
+	struct blocks *bs = call->vm->blocks;
+
+	call->ret = json_array();
+	for (struct block *b = NULL; bs && (b = block_next(bs, b));) {
+		struct block_stats stats;
+		struct block_info i;
+		json_t *entry;
+
+		block_info(b, &i);
+		if (!i.id && !i.user && !qmp_bool(call, "query-nodes", false))
+			continue;
+		block_stats(b, &stats);
+		entry = json_pack("{s:s, s:s, s:o}", "device", i.id ? i.id : "", "node-name",
+				  i.node_name, "stats", describe_stats(&stats));
+		set_device_path(entry, call->vm, i.user);
+		json_array_append_new(call->ret, entry);
+	}
+	return 0;
+}
+
+/* --- PCI --- */
+
+static const char *class_name(unsigned class, char *buf, size_t size)
+{
+	static const struct {
+		unsigned class;
+		const char *name;
+	} names[] = {{0x0100, "SCSI controller"},
+		     {0x0180, "Storage controller"},
+		     {0x0200, "Ethernet controller"},
+		     {0x0280, "Network controller"},
+		     {0x0600, "Host bridge"},
+		     {0x0604, "PCI bridge"},
+		     {0x0780, "Communication controller"},
+		     {0x1005, "Random number generator"}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		if (names[i].class == class)
+			return names[i].name;
+	snprintf(buf, size, "Class %04x", class);
+	return buf;
+}
+
+static json_t *describe_bars(const struct pci_fn *fn)
+{
+	json_t *out = json_array();
+
+	for (unsigned n = 0; n < PCI_BARS; n++) {
+		const struct pci_bar *bar = &fn->bar[n];
+
+		if (bar->ops)
+			json_array_append_new(
+				out, json_pack("{s:i, s:s, s:I, s:I, s:b, s:b}", "bar", n, "type",
+					       "memory", "size", (json_int_t)bar->size, "address",
+					       (json_int_t)pci_bar_addr(fn, n), "prefetch",
+					       bar->prefetch, "mem_type_64", bar->is64));
+	}
+	return out;
+}
+
+static json_t *describe_function(struct pci_fn *fn)
+{
+	unsigned class = pci_cfg_read(fn, 0x0a, 2);
+	char buf[32];
+
+	return json_pack(
+		"{s:i, s:i, s:i, s:s, s:i, s:i, s:{s:i, s:s}, s:{s:i, s:i, s:i, s:i}, s:o}", "bus",
+		0, "slot", fn->devfn >> 3, "function", fn->devfn & 7, "qdev_id",
+		fn->id ? fn->id : "", "irq", (int)pci_cfg_read(fn, 0x3c, 1), "irq_pin",
+		(int)pci_cfg_read(fn, 0x3d, 1), "class_info", "class", (int)class, "desc",
+		class_name(class, buf, sizeof(buf)), "id", "device", (int)pci_cfg_read(fn, 0x02, 2),
+		"vendor", (int)pci_cfg_read(fn, 0x00, 2), "subsystem",
+		(int)pci_cfg_read(fn, 0x2e, 2), "subsystem-vendor", (int)pci_cfg_read(fn, 0x2c, 2),
+		"regions", describe_bars(fn));
+}
+
+/* Exit loop: configuration space belongs to it. */
+static void describe_bus(void *arg)
+{
+	struct qmp_call *call = arg;
+	json_t *devices = json_array();
+
+	for (unsigned devfn = 0; devfn < 256; devfn++) {
+		struct pci_fn *fn = pci_bus_fn(call->vm->bus, devfn);
+
+		if (fn)
+			json_array_append_new(devices, describe_function(fn));
+	}
+	call->ret = json_pack("[{s:i, s:o}]", "bus", 0, "devices", devices);
+}
+
+int query_pci(struct qmp_call *call)
+{
+	if (call->vm->bus)
+		loop_call(call->vm->io, describe_bus, call);
+	else
+		call->ret = json_array();
+	return 0;
+}

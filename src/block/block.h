@@ -6,8 +6,9 @@
  * image locks) and gets one block_queue for each loop that it works on. Requests are submitted on that loop and complete
  * there. The caller embeds the request; the data path neither allocates nor takes a lock.
  *
- * Files:   block.c (nodes, queues, request life), options.c (-drive, -blockdev), image.c (open, probe, lock, size),
- *          uring.c and threads.c (the two engines), bounce.c (aligned buffers for O_DIRECT).
+ * Files:   options.c (-drive, -blockdev), image.c (open, probe, size), lock.c (image locks), block.c (disks, attachment),
+ *          request.c (life of a request), engine.c (what a loop needs for I/O, and drain), uring.c and pool.c (the two ways to
+ *          the kernel), blocking.c (the same operations, blocking), bounce.c (aligned buffers for O_DIRECT).
  * Threads: blocks_*() and block_*() belong to the control thread unless they say otherwise; block_submit() to the loop of
  *          the queue.
  */
@@ -22,6 +23,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "conf/kvs.h"
+#include "conf/opts.h"
 
 struct block;
 struct block_queue;
@@ -39,6 +41,9 @@ int blocks_add_drive(struct blocks *bs, struct kvs *k, struct err *e);
 int blocks_add_node(struct blocks *bs, struct kvs *k, struct err *e);
 /* QMP blockdev-del. -ENOENT, or -EBUSY while it is in use. */
 int blocks_del_node(struct blocks *bs, const char *node_name, struct err *e);
+
+/* What the two options accept, for help and the manual; the offsets are this folder's own. */
+extern const struct opt block_drive_options[], block_node_options[];
 
 /* By -drive id= or by node-name. NULL when unknown. */
 struct block *block_find(struct blocks *bs, const char *name);
@@ -64,8 +69,6 @@ void block_detach(struct block *b); /* its queues are freed already */
 bool block_read_only(const struct block *b);
 /* Bytes, a multiple of 512 (the tail of a file that is shorter reads as zeroes). Constant. */
 uint64_t block_size(const struct block *b);
-/* Bytes in which the host can discard, 0 when it does not say. */
-unsigned block_discard_granularity(const struct block *b);
 /* cache=: does a completed write wait for a flush before it is stable? The device keeps the present value, as the driver may change
  * it (and then asks for BLOCK_FUA on each write); block_set_write_cache() is for query-block only. Any thread. */
 bool block_write_cache(const struct block *b);
@@ -95,21 +98,25 @@ struct block_req {
 
 	/* The block layer's. */
 	struct block_queue *q;
-	struct list link;
-	struct block_req *next;
-	uint64_t pos;	   /* bytes done */
-	uint64_t start_ns; /* for the statistics */
-	char *bounce;	   /* aligned buffer, or NULL */
-	uint32_t bounce_len;
-	uint32_t piece; /* bytes of the I/O in flight */
-	int result;
-	bool busy_retry;
+	struct list link;	/* waits for a buffer */
+	struct block_req *next; /* queued for a worker, or done by one */
+	uint64_t start_ns;
+	uint64_t pos;	/* bytes of the request that are done */
+	uint64_t piece; /* bytes of it that the I/O in flight covers */
+	uint64_t io_offset;
+	const struct iovec *io_iov; /* the I/O in flight, as the kernel sees it */
+	unsigned io_cnt;
+	unsigned io_skip; /* bytes of it before the piece begins */
+	char *bounce;
+	unsigned bounce_len;
+	bool zeroes; /* a write that turned out to be all zeroes */
+	int64_t io_result;
 	struct iovec part[BLOCK_REQ_IOV]; /* where `iov` cannot be used as it is */
 };
 
-/* I/O on `b` from loop `l`. Control thread; NULL with `e`. */
+/* I/O on `b` from loop `l`. Control thread while the loop does not run, or the loop; NULL with `e`. */
 struct block_queue *block_queue_new(struct block *b, struct loop *l, struct err *e);
-/* Nothing is in flight. Control thread while the loop does not run, or the loop. */
+/* Nothing is in flight, and this is not called from done(). Where block_queue_new() may be called. */
 void block_queue_free(struct block_queue *q);
 
 /* Start `r`. Bad ranges and writes to a read-only disk complete with an error, whoever asks for them. Requests that are submitted in
@@ -125,8 +132,9 @@ struct block_info {
 	const char *id;	       /* -drive id=, or NULL */
 	const char *node_name; /* given or made up ("#block0") */
 	const char *driver;    /* "raw", "file", "host_device", "null-co", "null-aio" */
-	const char *filename;  /* absolute, or a null driver's "null-co://" */
-	const char *user;      /* device that is attached, or NULL */
+	const char *
+		filename; /* absolute, or a null driver's "null-co://"; NULL: a drive without medium */
+	const char *user; /* device that is attached, or NULL */
 	const char *detect_zeroes;
 	bool read_only, writeback, direct, no_flush;
 	uint64_t size;	    /* bytes */

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* engine.c - what one loop needs for disk I/O, shared by all disks on it
+ *
+ * Requests of a turn are collected, in the ring or in a list for the pool, and handed over by the loop's hook at the end of the
+ * turn: one system call, or one lock, for all of them. What completes at once (the page cache had it) is reaped right there. Results of
+ * the pool come back through a lock-free stack and one posted task, however many they are.
+ *
+ * Made on the control thread; then everything runs on the loop, but engine_worker_done().
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "block/internal.h"
+
+/* Completions may free room in the bounce arena: whoever waits longest gets it first. */
+static void serve_waiting(struct engine *en)
+{
+	while (!list_empty(&en->waiting)) {
+		struct block_req *r = list_entry(en->waiting.next, struct block_req, link);
+
+		list_del(&r->link);
+		if (request_retry(r))
+			continue;
+		list_add_head(&en->waiting, &r->link);
+		return;
+	}
+}
+
+void engine_io_done(struct engine *en, struct block_req *r)
+{
+	request_continue(r);
+	if (unlikely(!list_empty(&en->waiting)))
+		serve_waiting(en);
+}
+
+static void take_worker_results(struct loop_task *t)
+{
+	struct engine *en = container_of(t, struct engine, done_task);
+	struct block_req *r = atomic_exchange(&en->done, NULL), *oldest = NULL;
+
+	while (r) {
+		struct block_req *next = r->next;
+
+		r->next = oldest;
+		oldest = r;
+		r = next;
+	}
+	while (oldest) {
+		r = oldest;
+		oldest = r->next;
+		engine_io_done(en, r);
+	}
+}
+
+void engine_worker_done(struct engine *en, struct block_req *r)
+{
+	r->next = atomic_load(&en->done);
+	while (!atomic_compare_exchange_weak(&en->done, &r->next, r)) {}
+	loop_post(en->loop, &en->done_task);
+}
+
+static void nothing(struct loop_task *t)
+{
+}
+
+/* The end of the turn. */
+static void flush_batches(struct loop_hook *h)
+{
+	struct engine *en = container_of(h, struct engine, hook);
+	unsigned reaped = 0;
+
+	if (en->batched) {
+		struct block_req *first = en->batch;
+		unsigned n = en->batched;
+
+		en->batch = NULL;
+		en->batched = 0;
+		pool_submit(en->pool, first, en->batch_last, n);
+	}
+	if (en->uring && !en->uring_failed) {
+		uring_submit(en->uring);
+		reaped = uring_reap(en->uring, en);
+		/* What the completions started, or published to the guest, is finished in one more turn. */
+		if (reaped || uring_pending(en->uring))
+			loop_defer(en->loop, &en->again);
+	}
+}
+
+static void ring_ready(struct loop_fd *w, uint32_t events)
+{
+	struct engine *en = container_of(w, struct engine, watch);
+
+	uring_reap(en->uring, en);
+}
+
+/* First use of the ring, on the loop's own thread. */
+static void start_ring(struct engine *en)
+{
+	int rc = uring_begin(en->uring);
+
+	if (!rc)
+		rc = loop_fd_add(en->loop, &en->watch, uring_fd(en->uring), EPOLLIN, ring_ready);
+	if (rc < 0) {
+		log_warn("io_uring does not start (%s): disk I/O uses threads", strerror(-rc));
+		en->uring_failed = true;
+	}
+}
+
+static bool ring_usable(struct engine *en, const struct image *img)
+{
+	if (!en->uring || img->aio == AIO_THREADS)
+		return false;
+	if (unlikely(en->watch.fd < 0 && !en->uring_failed))
+		start_ring(en);
+	return !en->uring_failed;
+}
+
+void engine_start(struct engine *en, struct block_req *r, bool blocking)
+{
+	struct image *img = r->q->b->img;
+
+	if (unlikely(!en->hooked)) {
+		en->hooked = true;
+		loop_hook_add(en->loop, &en->hook);
+	}
+	if (!blocking && ring_usable(en, img) && uring_queue(en->uring, img, r))
+		return;
+	r->next = NULL;
+	if (en->batched)
+		en->batch_last->next = r;
+	else
+		en->batch = r;
+	en->batch_last = r;
+	en->batched++;
+}
+
+void engine_enter(struct engine *en)
+{
+	en->inflight++;
+}
+
+void engine_leave(struct engine *en)
+{
+	if (!--en->inflight && en->drained) {
+		sem_post(en->drained);
+		en->drained = NULL;
+	}
+}
+
+/* io_uring for disks that want it; without it the workers serve them. */
+static void want_uring(struct engine *en, struct image *img)
+{
+	if (en->uring || en->uring_failed || img->kind == IMAGE_NULL || img->aio == AIO_THREADS)
+		return;
+	en->uring = uring_new();
+	if (en->uring)
+		return;
+	en->uring_failed = true;
+	if (img->aio != AIO_AUTO)
+		log_warn("the kernel offers no io_uring (%s): disk I/O uses threads",
+			 strerror(errno));
+}
+
+struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, struct err *e)
+{
+	struct engine *en = NULL;
+
+	list_for_each (it, &bs->engines)
+		if (list_entry(it, struct engine, link)->loop == l)
+			en = list_entry(it, struct engine, link);
+	if (!bs->pool)
+		bs->pool = pool_new();
+	if (!en && bs->pool) {
+		en = calloc(1, sizeof(*en));
+		if (en) {
+			en->loop = l;
+			en->pool = bs->pool;
+			en->hook.fn = flush_batches;
+			en->watch.fd = -1;
+			en->again.fn = nothing;
+			en->done_task.fn = take_worker_results;
+			list_init(&en->waiting);
+			list_add_tail(&bs->engines, &en->link);
+		}
+	}
+	if (!en || (img->direct && bounce_init(&en->bounce) < 0)) {
+		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	want_uring(en, img);
+	return en;
+}
+
+struct drain {
+	struct engine *en;
+	sem_t drained;
+};
+
+static void ask_drained(void *arg)
+{
+	struct drain *d = arg;
+
+	if (d->en->inflight)
+		d->en->drained = &d->drained;
+	else
+		sem_post(&d->drained);
+}
+
+void engine_drain(struct engine *en)
+{
+	struct drain d = {.en = en};
+
+	if (loop_is_mine(en->loop)) {
+		while (en->inflight)
+			loop_turn(en->loop, -1);
+		return;
+	}
+	sem_init(&d.drained, 0, 0);
+	loop_call(en->loop, ask_drained, &d);
+	while (sem_wait(&d.drained) < 0) {}
+	sem_destroy(&d.drained);
+}
+
+void engine_free(struct engine *en)
+{
+	if (en->hooked)
+		loop_hook_del(&en->hook);
+	if (en->watch.fd >= 0)
+		loop_fd_del(en->loop, &en->watch);
+	uring_free(en->uring);
+	bounce_fini(&en->bounce);
+	list_del(&en->link);
+	free(en);
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* request.c - the life of a request: checked, cut into pieces, started, continued, finished
+ *
+ * A request is done in pieces, mostly in one: a piece is what one system call can do. Buffered I/O goes straight to and from
+ * the submitter's memory; its iovec is used as it is when the request covers it, else through the few elements
+ * in the request. Direct I/O goes through an aligned buffer (bounce.c) that covers whole host blocks. Short results are
+ * continued; what lies behind the end of the file reads as zeroes.
+ *
+ * All on the loop of the queue. Never fails but through done().
+ */
+#include <errno.h>
+
+#include "base/util.h"
+#include "block/internal.h"
+
+/* Counters have one writer; readers only want untorn values. */
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+static void drop_bounce(struct block_req *r)
+{
+	if (r->bounce)
+		bounce_put(&r->q->en->bounce, r->bounce, r->bounce_len);
+	r->bounce = NULL;
+}
+
+static void finish(struct block_req *r, int ret)
+{
+	struct block_queue *q = r->q;
+	struct block_counters *c = &q->count;
+	uint64_t now = loop_now(q->en->loop);
+
+	drop_bounce(r);
+	if (ret < 0) {
+		add(&c->failed[r->op], 1);
+	} else {
+		add(&c->ops[r->op], 1);
+		add(&c->bytes[r->op], r->len);
+		if (r->op == BLOCK_WRITE && r->offset + r->len > c->highest)
+			atomic_store_explicit(&c->highest, r->offset + r->len,
+					      memory_order_relaxed);
+	}
+	add(&c->ns[r->op], now - r->start_ns);
+	atomic_store_explicit(&c->last_done, now, memory_order_relaxed);
+	q->inflight--;
+	r->done(r, ret);
+	engine_leave(q->en);
+}
+
+/* The rest of a read lies behind the end of the file. */
+static void finish_with_zeroes(struct block_req *r)
+{
+	iov_from_buf(r->iov, r->iovcnt, r->skip + r->pos, NULL, r->len - r->pos);
+	finish(r, 0);
+}
+
+/* Straight to the submitter's memory. */
+static void start_plain(struct block_req *r)
+{
+	struct block *b = r->q->b;
+	uint64_t covered = 0;
+
+	r->io_offset = b->base + r->offset + r->pos;
+	if (r->iovcnt > BLOCK_REQ_IOV && r->iovcnt <= 1024 && !r->skip && !r->pos)
+		for (unsigned i = 0; i < r->iovcnt; i++)
+			covered += r->iov[i].iov_len;
+	if (covered == r->len) {
+		r->io_iov = r->iov;
+		r->io_cnt = r->iovcnt;
+		r->piece = r->len;
+	} else {
+		r->io_iov = r->part;
+		r->io_cnt = iov_window(r->iov, r->iovcnt, r->skip + r->pos, r->len - r->pos,
+				       r->part, BLOCK_REQ_IOV, &r->piece);
+	}
+	engine_start(r->q->en, r, false);
+}
+
+/* By way of an aligned buffer. False when there is none now. */
+static bool start_bounced(struct block_req *r)
+{
+	struct block *b = r->q->b;
+	struct image *img = b->img;
+	uint64_t from = b->base + r->offset + r->pos, align = img->align;
+	uint64_t start = ALIGN_DOWN(from, align), end;
+
+	r->piece = MIN(r->len - r->pos, BOUNCE_MAX - (from - start));
+	end = ALIGN_UP(from + r->piece, align);
+	if (end - start > BOUNCE_MAX) {
+		end -= align;
+		r->piece = end - from;
+	}
+	r->bounce_len = end - start;
+	r->bounce = bounce_get(&r->q->en->bounce, r->bounce_len);
+	if (!r->bounce)
+		return false;
+	r->io_skip = from - start;
+	r->io_offset = start;
+	r->part[0] = (struct iovec){r->bounce, r->bounce_len};
+	r->io_iov = r->part;
+	r->io_cnt = 1;
+	/* A worker merges the data with what is on the disk. */
+	if (r->op == BLOCK_WRITE && !img->rmw)
+		iov_to_buf(r->iov, r->iovcnt, r->skip + r->pos, r->bounce, r->piece);
+	engine_start(r->q->en, r, r->op == BLOCK_WRITE && img->rmw);
+	return true;
+}
+
+bool request_retry(struct block_req *r)
+{
+	return start_bounced(r);
+}
+
+static void start_piece(struct block_req *r)
+{
+	struct engine *en = r->q->en;
+
+	if (!r->q->b->img->direct)
+		start_plain(r);
+	else if (!list_empty(&en->waiting) || !start_bounced(r))
+		list_add_tail(&en->waiting, &r->link);
+}
+
+/* How many bytes of the present piece are done, the padding before it not counted. */
+static uint64_t piece_done(struct block_req *r)
+{
+	uint64_t n = (uint64_t)r->io_result;
+
+	if (!r->bounce)
+		return n;
+	return n > r->io_skip ? MIN(n - r->io_skip, r->piece) : 0;
+}
+
+static void continue_read(struct block_req *r)
+{
+	uint64_t n = piece_done(r);
+	bool at_end = !r->io_result;
+
+	if (r->bounce) {
+		iov_from_buf(r->iov, r->iovcnt, r->skip + r->pos, r->bounce + r->io_skip, n);
+		/* A direct read that ends between blocks has met the end of the file. */
+		at_end = !n || (n < r->piece && r->io_result % r->q->b->img->align);
+		drop_bounce(r);
+	}
+	r->pos += n;
+	if (r->pos == r->len)
+		finish(r, 0);
+	else if (at_end)
+		finish_with_zeroes(r);
+	else
+		start_piece(r);
+}
+
+static void continue_write(struct block_req *r)
+{
+	uint64_t n;
+
+	if (r->bounce && r->io_result < r->bounce_len)
+		r->io_result = ALIGN_DOWN(r->io_result, (int64_t)r->q->b->img->align);
+	n = piece_done(r);
+	drop_bounce(r);
+	r->pos += n;
+	if (r->pos == r->len)
+		finish(r, 0);
+	else if (!n)
+		finish(r, -EIO);
+	else
+		start_piece(r);
+}
+
+void request_continue(struct block_req *r)
+{
+	struct image *img = r->q->b->img;
+
+	if (unlikely(r->io_result == -EAGAIN || r->io_result == -EINTR)) {
+		engine_start(r->q->en, r, true);
+		return;
+	}
+	if (unlikely(r->io_result < 0)) {
+		/* The kernel may have dropped the data and would call the next flush a success. */
+		if (!img->direct &&
+		    (r->op == BLOCK_FLUSH || (r->flags & BLOCK_FUA && r->io_result == -EIO)))
+			atomic_store(&img->lost, true);
+		finish(r, (int)r->io_result);
+		return;
+	}
+	if (r->op == BLOCK_READ)
+		continue_read(r);
+	else if (r->op == BLOCK_WRITE && !r->zeroes)
+		continue_write(r);
+	else
+		finish(r, 0);
+}
+
+static int check(const struct block *b, const struct block_req *r)
+{
+	if (!range_ok(r->offset, r->len, b->size))
+		return -EIO;
+	if (r->op != BLOCK_READ && r->op != BLOCK_FLUSH && b->read_only)
+		return -EPERM;
+	return 0;
+}
+
+static void start_rw(struct block_queue *q, struct block_req *r)
+{
+	struct block *b = q->b;
+
+	if (!r->len) {
+		finish(r, 0);
+		return;
+	}
+	if (unlikely(b->detect) && r->op == BLOCK_WRITE &&
+	    iov_is_zero(r->iov, r->iovcnt, r->skip, r->len)) {
+		r->zeroes = true;
+		r->io_offset = b->base + r->offset;
+		if (b->detect == DETECT_UNMAP && b->discard)
+			r->flags |= BLOCK_MAY_UNMAP;
+		engine_start(q->en, r, true);
+		return;
+	}
+	start_piece(r);
+}
+
+static void start_null(struct block_queue *q, struct block_req *r)
+{
+	if (r->op == BLOCK_READ && q->b->img->read_zeroes)
+		iov_from_buf(r->iov, r->iovcnt, r->skip, NULL, r->len);
+	finish(r, 0);
+}
+
+void block_submit(struct block_queue *q, struct block_req *r)
+{
+	struct block *b = q->b;
+	int rc = check(b, r);
+
+	r->q = q;
+	r->pos = 0;
+	r->bounce = NULL;
+	r->zeroes = false;
+	r->start_ns = loop_now(q->en->loop);
+	q->inflight++;
+	engine_enter(q->en);
+	if (rc < 0) {
+		finish(r, rc);
+		return;
+	}
+	if (b->img->no_flush)
+		r->flags &= ~BLOCK_FUA;
+	if (b->img->kind == IMAGE_NULL) {
+		start_null(q, r);
+		return;
+	}
+	switch (r->op) {
+	case BLOCK_READ:
+	case BLOCK_WRITE:
+		start_rw(q, r);
+		break;
+	case BLOCK_FLUSH:
+		if (b->img->no_flush || b->img->read_only)
+			finish(r, 0);
+		else if (atomic_load_explicit(&b->img->lost, memory_order_relaxed))
+			finish(r, -EIO);
+		else
+			engine_start(q->en, r, false);
+		break;
+	case BLOCK_DISCARD:
+		if (!b->discard || !r->len) {
+			finish(r, 0);
+			break;
+		}
+		r->io_offset = b->base + r->offset;
+		engine_start(q->en, r, true);
+		break;
+	case BLOCK_WRITE_ZEROES:
+		if (!b->discard)
+			r->flags &= ~BLOCK_MAY_UNMAP;
+		if (!r->len) {
+			finish(r, 0);
+			break;
+		}
+		r->io_offset = b->base + r->offset;
+		engine_start(q->en, r, true);
+		break;
+	}
+}
+
+unsigned block_inflight(const struct block_queue *q)
+{
+	return q->inflight;
+}

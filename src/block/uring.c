@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* uring.c - reads, writes and flushes by io_uring: one ring for each loop
+ *
+ * Requests are queued during a turn of the loop and reach the kernel by one system call at its end. What the page cache
+ * can answer completes within that call. The ring is made on the control thread, before the process is confined, but
+ * belongs to the loop's thread, which says so on its first use; then the kernel needs no lock and sends no interrupts between
+ * CPUs to announce completions (it delivers them when the thread enters the kernel anyway, at the latest in epoll_wait()).
+ */
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "block/internal.h"
+
+#define ENTRIES	    128
+#define COMPLETIONS 1024
+#define REAP_MAX    256 /* completions handled in one go */
+#define LEN_MAX	    (1ULL << 30)
+
+struct uring {
+	struct io_uring ring;
+	bool disabled; /* until uring_begin() */
+	unsigned queued;
+};
+
+struct uring *uring_new(void)
+{
+	/* Best first; the older kernels know fewer flags. */
+	static const unsigned flags[] = {
+		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER |
+			IORING_SETUP_R_DISABLED,
+		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
+		0,
+	};
+	struct uring *u = calloc(1, sizeof(*u));
+	int rc = -ENOMEM;
+
+	for (unsigned i = 0; u && i < ARRAY_SIZE(flags); i++) {
+		struct io_uring_params p = {
+			.flags = flags[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+			.cq_entries = COMPLETIONS,
+		};
+
+		rc = io_uring_queue_init_params(ENTRIES, &u->ring, &p);
+		if (rc == -EINVAL)
+			continue;
+		/* Before 5.6 completions could get lost, and there was no plain read. */
+		if (!rc &&
+		    !(p.features & IORING_FEAT_NODROP && p.features & IORING_FEAT_RW_CUR_POS)) {
+			io_uring_queue_exit(&u->ring);
+			rc = -ENOSYS;
+		}
+		u->disabled = flags[i] & IORING_SETUP_R_DISABLED;
+		break;
+	}
+	if (rc < 0) {
+		free(u);
+		errno = -rc;
+		return NULL;
+	}
+	return u;
+}
+
+void uring_free(struct uring *u)
+{
+	if (!u)
+		return;
+	io_uring_queue_exit(&u->ring);
+	free(u);
+}
+
+int uring_fd(const struct uring *u)
+{
+	return u->ring.ring_fd;
+}
+
+int uring_begin(struct uring *u)
+{
+	int rc = u->disabled ? io_uring_enable_rings(&u->ring) : 0;
+
+	u->disabled = false;
+	return rc;
+}
+
+bool uring_queue(struct uring *u, struct image *img, struct block_req *r)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+	int flags = r->flags & BLOCK_FUA ? RWF_DSYNC : 0;
+
+	if (!sqe) {
+		uring_submit(u);
+		sqe = io_uring_get_sqe(&u->ring);
+		if (!sqe)
+			return false;
+	}
+	switch (r->op) {
+	case BLOCK_READ:
+		if (r->io_cnt == 1)
+			io_uring_prep_read(sqe, img->fd, r->io_iov->iov_base,
+					   MIN(r->io_iov->iov_len, LEN_MAX), r->io_offset);
+		else
+			io_uring_prep_readv(sqe, img->fd, r->io_iov, r->io_cnt, r->io_offset);
+		break;
+	case BLOCK_WRITE:
+		if (r->io_cnt == 1)
+			io_uring_prep_write(sqe, img->fd, r->io_iov->iov_base,
+					    MIN(r->io_iov->iov_len, LEN_MAX), r->io_offset);
+		else
+			io_uring_prep_writev(sqe, img->fd, r->io_iov, r->io_cnt, r->io_offset);
+		sqe->rw_flags = flags;
+		break;
+	default:
+		io_uring_prep_fsync(sqe, img->fd, IORING_FSYNC_DATASYNC);
+	}
+	io_uring_sqe_set_data(sqe, r);
+	u->queued++;
+	return true;
+}
+
+bool uring_pending(const struct uring *u)
+{
+	return u->queued;
+}
+
+void uring_submit(struct uring *u)
+{
+	int rc;
+
+	if (!u->queued)
+		return;
+	do
+		rc = io_uring_submit(&u->ring);
+	while (rc == -EINTR);
+	/* Short of memory, or of room for completions: what is left is tried again in the next turn. */
+	u->queued = io_uring_sq_ready(&u->ring);
+}
+
+unsigned uring_reap(struct uring *u, struct engine *en)
+{
+	struct io_uring_cqe *cqe;
+	unsigned n = 0;
+
+	while (n < REAP_MAX && !io_uring_peek_cqe(&u->ring, &cqe)) {
+		struct block_req *r = io_uring_cqe_get_data(cqe);
+
+		r->io_result = cqe->res;
+		io_uring_cqe_seen(&u->ring, cqe);
+		engine_io_done(en, r);
+		n++;
+	}
+	return n;
+}

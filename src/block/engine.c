@@ -69,7 +69,6 @@ static void nothing(struct loop_task *t)
 static void flush_batches(struct loop_hook *h)
 {
 	struct engine *en = container_of(h, struct engine, hook);
-	unsigned reaped = 0;
 
 	if (en->batched) {
 		struct block_req *first = en->batch;
@@ -81,9 +80,9 @@ static void flush_batches(struct loop_hook *h)
 	}
 	if (en->uring && !en->uring_failed) {
 		uring_submit(en->uring);
-		reaped = uring_reap(en->uring, en);
-		/* What the completions started, or published to the guest, is finished in one more turn. */
-		if (reaped || uring_pending(en->uring))
+		uring_reap(en->uring, en);
+		/* What the completions started in turn, or the kernel did not take. */
+		if (en->batched || uring_pending(en->uring))
 			loop_defer(en->loop, &en->again);
 	}
 }

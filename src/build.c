@@ -270,11 +270,7 @@ int build_serve(struct vm *vm, struct err *e)
 	if (rc < 0)
 		return rc;
 	vm->client = (struct hv_client){client_read, client_write, client_event, vm};
-	rc = hv_serve(vm->hv, vm->io, vm->control, &vm->client, e);
-	if (rc < 0)
-		return rc;
-	rc = loop_start(vm->io);
-	return rc < 0 ? err_set(e, rc, "could not start a thread: %s", strerror(-rc)) : 0;
+	return hv_serve(vm->hv, vm->io, vm->control, &vm->client, e);
 }
 
 int build_seal(struct vm *vm, struct guard *g, struct err *e)
@@ -290,7 +286,13 @@ int build_seal(struct vm *vm, struct guard *g, struct err *e)
 	}
 	if (rc == 0)
 		rc = guard_seal(g, e);
-	return rc < 0 ? rc : hv_announce(vm->hv, e);
+	if (rc < 0)
+		return rc;
+	/* Capabilities belong to a thread: the others begin without any. */
+	rc = loop_start(vm->io);
+	if (rc < 0)
+		return err_set(e, rc, "could not start a thread: %s", strerror(-rc));
+	return hv_announce(vm->hv, e);
 }
 
 /* --- the end --- */

@@ -16,9 +16,9 @@ int build_attach(struct vm *vm, struct err *e);
 int build_monitors(struct vm *vm, struct err *e);
 /* Back ends, then devices: images, taps and sockets are opened here and nowhere later. */
 int build_devices(struct vm *vm, struct err *e);
-/* Complete the ACPI tables, claim the windows, take exits. */
+/* Complete the ACPI tables, claim the windows, be ready for exits. */
 int build_serve(struct vm *vm, struct err *e);
-/* Give up what is not needed any more, for good; then say that the device model runs. */
+/* Give up what is not needed any more, for good; then start the io thread and say that the device model runs. */
 int build_seal(struct vm *vm, struct guard *g, struct err *e);
 
 void build_undo(struct vm *vm);

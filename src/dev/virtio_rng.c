@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "dev/dev.h"
+#include "rng/quota.h"
 #include "rng/rng.h"
 #include "virtio/vdev.h"
 #include "vm.h"
@@ -32,8 +33,7 @@ struct virtio_rng {
 	bool watching;
 	bool ended; /* the source gives nothing any more */
 	struct loop_timer timer;
-	uint64_t quota;	     /* bytes left in this period */
-	uint64_t period_end; /* ns */
+	struct rng_quota quota;
 
 	/* options */
 	char *rng;
@@ -101,15 +101,11 @@ static void wait_for_source(struct virtio_rng *r)
 /* Bytes that may be given now; with none left the timer is set to the end of the period. */
 static uint64_t allowance(struct virtio_rng *r)
 {
-	uint64_t now = loop_now(vq_loop(r->vq));
+	uint64_t now = loop_now(vq_loop(r->vq)), left = rng_quota_left(&r->quota, now);
 
-	if (now >= r->period_end) {
-		r->quota = r->max_bytes;
-		r->period_end = now + r->period_ms * 1000000;
-	}
-	if (!r->quota)
-		loop_timer_set(vq_loop(r->vq), &r->timer, r->period_end - now);
-	return r->quota;
+	if (!left)
+		loop_timer_set(vq_loop(r->vq), &r->timer, r->quota.end - now);
+	return left;
 }
 
 /* --- the queue --- */
@@ -139,7 +135,7 @@ static ssize_t serve(struct virtio_rng *r, struct vchain *c)
 		r->ended = true;
 		got = -EAGAIN;
 	} else {
-		r->quota -= (uint64_t)got;
+		rng_quota_take(&r->quota, (uint64_t)got);
 	}
 	return got;
 }
@@ -184,6 +180,7 @@ static int rng_realize(struct vdev *v, struct vm *vm, struct err *e)
 	if (!r->max_bytes || r->max_bytes > INT64_MAX)
 		return err_set(e, -EINVAL,
 			       "'max-bytes' parameter must be positive, and less than 2^63");
+	rng_quota_init(&r->quota, r->max_bytes, r->period_ms * 1000000);
 	r->vq = vdev_queue_add(v, QUEUE_SIZE, NULL);
 	if (!r->vq)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));

@@ -119,7 +119,7 @@ struct block_queue *block_queue_new(struct block *b, struct loop *l, struct err 
 /* Nothing is in flight, and this is not called from done(). Where block_queue_new() may be called. */
 void block_queue_free(struct block_queue *q);
 
-/* Start `r`. Bad ranges and writes to a read-only disk complete with an error, whoever asks for them. Requests that are submitted in
+/* Start `r`, from within a turn of the loop. Bad ranges and writes to a read-only disk complete with an error, whoever asks for them. Requests that are submitted in
  * one turn of the loop reach the kernel together at its end. No order among requests, except that a flush covers all
  * writes that had completed when it was submitted. */
 void block_submit(struct block_queue *q, struct block_req *r);

@@ -212,8 +212,9 @@ void engine_drain(struct engine *en)
 	struct drain d = {.en = en};
 
 	if (loop_is_mine(en->loop)) {
-		while (en->inflight)
-			loop_turn(en->loop, -1);
+		/* The first turn hands over what was submitted since the last one. */
+		for (int timeout = 0; en->inflight; timeout = -1)
+			loop_turn(en->loop, timeout);
 		return;
 	}
 	sem_init(&d.drained, 0, 0);

@@ -8,6 +8,7 @@
 #include "base/loop.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -24,6 +25,7 @@ struct loop {
 	const char *name;
 	pthread_t thread;
 	bool threaded;	     /* loop_start() was called */
+	sem_t started;	     /* posted by that thread once `running` is true */
 	atomic_bool running; /* `owner` is valid */
 	pthread_t owner;
 	atomic_bool stop;
@@ -278,10 +280,16 @@ void loop_turn(struct loop *l, int timeout_ms)
 	}
 }
 
-void loop_run(struct loop *l)
+static void take_ownership(struct loop *l)
 {
 	l->owner = pthread_self();
 	atomic_store(&l->running, true);
+}
+
+void loop_run(struct loop *l)
+{
+	if (!atomic_load(&l->running))
+		take_ownership(l);
 	while (!atomic_load(&l->stop))
 		loop_turn(l, -1);
 	/* What was posted before the stop (a waiting loop_call(), say) is still done. */
@@ -301,6 +309,8 @@ static void *loop_thread(void *arg)
 	struct loop *l = arg;
 
 	prctl(PR_SET_NAME, l->name);
+	take_ownership(l);
+	sem_post(&l->started);
 	loop_run(l);
 	return NULL;
 }
@@ -314,11 +324,14 @@ int loop_start(struct loop *l)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_init(&attr);
+	sem_init(&l->started, 0, 0);
 	rc = pthread_create(&l->thread, &attr, loop_thread, l);
 	pthread_attr_destroy(&attr);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc)
 		return -rc;
+	/* From here on loop_is_mine() is false for everybody else: a loop_call() must not run beside the loop. */
+	while (sem_wait(&l->started) < 0) {}
 	l->threaded = true;
 	return 0;
 }

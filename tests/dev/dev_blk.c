@@ -19,5 +19,5 @@ int main(void)
 		tb_test(read_write),
 	};
 
-	return cmocka_run_group_tests_name("blk", tests, NULL, NULL);
+	return tb_run("blk", tests);
 }

@@ -36,6 +36,12 @@ void tb_skip_qemu(const char *why)
 	}
 }
 
+void tb_filter(void)
+{
+	if (getenv("TB_FILTER"))
+		cmocka_set_test_filter(getenv("TB_FILTER"));
+}
+
 int tb_setup(void **state)
 {
 	struct tb *t = calloc(1, sizeof(*t));

@@ -51,6 +51,9 @@ struct tb {
 int tb_setup(void **state);
 int tb_teardown(void **state);
 #define tb_test(f) cmocka_unit_test_setup_teardown(f, tb_setup, tb_teardown)
+/* Run them; $TB_FILTER (with * and ?) names those that are wanted. */
+#define tb_run(name, tests) (tb_filter(), cmocka_run_group_tests_name(name, tests, NULL, NULL))
+void tb_filter(void);
 
 void tb_arg(struct tb *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* -device; modern-only on QEMU too, so that ids agree. */

@@ -119,8 +119,10 @@ void gv_negotiate(struct gvirtio *v, uint64_t want)
 
 void gv_start(struct gvirtio *v)
 {
-	if (v->pci.vectors)
+	if (v->pci.vectors) {
 		gpci_msix_on(&v->pci);
+		gv_common_set(v, GV_MSIX_CONFIG, 2, 0);
+	}
 	gv_set_status(v, GV_ACKNOWLEDGE | GV_DRIVER | GV_FEATURES_OK | GV_DRIVER_OK);
 }
 

@@ -82,7 +82,7 @@ uint64_t gv_config(struct gvirtio *v, unsigned off, unsigned size);
 void gv_reset(struct gvirtio *v);
 /* Reset, ACKNOWLEDGE, DRIVER, the features of `want` that are offered, FEATURES_OK. Panics when the device refuses. */
 void gv_negotiate(struct gvirtio *v, uint64_t want);
-/* MSI-X on, DRIVER_OK. */
+/* MSI-X on, vector 0 for changes of the configuration, DRIVER_OK. */
 void gv_start(struct gvirtio *v);
 bool gv_needs_reset(struct gvirtio *v);
 

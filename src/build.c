@@ -219,6 +219,7 @@ int build_devices(struct vm *vm, struct err *e)
 	vm->netdevs = netdevs_new(vm->io);
 	if (!vm->rngs || !vm->blocks || !vm->netdevs)
 		return err_set(e, -ENOMEM, "out of memory");
+	qmp_watch_nets(vm);
 	rc = add_all(vm, &c->objects, add_object, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->blockdevs, add_node, e);

@@ -299,6 +299,7 @@ const struct qmp_command qmp_commands[] = {
 	{"query-name", query_name},
 	{"query-named-block-nodes", query_named_block_nodes, ARGS({"flat", QMP_BOOL})},
 	{"query-pci", query_pci},
+	{"query-rx-filter", query_rx_filter, ARGS({"name", QMP_STRING})},
 	{"query-status", query_status},
 	{"query-target", query_target},
 	{"query-uuid", query_uuid},

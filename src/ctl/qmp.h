@@ -2,8 +2,8 @@
 /* qmp.h - QEMU Machine Protocol: the monitors (-mon, -qmp) and the events that they send
  *
  * monitor.c is the wire (greeting, negotiation, replies, events, back pressure) for any number of independent monitors;
- * qmp_input.c cuts the byte stream into JSON values; commands.c is the one table of commands; hmp.c the few human monitor
- * commands. All on the control thread, but qmp_event().
+ * qmp_input.c cuts the byte stream into JSON values; commands.c is the one table of commands, query.c and query_net.c what they
+ * show; hmp.c the few human monitor commands. All on the control thread, but qmp_event().
  */
 #ifndef CTL_QMP_H
 #define CTL_QMP_H
@@ -27,5 +27,8 @@ void monitors_free(struct monitors *ms);
 /* Any thread: send event `name` with `data` (may be NULL; the reference is taken over) to all monitors that have negotiated. On the
  * control thread it is queued before this returns, so it comes before the reply to the command that caused it. */
 void qmp_event(struct vm *vm, const char *name, json_t *data);
+
+/* vm->netdevs is there: send NIC_RX_FILTER_CHANGED when a driver changes its receive filter. */
+void qmp_watch_nets(struct vm *vm);
 
 #endif

@@ -20,13 +20,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
 #include "base/err.h"
 #include "base/loop.h"
 #include "conf/kvs.h"
+#include "conf/opts.h"
 
 struct netdev;
 struct netdevs;
@@ -76,8 +76,8 @@ void netdevs_free(struct netdevs *nds);
 int netdev_add(struct netdevs *nds, struct kvs *k, struct err *e);
 /* Close one by id; -EBUSY while a device uses it. */
 int netdev_del(struct netdevs *nds, const char *id, struct err *e);
-/* `-netdev help`: the types that exist. */
-void netdev_help(FILE *out);
+/* The types that exist, for help: number `i` from 0 with its one line and its options; NULL at the end. */
+const char *netdev_type(unsigned i, const char **help, const struct opt **options);
 /* Bring the link of the device or netdev `name` up or down. -ENODEV with class ERR_DEVICE_NOT_FOUND when there is none. */
 int netdev_set_link(struct netdevs *nds, const char *name, bool up, struct err *e);
 /* Reserve a MAC address: `mac` as given when it is not all zero, else the next free 52:54:00:12:34:56+n. Give it back with _free(). */

@@ -235,15 +235,13 @@ static struct netdev *find(struct netdevs *nds, const char *id)
 	return NULL;
 }
 
-void netdev_help(FILE *out)
+const char *netdev_type(unsigned i, const char **help, const struct opt **options)
 {
-	fprintf(out, "Available netdev backend types:\n");
-	for (unsigned i = 0; i < ARRAY_SIZE(classes); i++) {
-		const struct opt *tables[] = {classes[i]->options, NULL};
-
-		fprintf(out, "%s - %s\n", classes[i]->type, classes[i]->help);
-		opts_help(tables, out);
-	}
+	if (i >= ARRAY_SIZE(classes))
+		return NULL;
+	*help = classes[i]->help;
+	*options = classes[i]->options;
+	return classes[i]->type;
 }
 
 static int not_found(const char *name, struct err *e)

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* query_net.c - QMP's query-rx-filter and the event that says when to ask */
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "ctl/commands.h"
+#include "ctl/qmp.h"
+#include "dev/dev.h"
+#include "dev/virtio_net.h"
+#include "net/net.h"
+#include "vm.h"
+
+static json_t *mac_text(const uint8_t mac[6])
+{
+	return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+			    mac[5]);
+}
+
+static json_t *mac_list(const uint8_t (*macs)[6], unsigned n)
+{
+	json_t *out = json_array();
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(out, mac_text(macs[i]));
+	return out;
+}
+
+static json_t *vlan_list(const struct net_filter *f)
+{
+	json_t *out = json_array();
+
+	for (unsigned id = 0; id < NET_FILTER_VLANS; id++)
+		if (f->vlans[id / 32] >> id % 32 & 1)
+			json_array_append_new(out, json_integer(id));
+	return out;
+}
+
+static const char *mode(bool none, bool all)
+{
+	return none ? "none" : all ? "all" : "normal";
+}
+
+static json_t *describe_filter(struct pci_fn *fn)
+{
+	struct net_filter f;
+	bool vlan_all;
+
+	virtio_net_rx_filter(fn, &f, &vlan_all);
+	return json_pack("{s:s, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "name",
+			 fn->id ? fn->id : fn->kind, "promiscuous", f.promisc, "multicast",
+			 mode(f.nomulti, f.allmulti), "unicast", mode(f.nouni, f.alluni), "vlan",
+			 mode(false, vlan_all), "broadcast-allowed", !f.nobcast,
+			 "multicast-overflow", f.multi_overflow, "unicast-overflow", f.uni_overflow,
+			 "main-mac", mac_text(f.mac), "unicast-table", mac_list(f.table, f.uni),
+			 "multicast-table", mac_list(f.table + f.uni, f.multi), "vlan-table",
+			 vlan_list(&f));
+}
+
+int query_rx_filter(struct qmp_call *call)
+{
+	const char *wanted = qmp_string(call, "name");
+	struct dev *named = wanted ? dev_find(call->vm, wanted) : NULL;
+
+	call->ret = json_array();
+	if (wanted && !named)
+		return err_set(&call->err, -ENODEV, "invalid net client name: %s", wanted);
+	if (named && named->class != &dev_virtio_net)
+		return err_set(&call->err, -EINVAL, "net client(%s) isn't a NIC", wanted);
+	list_for_each (it, &call->vm->devices) {
+		struct dev *d = list_entry(it, struct dev, link);
+
+		if (d->class == &dev_virtio_net && (!named || d == named))
+			json_array_append_new(call->ret, describe_filter(d->fn));
+	}
+	return 0;
+}
+
+/* Exit loop. */
+static void filter_changed(void *arg, const char *device)
+{
+	json_t *data = json_object();
+
+	if (device) {
+		json_object_set_new(data, "name", json_string(device));
+		json_object_set_new(data, "path",
+				    json_sprintf("/machine/peripheral/%s/virtio-backend", device));
+	}
+	qmp_event(arg, "NIC_RX_FILTER_CHANGED", data);
+}
+
+void qmp_watch_nets(struct vm *vm)
+{
+	netdevs_on_rx_filter(vm->netdevs, filter_changed, vm);
+}

@@ -151,15 +151,16 @@ void engine_leave(struct engine *en)
 /* io_uring for disks that want it; without it the workers serve them. */
 static void want_uring(struct engine *en, struct image *img)
 {
-	if (en->uring || en->uring_failed || img->kind == IMAGE_NULL || img->aio == AIO_THREADS)
+	if (img->kind == IMAGE_NULL || img->aio == AIO_THREADS)
 		return;
-	en->uring = uring_new();
-	if (en->uring)
+	if (!en->uring && !en->uring_failed) {
+		en->uring = uring_new();
+		en->uring_failed = !en->uring;
+	}
+	if (!en->uring_failed || img->aio == AIO_AUTO || en->uring_warned)
 		return;
-	en->uring_failed = true;
-	if (img->aio != AIO_AUTO)
-		log_warn("the kernel offers no io_uring (%s): disk I/O uses threads",
-			 strerror(errno));
+	log_warn("the kernel offers no io_uring: disk I/O uses threads");
+	en->uring_warned = true;
 }
 
 struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, struct err *e)

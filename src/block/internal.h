@@ -131,6 +131,7 @@ struct engine {
 	struct pool *pool;
 	struct uring *uring;
 	bool uring_failed; /* not here: the workers do it */
+	bool uring_warned;
 	bool hooked;	   /* from the first use on, as `watch` */
 	struct loop_hook hook;
 	struct loop_fd watch; /* the ring */

@@ -27,6 +27,7 @@ enum cache {
 	CACHE_UNSAFE
 };
 enum media { MEDIA_DISK, MEDIA_CDROM };
+enum discard { DISCARD_IGNORE, DISCARD_OFF, DISCARD_UNMAP, DISCARD_ON };
 
 /* What a node may say about itself, raw or protocol. */
 struct layer {
@@ -169,13 +170,22 @@ static int strip_protocol(const char **path, struct err *e)
 	return 0;
 }
 
-static int check_layer(const struct layer *l, bool read_only, struct err *e)
+static int check_policy(const struct layer *l, struct err *e)
+{
+	if (l->detect == DETECT_UNMAP && l->discard < DISCARD_UNMAP)
+		return err_set(e, -EINVAL,
+			       "setting detect-zeroes to unmap is not allowed without setting "
+			       "discard operation to unmap");
+	return 0;
+}
+
+static int check_layer(const struct layer *l, struct err *e)
 {
 	if (l->aio == AIO_NATIVE && l->direct != OPT_ON)
 		return err_set(e, -EINVAL,
 			       "aio=native was specified, but it requires cache.direct=on, which "
 			       "was not specified (cache=none or directsync says it too)");
-	if (l->force_share && !read_only)
+	if (l->force_share && !l->read_only)
 		return err_set(e, -EINVAL, "force-share=on can only be used with read-only images");
 	return 0;
 }
@@ -196,7 +206,7 @@ static int open_layer(struct image **img, const struct layer *l, const char *dri
 		.locking = l->force_share ? OPT_OFF : l->locking,
 		.size = l->size ? l->size : NULL_SIZE,
 	};
-	int rc = check_layer(l, l->read_only, e);
+	int rc = check_layer(l, e);
 
 	if (rc < 0)
 		return rc;
@@ -279,7 +289,7 @@ static int apply_range(struct block *b, uint64_t offset, uint64_t size, struct e
 
 static void set_policy(struct block *b, const struct layer *l)
 {
-	b->discard = l->discard >= 2;
+	b->discard = l->discard >= DISCARD_UNMAP;
 	b->detect = l->detect;
 	b->read_only |= l->read_only;
 }
@@ -413,6 +423,8 @@ static int add_drive(struct blocks *bs, struct kvs *k, struct node_opts *o, stru
 	int rc = opts_apply(drive_tables, k, o, e);
 
 	if (!rc)
+		rc = check_policy(&o->top, e);
+	if (!rc)
 		rc = check_drive(bs, o, e);
 	if (!rc)
 		rc = check_name(bs, o->top.node_name, e);
@@ -513,7 +525,9 @@ static int add_node(struct blocks *bs, struct kvs *k, struct node_opts *o, struc
 		return err_set(e, -EINVAL, "Parameter '%s' is unexpected", unused);
 	if (!o->top.node_name)
 		return err_set(e, -EINVAL, "'node-name' must be specified for the root node");
-	rc = check_name(bs, o->top.node_name, e);
+	rc = check_policy(&o->top, e);
+	if (!rc)
+		rc = check_name(bs, o->top.node_name, e);
 	if (!rc)
 		rc = check_name(bs, o->file.node_name, e);
 	if (rc < 0)

@@ -21,7 +21,7 @@ struct pool {
 	pthread_cond_t wake;
 	struct block_req *first, **tail;
 	unsigned queued, idle, threads;
-	bool stop;
+	bool stop, warned;
 	pthread_t thread[POOL_THREADS];
 };
 
@@ -113,7 +113,7 @@ void pool_submit(struct pool *p, struct block_req *first, struct block_req *last
 {
 	unsigned started = 0;
 	int rc = 0;
-	bool alone;
+	bool alone, warn;
 
 	last->next = NULL;
 	pthread_mutex_lock(&p->lock);
@@ -127,7 +127,9 @@ void pool_submit(struct pool *p, struct block_req *first, struct block_req *last
 	for (unsigned i = 0; i < n && i < p->idle; i++)
 		pthread_cond_signal(&p->wake);
 	alone = !p->threads;
+	warn = alone && !p->warned; /* once: a guest could fill the log */
 	if (alone) {
+		p->warned = true;
 		p->first = NULL;
 		p->tail = &p->first;
 		p->queued = 0;
@@ -136,7 +138,8 @@ void pool_submit(struct pool *p, struct block_req *first, struct block_req *last
 	if (!alone)
 		return;
 	/* Slow is better than stuck. */
-	log_warn("cannot start a thread for disk I/O: %s", strerror(-rc));
+	if (warn)
+		log_warn("cannot start a thread for disk I/O: %s", strerror(-rc));
 	while (first) {
 		struct block_req *next = first->next;
 

@@ -185,6 +185,7 @@ static void bad_drives(void **state)
 		{"if=none,id=d,file=%,format=raw,size=100", "not multiple of 512"},
 		{"if=none,id=d,file=%,format=raw,offset=512,size=1M", "do not fit"},
 		{"if=none,id=d,file=%,format=raw,force-share=on", "read-only"},
+		{"if=none,id=d,file=%,format=raw,detect-zeroes=unmap", "discard"},
 		{"if=none,id=d,file=%,format=raw,locking=sometimes", "locking"},
 	};
 	struct fixture *f = *state;

@@ -6,6 +6,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -94,6 +98,8 @@ static void new_file(struct fixture *f, uint64_t size)
 	for (uint64_t i = 0; i < size; i++)
 		f->model[i] = (uint8_t)draw(f, 256);
 	assert_int_equal(write(fd, f->model, size), size);
+	/* So that the host's blocks are allocated now and not later. */
+	assert_int_equal(fsync(fd), 0);
 	close(fd);
 }
 
@@ -367,6 +373,15 @@ static uint64_t blocks_of(struct fixture *f)
 	return (uint64_t)st.st_blocks;
 }
 
+/* Bytes given back since; the file system's own bookkeeping may take some of it. */
+#define SLACK (64 * KiB)
+static uint64_t freed(struct fixture *f, uint64_t before)
+{
+	uint64_t now = blocks_of(f);
+
+	return now < before ? (before - now) * 512 : 0;
+}
+
 static void write_zeroes(void **state)
 {
 	struct fixture *f = *state;
@@ -396,7 +411,7 @@ static void write_zeroes(void **state)
 					     BLOCK_MAY_UNMAP | BLOCK_FUA),
 					 0);
 			if (!how)
-				assert_true(blocks_of(f) <= before - MiB / 512);
+				assert_true(freed(f, before) >= MiB - SLACK);
 			assert_int_equal(run(f, BLOCK_FLUSH, 0, 0, 0), 0);
 			check_disk(f, DISK);
 			close_disk(f);
@@ -416,7 +431,7 @@ static void discard(void **state)
 	open_disk(f, "discard=unmap", 512);
 	before = blocks_of(f);
 	assert_int_equal(run(f, BLOCK_DISCARD, MiB, MiB, 0), 0);
-	assert_true(blocks_of(f) <= before - MiB / 512);
+	assert_true(freed(f, before) >= MiB - SLACK);
 	close_disk(f);
 	unlink(f->path);
 
@@ -440,7 +455,7 @@ static void detect_zeroes(void **state)
 	open_disk(f, "detect-zeroes=unmap,discard=unmap", 512);
 	before = blocks_of(f);
 	assert_int_equal(rw(f, BLOCK_WRITE, MiB, zero, MiB, 5, 0), 0);
-	assert_true(blocks_of(f) <= before - MiB / 512);
+	assert_true(freed(f, before) >= MiB - SLACK);
 	zero[MiB - 1] = 1;
 	assert_int_equal(rw(f, BLOCK_WRITE, 2 * MiB, zero, MiB, 1, 0), 0);
 	memset(f->model + MiB, 0, 2 * MiB - 1);
@@ -582,7 +597,7 @@ static void bounce(void **state)
 {
 	struct fixture *f = *state;
 	struct bounce a = {0};
-	char *p[BOUNCE_PAGES];
+	char *p[BOUNCE_PAGES + 1];
 	unsigned n = 0;
 
 	assert_int_equal(bounce_init(&a), 0);
@@ -612,18 +627,42 @@ static void bounce(void **state)
 	bounce_fini(&a);
 }
 
+/* For the rest of this process the kernel has no io_uring: the workers serve such disks. Must come last. */
+static void without_io_uring(void **state)
+{
+	struct sock_filter rules[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {ARRAY_SIZE(rules), rules};
+
+	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+	read_write_flush(state);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(bounce),	      TEST(read_write_flush),
-		TEST(coarse_host),    TEST(coarse_host_neighbours),
-		TEST(many_in_flight), TEST(end_of_file),
-		TEST(write_zeroes),   TEST(discard),
-		TEST(detect_zeroes),  TEST(refused),
-		TEST(failed_flush),   TEST(null_disk),
-		TEST(drain),	      TEST(drain_alone),
+		TEST(bounce),
+		TEST(read_write_flush),
+		TEST(coarse_host),
+		TEST(coarse_host_neighbours),
+		TEST(many_in_flight),
+		TEST(end_of_file),
+		TEST(write_zeroes),
+		TEST(discard),
+		TEST(detect_zeroes),
+		TEST(refused),
+		TEST(failed_flush),
+		TEST(null_disk),
+		TEST(drain),
+		TEST(drain_alone),
+		TEST(without_io_uring),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

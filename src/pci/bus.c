@@ -102,7 +102,16 @@ int pci_bus_plug(struct pci_bus *bus, struct pci_fn *fn, struct err *e)
 			       "PCI: slot %d function %d not available for %s, in use by %s,id=%s",
 			       fn->devfn >> 3, fn->devfn & 7, fn->kind, other->kind,
 			       other->id ? other->id : "(null)");
+	} else if (fn->devfn & 7 && bus->fns[fn->devfn & ~7] &&
+		   !bus->fns[fn->devfn & ~7]->multifunction) {
+		return err_set(e, -EINVAL,
+			       "PCI: single function device can't be populated in function %x.%d: "
+			       "function 0 needs multifunction=on",
+			       fn->devfn >> 3, fn->devfn & 7);
 	}
+	/* A guest looks behind function 0 only if it says so. */
+	if (fn->multifunction)
+		fn->cfg[PCI_HEADER] |= PCI_HEADER_MULTI;
 	map = realloc(bus->map, (bus->map_room + PCI_BARS) * sizeof(*map));
 	if (!map)
 		return err_set(e, -ENOMEM, "out of memory");

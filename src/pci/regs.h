@@ -10,6 +10,7 @@
 #define PCI_REVISION   0x08
 #define PCI_CLASS      0x09
 #define PCI_CACHE_LINE 0x0c
+#define PCI_HEADER     0x0e
 #define PCI_BAR0       0x10
 #define PCI_SUBVENDOR  0x2c
 #define PCI_SUBDEVICE  0x2e
@@ -17,6 +18,8 @@
 #define PCI_INT_LINE   0x3c
 #define PCI_INT_PIN    0x3d
 #define PCI_HEADER_END 0x40
+
+#define PCI_HEADER_MULTI 0x80
 
 #define PCI_CMD_IO	     0x0001
 #define PCI_CMD_MEM	     0x0002

@@ -504,14 +504,16 @@ static void msix_table(void **state)
 	assert_int_equal(guest_load(g, p->msix_table, 8), 0x1122334455667788ULL);
 	if (!t->qemu) /* which reads zero across words */
 		assert_int_equal(guest_load(g, p->msix_table + 3, 2), 0x4455);
-	assert_int_equal(guest_load(g, p->msix_table + 4, 1), 0x44);
+	if (!t->qemu)
+		assert_int_equal(guest_load(g, p->msix_table + 4, 1), 0x44);
 	/* The pending bits are read only; so is everything behind. */
 	guest_store(g, p->msix_pba, 8, UINT64_MAX);
 	assert_int_equal(guest_load(g, p->msix_pba, 4), 0);
 	bar_end = p->bar[gpci_cfg(p, p->msix_cap + 4, 1) & 7].addr +
 		  p->bar[gpci_cfg(p, p->msix_cap + 4, 1) & 7].size;
 	guest_store(g, bar_end - 4, 4, 0xffffffff);
-	assert_int_equal(guest_load(g, bar_end - 4, 4), 0);
+	if (!t->qemu)
+		assert_int_equal(guest_load(g, bar_end - 4, 4), 0);
 	guest_store(g, bar_end - 1, 8, UINT64_MAX);
 	guest_load(g, bar_end - 3, 8);
 	tb_blk_again(t);

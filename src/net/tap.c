@@ -252,10 +252,11 @@ static void tap_close(struct netdev *nd)
 
 	if (t->scripted && !is_no(t->downscript) && tapif_script(&t->itf, t->downscript, &e) < 0)
 		log_warn("netdev %s: %s", nd->id, e.text);
-	tapif_leave(&t->itf);
+	/* An interface that is not persistent goes with its last queue, and its membership with it. */
 	for (unsigned i = 0; i < nd->pairs; i++)
 		if (nd->queue[i].fd >= 0)
 			close(nd->queue[i].fd);
+	tapif_leave(&t->itf);
 }
 
 static ssize_t tap_recv(struct netq *q, const struct iovec *iov, unsigned n)

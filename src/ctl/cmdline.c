@@ -255,7 +255,7 @@ static int resolve_keys(const struct path_rule *rule, const struct option_row *o
 /* -qtest unix:PATH,... */
 static int resolve_qtest(const struct path_rule *rule, char **at, struct err *e)
 {
-	char *path, *whole;
+	char *path, *whole = NULL;
 	int rc;
 
 	if (!*at || strncmp(*at, "unix:", 5))
@@ -356,7 +356,7 @@ int cmdline_parse(struct cmdline *c, int argc, char **argv, struct err *e)
 	int rc = take_defaults(c, e);
 
 	for (int i = 1; i < argc && !rc; i++) {
-		const char *word = argv[i], *arg = NULL;
+		const char *word = argv[i], *arg = "";
 		const struct option_row *o;
 
 		if (word[0] != '-' || !word[1])
@@ -375,7 +375,7 @@ int cmdline_parse(struct cmdline *c, int argc, char **argv, struct err *e)
 		}
 		rc = take_option(c, o, arg, e);
 		if (rc < 0)
-			err_prefix(e, "-%s%s%s", o->name, arg ? " " : "", arg ? arg : "");
+			err_prefix(e, "-%s%s%s", o->name, o->arg ? " " : "", arg);
 	}
 	if (!rc)
 		rc = check_whole(c, e);

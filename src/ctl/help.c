@@ -11,6 +11,7 @@
 #include "block/block.h"
 #include "ctl/chardev.h"
 #include "ctl/options.h"
+#include "ctl/qmp.h"
 #include "dev/dev.h"
 #include "net/net.h"
 #include "rng/rng.h"
@@ -175,8 +176,8 @@ void help_options(FILE *out)
 
 /* --- the manual page --- */
 
-/* Text inside a macro line: no word may look like a macro, and backslashes and quotes stand for themselves. */
-static void mdoc_text(const char *text, FILE *out)
+/* Text as it is: no line may look like a macro, backslashes and dashes stand for themselves. */
+static void man_text(const char *text, FILE *out)
 {
 	if (*text == '.' || *text == '\'')
 		fputs("\\&", out);
@@ -185,50 +186,59 @@ static void mdoc_text(const char *text, FILE *out)
 			fputs("\\e", out);
 		else if (*text == '-')
 			fputs("\\-", out);
-		else if (*text == '"')
-			fputs("\\(dq", out);
 		else
 			fputc(*text, out);
 }
 
-static void mdoc_line(const char *macro, const char *text, FILE *out)
+/* The head of a paragraph: `strong` in bold, `weak` in italics. */
+static void man_tag(const char *strong, const char *between, const char *weak, FILE *out)
 {
-	fprintf(out, ".%s \"", macro);
-	mdoc_text(text, out);
-	fputs("\"\n", out);
+	fputs(".TP\n\\fB", out);
+	man_text(strong, out);
+	fputs("\\fR", out);
+	if (*weak) {
+		fprintf(out, "%s\\fI", between);
+		man_text(weak, out);
+		fputs("\\fR", out);
+	}
+	fputc('\n', out);
 }
 
-static void mdoc_rows(const struct opt *rows, FILE *out)
+static void man_section(const char *title, FILE *out)
+{
+	fputs(".SS ", out);
+	man_text(title, out);
+	fputc('\n', out);
+}
+
+static void man_rows(const struct opt *rows, FILE *out)
 {
 	for (; rows->name; rows++) {
 		char type[128];
 
 		if (rows->type == OPT_IGNORED)
 			continue;
-		mdoc_line("It Cm", rows->name, out);
-		mdoc_line("Ns = Ns Ar", opts_type_name(rows, type, sizeof(type)), out);
-		if (rows->help) {
-			mdoc_text(rows->help, out);
-			fputc('\n', out);
-		}
+		man_tag(rows->name, "=", opts_type_name(rows, type, sizeof(type)), out);
+		man_text(rows->help ? rows->help : "", out);
 		if (rows->def) {
-			fputs("(default: ", out);
-			mdoc_text(rows->def, out);
-			fputs(")\n", out);
+			fputs(" (default: ", out);
+			man_text(rows->def, out);
+			fputc(')', out);
 		}
+		fputc('\n', out);
 	}
 }
 
-static void mdoc_tables(const char *title, const struct opt *const *tables, FILE *out)
+static void man_tables(const char *title, const struct opt *const *tables, FILE *out)
 {
-	mdoc_line("Ss", title, out);
-	fputs(".Bl -tag -width indent -compact\n", out);
+	man_section(title, out);
+	fputs(".PD 0\n", out);
 	for (; *tables; tables++)
-		mdoc_rows(*tables, out);
-	fputs(".El\n", out);
+		man_rows(*tables, out);
+	fputs(".PD\n", out);
 }
 
-static void mdoc_netdevs(FILE *out)
+static void man_netdevs(FILE *out)
 {
 	const char *type, *help;
 	const struct opt *options;
@@ -237,59 +247,55 @@ static void mdoc_netdevs(FILE *out)
 		char title[64];
 
 		snprintf(title, sizeof(title), "-netdev %s", type);
-		mdoc_tables(title, (const struct opt *const[]){options, NULL}, out);
+		man_tables(title, (const struct opt *const[]){options, NULL}, out);
 	}
 }
 
-static void mdoc_options(FILE *out)
+static void man_options(FILE *out)
 {
 	char *ignored = without_effect();
-	bool list = false;
 
 	for (const struct option_row *o = option_rows; o->name; o++) {
-		if (o->kind == OPTION_SECTION) {
-			if (list)
-				fputs(".El\n", out);
-			mdoc_line("Ss", o->name, out);
-			fputs(".Bl -tag -width indent\n", out);
-			list = true;
-		} else if (o->help) {
-			mdoc_line("It Fl", o->name, out);
-			if (o->arg)
-				mdoc_line("Ar", o->arg, out);
-			mdoc_text(o->help, out);
-			fputc('\n', out);
-			if (o->kind != OPTION_LIST && o->params && o->group) {
-				fputs(".Bl -tag -width indent -compact\n", out);
-				mdoc_rows(o->params, out);
-				fputs(".El\n", out);
-			}
+		char dashed[64];
+
+		if (o->kind == OPTION_SECTION)
+			man_section(o->name, out);
+		if (o->kind == OPTION_SECTION || !o->help)
+			continue;
+		snprintf(dashed, sizeof(dashed), "-%s", o->name);
+		man_tag(dashed, " ", o->arg ? o->arg : "", out);
+		man_text(o->help, out);
+		fputc('\n', out);
+		if (o->kind != OPTION_LIST && o->group) {
+			fputs(".RS\n.PD 0\n", out);
+			man_rows(o->params, out);
+			fputs(".PD\n.RE\n", out);
 		}
 	}
-	if (list)
-		fputs(".El\n.Pp\n", out);
-	mdoc_text(ignored ? ignored : "", out);
+	fputs(".PP\n", out);
+	man_text(ignored ? ignored : "", out);
 	fputc('\n', out);
 	free(ignored);
 }
 
 /* Each part follows a line with its name, for tools/mkman. */
-void help_mdoc(FILE *out)
+void help_man(FILE *out)
 {
 	fputs("@OPTIONS@\n", out);
-	mdoc_options(out);
+	man_options(out);
 	fputs("@DEVICES@\n", out);
 	for (unsigned i = 0; dev_classes[i]; i++) {
 		const struct opt *tables[4];
 
 		dev_class_tables(dev_classes[i], tables);
-		mdoc_tables(dev_classes[i]->name, tables, out);
+		man_tables(dev_classes[i]->name, tables, out);
 	}
 	fputs("@BACKENDS@\n", out);
-	mdoc_tables("-drive", drive_tables, out);
-	mdoc_tables("-blockdev", node_tables, out);
-	mdoc_netdevs(out);
-	mdoc_tables("-object rng-random", rng_options("rng-random"), out);
-	mdoc_tables("-object rng-builtin", rng_options("rng-builtin"), out);
-	mdoc_tables("-chardev", (const struct opt *const[]){chardev_options, NULL}, out);
+	man_tables("-drive", drive_tables, out);
+	man_tables("-blockdev", node_tables, out);
+	man_netdevs(out);
+	man_tables("-object rng-random", rng_options("rng-random"), out);
+	man_tables("-object rng-builtin", rng_options("rng-builtin"), out);
+	man_tables("-chardev", (const struct opt *const[]){chardev_options, NULL}, out);
+	man_tables("-mon", (const struct opt *const[]){monitor_options, NULL}, out);
 }

@@ -117,7 +117,8 @@ static void out_message(struct monitor *m, json_t *message)
 		log_err("monitor %s: out of memory", chardev_id(m->chardev));
 		return;
 	}
-	memcpy(line + len, "\r\n", 2);
+	line[len] = '\r';
+	line[len + 1] = '\n';
 	out_text(m, line, len + 2);
 	free(line);
 }

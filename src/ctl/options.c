@@ -315,10 +315,10 @@ static int take_help(struct cmdline *c, const struct option_row *o, const char *
 	return 1;
 }
 
-static int take_help_mdoc(struct cmdline *c, const struct option_row *o, const char *arg,
-			  struct err *e)
+static int take_help_man(struct cmdline *c, const struct option_row *o, const char *arg,
+			 struct err *e)
 {
-	help_mdoc(stdout);
+	help_man(stdout);
 	return 1;
 }
 
@@ -413,7 +413,7 @@ const struct option_row option_rows[] = {
 	 .help = "log of that conversation"},
 	{"h", NULL, OPTION_CALL, .call = take_help, .help = "this text"},
 	{"help", NULL, OPTION_CALL, .call = take_help},
-	{"help-mdoc", NULL, OPTION_CALL, .call = take_help_mdoc},
+	{"help-man", NULL, OPTION_CALL, .call = take_help_man},
 	{"version", NULL, OPTION_CALL, .call = take_version, .help = "version of the program"},
 
 	SECTION("Accepted for compatibility"),

@@ -55,7 +55,7 @@ bool word_among(const char *word, const char *words);
 
 /* help.c: -help; and the text for `-device help`, `-device X,help`, ... False when `o` has no such text. */
 void help_options(FILE *out);
-void help_mdoc(FILE *out);
+void help_man(FILE *out);
 bool help_about(const struct option_row *o, struct kvs *k, FILE *out);
 
 #endif

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/if_tun.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/heir.h"
 #include "base/log.h"
 #include "net/backend.h"
 #include "net/tapif.h"
@@ -34,8 +36,8 @@
 struct tap {
 	struct netdev nd;
 	struct tapif itf;
-	short flags;   /* IFF_*, as the interface was opened */
-	bool scripted; /* the up script has run */
+	short flags;	  /* IFF_*, as the interface was opened */
+	struct heir heir; /* takes back what was done to the interface */
 
 	/* options */
 	char *ifname, *fd, *fds, *br, *helper, *script, *downscript;
@@ -194,9 +196,22 @@ static int open_queue(struct tap *t, struct netq *q, struct err *e)
 	return tap_setup(t, q->fd, e);
 }
 
+/* In the child, at the end. */
+static void tap_undo(void *arg)
+{
+	struct tap *t = arg;
+	struct err e;
+
+	if (is_no(t->script))
+		tapif_leave(&t->itf);
+	else if (tapif_script(&t->itf, t->downscript, &e) < 0)
+		log_warn("netdev %s: %s", t->nd.id, e.text);
+}
+
 static int tap_create(struct tap *t, struct err *e)
 {
 	const char *name = t->ifname ? t->ifname : "tap%d";
+	bool existed = t->ifname && if_nametoindex(t->ifname), undo = false;
 	int rc;
 
 	if (!*name || strlen(name) >= IFNAMSIZ)
@@ -211,11 +226,13 @@ static int tap_create(struct tap *t, struct err *e)
 		rc = open_queue(t, &t->nd.queue[i], e);
 	if (!rc && !is_no(t->script)) {
 		rc = tapif_script(&t->itf, t->script, e);
-		t->scripted = !rc;
+		undo = !is_no(t->downscript);
 	} else if (!rc && t->br) {
 		rc = tapif_join(&t->itf, t->br, e);
+		/* An interface of our own vanishes with its queues. */
+		undo = existed && *t->itf.bridge;
 	}
-	return rc;
+	return !rc && undo ? heir_start(&t->heir, CAP_NET_ADMIN, tap_undo, t, e) : rc;
 }
 
 /* --- the back end --- */
@@ -248,15 +265,12 @@ static int tap_open(struct netdev *nd, struct kvs *k, struct err *e)
 static void tap_close(struct netdev *nd)
 {
 	struct tap *t = (struct tap *)nd;
-	struct err e;
 
-	if (t->scripted && !is_no(t->downscript) && tapif_script(&t->itf, t->downscript, &e) < 0)
-		log_warn("netdev %s: %s", nd->id, e.text);
-	/* An interface that is not persistent goes with its last queue, and its membership with it. */
+	/* A script wants to see the interface. */
+	heir_end(&t->heir);
 	for (unsigned i = 0; i < nd->pairs; i++)
 		if (nd->queue[i].fd >= 0)
 			close(nd->queue[i].fd);
-	tapif_leave(&t->itf);
 }
 
 static ssize_t tap_recv(struct netq *q, const struct iovec *iov, unsigned n)

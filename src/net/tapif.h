@@ -2,7 +2,7 @@
 /* tapif.h - the host's side of a tap: its place in a bridge, its flags, its scripts
  *
  * What was changed on the way in is remembered here and changed back on the way out; what others did is left alone. Control
- * thread. Needs CAP_NET_ADMIN; without it the way out is best effort (a tap that this process created vanishes anyway).
+ * thread. Needs CAP_NET_ADMIN, so the way out is a child process's (base/heir.h); a tap that this process created just vanishes.
  */
 #ifndef NET_TAPIF_H
 #define NET_TAPIF_H

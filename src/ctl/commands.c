@@ -279,6 +279,9 @@ static int set_link(struct qmp_call *call)
 	}
 
 const struct qmp_command qmp_commands[] = {
+	{"announce-self", announce_self,
+	 ARGS({"initial", QMP_INT, true}, {"max", QMP_INT, true}, {"rounds", QMP_INT, true},
+	      {"step", QMP_INT, true}, {"interfaces", QMP_ANY}, {"id", QMP_STRING})},
 	{"change-vnc-password", change_vnc_password, ARGS({"password", QMP_STRING, true})},
 	{"cont", cont},
 	{"device-list-properties", device_list_properties, ARGS({"typename", QMP_STRING, true})},

@@ -74,7 +74,9 @@ int query_named_block_nodes(struct qmp_call *call);
 int query_pci(struct qmp_call *call);
 int query_status(struct qmp_call *call);
 int query_uuid(struct qmp_call *call);
-int query_rx_filter(struct qmp_call *call); /* query_net.c */
+/* query_net.c */
+int query_rx_filter(struct qmp_call *call);
+int announce_self(struct qmp_call *call);
 /* hmp.c: human-monitor-command. */
 int human_monitor_command(struct qmp_call *call);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* query_net.c - QMP's query-rx-filter and the event that says when to ask */
+/* query_net.c - QMP's query-rx-filter, the event that says when to ask, and announce-self */
 #include <errno.h>
 #include <string.h>
 
@@ -72,6 +72,34 @@ int query_rx_filter(struct qmp_call *call)
 
 		if (d->class == &dev_virtio_net && (!named || d == named))
 			json_array_append_new(call->ret, describe_filter(d->fn));
+	}
+	return 0;
+}
+
+static bool is_among(json_t *names, const struct pci_fn *fn)
+{
+	json_t *name;
+	size_t i;
+
+	json_array_foreach(names, i,
+			   name) if (fn->id && json_is_string(name) &&
+				     !strcmp(json_string_value(name), fn->id)) return true;
+	return !names;
+}
+
+/* Guests announce themselves, as often as their drivers see fit; so the numbers of the command say nothing here. */
+int announce_self(struct qmp_call *call)
+{
+	json_t *names = json_object_get(call->args, "interfaces");
+
+	if (names && !json_is_array(names))
+		return err_set(&call->err, -EINVAL,
+			       "Invalid parameter type for 'interfaces', expected: array");
+	list_for_each (it, &call->vm->devices) {
+		struct dev *d = list_entry(it, struct dev, link);
+
+		if (d->class == &dev_virtio_net && is_among(names, d->fn))
+			virtio_net_announce(d->fn);
 	}
 	return 0;
 }

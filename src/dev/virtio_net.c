@@ -443,26 +443,19 @@ void virtio_net_rx_filter(struct pci_fn *fn, struct net_filter *out, bool *vlan_
 	loop_call(q.n->v.exits, query_filter, &q);
 }
 
-struct announcement {
-	struct virtio_net *n;
-	bool done;
-};
-
 static void announce(void *arg)
 {
-	struct announcement *a = arg;
+	struct virtio_net *n = arg;
 
-	a->done = vdev_running(&a->n->v) && vdev_has(&a->n->v, NET_F_GUEST_ANNOUNCE);
-	if (a->done)
-		set_status(a->n, NET_S_ANNOUNCE, 0);
+	if (vdev_running(&n->v) && vdev_has(&n->v, NET_F_GUEST_ANNOUNCE))
+		set_status(n, NET_S_ANNOUNCE, 0);
 }
 
-bool virtio_net_announce(struct pci_fn *fn)
+void virtio_net_announce(struct pci_fn *fn)
 {
-	struct announcement a = {(struct virtio_net *)fn, false};
+	struct virtio_net *n = (struct virtio_net *)fn;
 
-	loop_call(a.n->v.exits, announce, &a);
-	return a.done;
+	loop_call(n->v.exits, announce, n);
 }
 
 static const struct vdev_ops net_ops = {

@@ -29,12 +29,14 @@ void blocks_free(struct blocks *bs)
 {
 	if (!bs)
 		return;
-	/* Workers first: they hold on to engines. Newest disks first: they may stand on older ones. */
+	/* Workers first: they hold on to engines. */
 	pool_free(bs->pool);
-	while (!list_empty(&bs->engines))
-		engine_free(list_entry(bs->engines.next, struct engine, link));
-	while (!list_empty(&bs->all))
-		block_free(list_entry(bs->all.prev, struct block, link));
+	list_for_each (it, &bs->engines)
+		engine_free(list_entry(it, struct engine, link));
+	list_for_each (it, &bs->all)
+		list_entry(it, struct block, link)->parent = NULL;
+	list_for_each (it, &bs->all)
+		block_free(list_entry(it, struct block, link));
 	free(bs);
 }
 

@@ -149,6 +149,12 @@ static const char *known_driver(const char *name)
 	return NULL;
 }
 
+/* What a path without a driver turned out to be. */
+static const char *driver_of(const struct image *img)
+{
+	return img->kind == IMAGE_FILE ? "file" : "host_device";
+}
+
 static int unknown_driver(const char *name, struct err *e)
 {
 	return err_set(e, -ENOTSUP, "Unknown driver '%s': images are raw here (format=raw)", name);
@@ -294,17 +300,47 @@ static void set_policy(struct block *b, const struct layer *l)
 	b->read_only |= l->read_only;
 }
 
+static int make_block(struct blocks *bs, struct image *img, const char *driver, struct block **out,
+		      struct err *e)
+{
+	*out = block_new(bs, img, driver);
+	if (*out)
+		return 0;
+	err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	return -ENOMEM;
+}
+
 /* The protocol node of its own that `file.node-name` asks for. */
 static int add_child(struct blocks *bs, struct image *img, const struct layer *l,
 		     const char *driver, struct block **child, struct err *e)
 {
+	int rc;
+
 	if (!l->node_name)
 		return 0;
-	*child = block_new(bs, img, driver);
-	if (!*child)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	rc = make_block(bs, img, driver, child, e);
+	if (rc < 0)
+		return rc;
 	set_policy(*child, l);
 	return name_block(*child, NULL, l->node_name, e);
+}
+
+/* Name, range and policy of the node that `o` describes; it may stand on `child`. */
+static int finish_block(struct block *b, struct block *child, const struct node_opts *o,
+			struct err *e)
+{
+	int rc = name_block(b, o->id, o->top.node_name, e);
+
+	if (!rc && is(b->driver, "raw"))
+		rc = apply_range(b, o->offset, o->top.size, e);
+	if (rc < 0)
+		return rc;
+	set_policy(b, &o->top);
+	if (child) {
+		b->parent = child;
+		child->above++;
+	}
+	return 0;
 }
 
 /* Open the image of `o` and put the nodes on it. `path`: the image file as the option has it. */
@@ -326,31 +362,19 @@ static int build(struct blocks *bs, struct node_opts *o, const char *driver, con
 		inherit(l, &o->top);
 	rc = open_layer(&img, l, protocol, path, e);
 	if (!rc && raw)
-		rc = add_child(bs, img, l,
-			       protocol			 ? known_driver(protocol)
-			       : img->kind == IMAGE_FILE ? "file"
-							 : "host_device",
+		rc = add_child(bs, img, l, protocol ? known_driver(protocol) : driver_of(img),
 			       &child, e);
-	if (!rc && !(b = block_new(bs, img, known_driver(driver))))
-		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
 	if (!rc)
-		rc = name_block(b, o->id, o->top.node_name, e);
-	if (!rc && raw)
-		rc = apply_range(b, o->offset, o->top.size, e);
+		rc = make_block(bs, img, known_driver(driver), &b, e);
+	if (!rc)
+		rc = finish_block(b, child, o, e);
 	if (rc < 0) {
 		block_free(b);
 		block_free(child);
-		image_unref(img);
-		return rc;
-	}
-	set_policy(b, &o->top);
-	if (child) {
-		b->parent = child;
-		child->above++;
 	}
 	image_unref(img); /* the nodes hold it now */
 	*out = b;
-	return 0;
+	return rc;
 }
 
 /* --- -drive --- */
@@ -446,9 +470,10 @@ static int add_drive(struct blocks *bs, struct kvs *k, struct node_opts *o, stru
 	if (!path && !is_null_driver(driver) && !is_null_driver(o->file.driver)) {
 		if (driver)
 			return err_set(e, -EINVAL, "A block device must be specified for \"file\"");
-		b = block_new(bs, NULL, "raw");
-		rc = b ? name_block(b, o->id, o->top.node_name, e)
-		       : err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		rc = make_block(bs, NULL, "raw", &b, e);
+		if (rc < 0)
+			return rc;
+		rc = name_block(b, o->id, o->top.node_name, e);
 		if (rc < 0)
 			block_free(b);
 		return rc;
@@ -487,9 +512,9 @@ static int add_above(struct blocks *bs, const struct node_opts *o, struct err *e
 			       o->below);
 	if (!below->img)
 		return err_set(e, -ENOMEDIUM, "Drive '%s' is empty", o->below);
-	b = block_new(bs, below->img, "raw");
-	if (!b)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	rc = make_block(bs, below->img, "raw", &b, e);
+	if (rc < 0)
+		return rc;
 	b->base = below->base;
 	b->size = below->size;
 	b->read_only = below->read_only;

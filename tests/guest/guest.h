@@ -32,7 +32,7 @@ struct guest_config {
 	unsigned vcpus;	    /* 0: 1 */
 	const char *const *args; /* NULL-terminated, appended to the command line */
 	bool noisy;		 /* the child's messages go to our stderr instead of guest_log() */
-	int keep_fds[4];	 /* descriptors that the child inherits; ends with 0 */
+	int keep_fds[32];	 /* descriptors that the child inherits; ends with 0 */
 };
 
 struct guest {

@@ -1,48 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/* virtio_blk.c - virtio-blk-pci: a disk
+/* virtio_blk.c - virtio-blk-pci: a disk; its options, its configuration space, its write cache
  *
  * Owns one attachment to a disk of src/block and, for each virtqueue, a queue on that disk and a fixed set of requests, so
- * that nothing is allocated while the guest runs. A request goes straight from the chain's pinned memory to the disk.
+ * that nothing is allocated while the guest runs. The requests themselves are in virtio_blk_io.c.
  *
- * Trusts nothing: the header and the segment of a discard are copied once and checked against capacity, block size and
- * limits; a request that fails a check completes with IOERR or UNSUPP and never reaches the disk. A chain without room for the
- * status byte breaks the device, as there is no other way to answer.
- *
- * Requests and completions run on the queue's loop. What they share with the exit loop is the write cache mode, one
- * atomic flag. On reset nothing is cancelled: the I/O in flight ends by itself and gives its chains back.
+ * Control thread (set-up) and exit loop (write cache).
  *
  * Virtio 1.3 §5.2.
  */
+#include "dev/virtio_blk.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "base/util.h"
-#include "block/block.h"
 #include "dev/dev.h"
 #include "vm.h"
 
-#define F_SEG_MAX      (1ULL << 2)
-#define F_GEOMETRY     (1ULL << 4)
-#define F_RO	       (1ULL << 5)
-#define F_BLK_SIZE     (1ULL << 6)
-#define F_FLUSH	       (1ULL << 9)
-#define F_TOPOLOGY     (1ULL << 10)
-#define F_CONFIG_WCE   (1ULL << 11)
-#define F_MQ	       (1ULL << 12)
-#define F_DISCARD      (1ULL << 13)
-#define F_WRITE_ZEROES (1ULL << 14)
-
-#define T_IN	       0
-#define T_OUT	       1
-#define T_FLUSH	       4
-#define T_GET_ID       8
-#define T_DISCARD      11
-#define T_WRITE_ZEROES 13
-
-#define S_OK	 0
-#define S_IOERR	 1
-#define S_UNSUPP 2
+#define F_SEG_MAX    (1ULL << 2)
+#define F_GEOMETRY   (1ULL << 4)
+#define F_RO	     (1ULL << 5)
+#define F_BLK_SIZE   (1ULL << 6)
+#define F_FLUSH	     (1ULL << 9)
+#define F_TOPOLOGY   (1ULL << 10)
+#define F_CONFIG_WCE (1ULL << 11)
+#define F_MQ	     (1ULL << 12)
 
 /* struct virtio_blk_config, little endian */
 #define CFG_CAPACITY	     0
@@ -66,265 +48,9 @@
 #define CFG_ZEROES_MAY_UNMAP 56
 #define CFG_ZEROES_LEN	     57
 
-#define HEADER_LEN    16
-#define SEGMENT_LEN   16 /* of a discard or write-zeroes */
-#define SEGMENT_UNMAP 1u
-#define SERIAL_LEN    20
-#define SECTOR	      512u
-#define SECTORS_MAX   4194303 /* of a discard or write-zeroes: less than 2 GiB */
-#define QUEUES_AUTO   65535
-#define UNSET	      UINT32_MAX
-
-struct blk;
-struct blk_queue;
-
-struct blk_req {
-	struct block_req io;
-	struct blk_queue *q;
-	struct vchain *c;
-	struct blk_req *next; /* free */
-};
-
-struct blk_queue {
-	struct blk *d;
-	struct vqueue *vq;
-	struct block_queue *disk;
-	struct blk_req *reqs, *free;
-	unsigned
-		fresh; /* reqs[0 .. fresh) were used before; the memory of the others was never touched */
-	struct log_rate rate;
-};
-
-struct blk {
-	struct vdev v;
-	struct block *disk;
-	bool attached;
-	struct blk_queue *queue;
-	unsigned queues;
-	uint64_t capacity; /* sectors */
-	unsigned block;	   /* logical block, bytes */
-	bool wce_default;
-	atomic_bool wce;
-
-	/* options */
-	char *drive, *serial;
-	uint64_t num_queues, queue_size;
-	uint64_t logical, physical, min_io, opt_io, granularity;
-	uint64_t cyls, heads, secs;
-	uint64_t max_discard, max_zeroes;
-	uint8_t write_cache;
-	unsigned werror, rerror;
-	bool config_wce, discard, zeroes, seg_max_adjust, report_granularity, share_rw;
-};
-
-/* --- requests --- */
-
-/* There is always one: as many requests as the ring has entries, and a chain in flight for each that is taken. */
-static struct blk_req *req_get(struct blk_queue *q)
-{
-	struct blk_req *r = q->free;
-
-	if (!r)
-		return &q->reqs[q->fresh++];
-	q->free = r->next;
-	return r;
-}
-
-static void req_put(struct blk_req *r)
-{
-	r->next = r->q->free;
-	r->q->free = r;
-}
-
-/* Answer `c`: `data` bytes before the status byte are valid. */
-static void complete(struct blk_queue *q, struct vchain *c, uint8_t status, uint64_t data)
-{
-	uint64_t room = c->in_len - 1;
-
-	vchain_put_at(c, room, &status, 1);
-	vq_push(q->vq, c, data == room ? data + 1 : data);
-}
-
-static void io_done(struct block_req *io, int ret)
-{
-	static const char *const name[] = {"read", "write", "flush", "discard", "write-zeroes"};
-	struct blk_req *r = container_of(io, struct blk_req, io);
-	struct blk_queue *q = r->q;
-	struct vchain *c = r->c;
-	uint64_t data = io->op == BLOCK_READ && !ret ? io->len : 0;
-
-	if (unlikely(ret < 0))
-		log_guest(&q->rate, vdev_name(&q->d->v), "%s of %llu bytes at %llu failed: %s",
-			  name[io->op], (unsigned long long)io->len, (unsigned long long)io->offset,
-			  strerror(-ret));
-	req_put(r);
-	complete(q, c, ret ? S_IOERR : S_OK, data);
-}
-
-/* `iov` is the data from byte `skip` on, as in struct block_req. */
-static void submit_data(struct blk_queue *q, struct vchain *c, enum block_op op, unsigned flags,
-			uint64_t offset, uint64_t len, const struct iovec *iov, unsigned iovcnt,
-			uint64_t skip)
-{
-	struct blk_req *r = req_get(q);
-
-	r->q = q;
-	r->c = c;
-	r->io.op = op;
-	r->io.flags = flags;
-	r->io.offset = offset;
-	r->io.len = len;
-	r->io.iov = iov;
-	r->io.iovcnt = iovcnt;
-	r->io.skip = skip;
-	r->io.done = io_done;
-	block_submit(q->disk, &r->io);
-}
-
-static void submit(struct blk_queue *q, struct vchain *c, enum block_op op, unsigned flags,
-		   uint64_t offset, uint64_t len)
-{
-	submit_data(q, c, op, flags, offset, len, NULL, 0, 0);
-}
-
-/* The byte offset of [sector, sector + len bytes) if it is whole blocks inside the disk. */
-static bool range_of(const struct blk *d, uint64_t sector, uint64_t len, uint64_t *offset)
-{
-	if (!mul_ok(sector, (uint64_t)SECTOR, offset))
-		return false;
-	return !((*offset | len) & (d->block - 1)) && range_ok(*offset, len, d->capacity * SECTOR);
-}
-
-static unsigned fua(const struct blk *d)
-{
-	return atomic_load_explicit(&d->wce, memory_order_relaxed) ? 0 : BLOCK_FUA;
-}
-
-static bool start_read(struct blk_queue *q, struct vchain *c, uint64_t sector)
-{
-	uint64_t offset, len = c->in_len - 1;
-	unsigned n = c->n_in;
-
-	if (!range_of(q->d, sector, len, &offset))
-		return false;
-	/* Without the status byte the iovec is exactly the data, the usual case. */
-	if (n > 1 && c->iov[c->n_out + n - 1].iov_len == 1)
-		n--;
-	submit_data(q, c, BLOCK_READ, 0, offset, len, c->iov + c->n_out, n, 0);
-	return true;
-}
-
-static bool start_write(struct blk_queue *q, struct vchain *c, uint64_t sector)
-{
-	uint64_t offset, len = c->out_len - HEADER_LEN, skip = HEADER_LEN;
-	const struct iovec *iov = c->iov;
-	unsigned n = c->n_out;
-
-	if (!range_of(q->d, sector, len, &offset) || block_read_only(q->d->disk))
-		return false;
-	while (n && skip >= iov->iov_len) {
-		skip -= iov->iov_len;
-		iov++;
-		n--;
-	}
-	submit_data(q, c, BLOCK_WRITE, fua(q->d), offset, len, iov, n, skip);
-	return true;
-}
-
-/* Discard and write-zeroes: exactly one segment. */
-static bool start_segment(struct blk_queue *q, struct vchain *c, uint32_t type, uint8_t *status)
-{
-	struct blk *d = q->d;
-	bool zeroes = type == T_WRITE_ZEROES;
-	uint8_t segment[SEGMENT_LEN];
-	uint64_t offset, sectors, max = zeroes ? d->max_zeroes : d->max_discard;
-	uint32_t flags;
-
-	*status = S_UNSUPP;
-	if (!vdev_has(&d->v, zeroes ? F_WRITE_ZEROES : F_DISCARD) ||
-	    c->out_len > HEADER_LEN + SEGMENT_LEN)
-		return false;
-	*status = S_IOERR;
-	if (!vchain_pull(c, segment, sizeof(segment)))
-		return false;
-	sectors = get_le32(segment + 8);
-	flags = get_le32(segment + 12);
-	if (flags & ~(zeroes ? SEGMENT_UNMAP : 0)) {
-		*status = S_UNSUPP;
-		return false;
-	}
-	if (sectors > max || block_read_only(d->disk) ||
-	    !range_of(d, get_le64(segment), sectors * SECTOR, &offset))
-		return false;
-	if (zeroes)
-		submit(q, c, BLOCK_WRITE_ZEROES, fua(d) | (flags ? BLOCK_MAY_UNMAP : 0), offset,
-		       sectors * SECTOR);
-	else
-		submit(q, c, BLOCK_DISCARD, 0, offset, sectors * SECTOR);
-	return true;
-}
-
-static uint64_t put_serial(struct blk *d, struct vchain *c)
-{
-	char id[SERIAL_LEN] = {0};
-	uint64_t n = MIN(c->in_len - 1, (uint64_t)SERIAL_LEN);
-
-	if (d->serial)
-		memcpy(id, d->serial, strnlen(d->serial, SERIAL_LEN));
-	vchain_put(c, id, n);
-	return n;
-}
-
-/* One chain with room for the status: it goes to the disk, or is answered at once. */
-static void handle(struct blk_queue *q, struct vchain *c)
-{
-	uint8_t header[HEADER_LEN], status = S_IOERR;
-	uint64_t sector, data = 0;
-	bool taken = false;
-
-	if (vchain_pull(c, header, sizeof(header))) {
-		sector = get_le64(header + 8);
-		switch (get_le32(header)) {
-		case T_IN:
-			taken = start_read(q, c, sector);
-			break;
-		case T_OUT:
-			taken = start_write(q, c, sector);
-			break;
-		case T_FLUSH:
-			submit(q, c, BLOCK_FLUSH, 0, 0, 0);
-			taken = true;
-			break;
-		case T_DISCARD:
-		case T_WRITE_ZEROES:
-			taken = start_segment(q, c, get_le32(header), &status);
-			break;
-		case T_GET_ID:
-			data = put_serial(q->d, c);
-			status = S_OK;
-			break;
-		default:
-			status = S_UNSUPP;
-		}
-	}
-	if (!taken)
-		complete(q, c, status, data);
-}
-
-static void blk_kick(struct vqueue *vq)
-{
-	struct blk_queue *q = vq_priv(vq);
-	struct vchain *c;
-
-	while ((c = vq_pop(vq))) {
-		if (c->in_len) {
-			handle(q, c);
-			continue;
-		}
-		vdev_break(&q->d->v, "request without a status byte");
-		vq_drop(vq, c);
-	}
-}
+#define SECTORS_MAX 4194303 /* of a discard or write-zeroes: less than 2 GiB */
+#define QUEUES_AUTO 65535
+#define UNSET	    UINT32_MAX
 
 /* --- write cache --- */
 
@@ -372,14 +98,14 @@ static int check_block_sizes(struct blk *d, struct err *e)
 
 	/* Unset, each follows the other one. */
 	if (!d->logical)
-		d->logical = SECTOR;
+		d->logical = BLK_SECTOR;
 	if (!d->physical)
 		d->physical = d->logical;
-	if (d->logical < SECTOR || d->logical > 2 * MiB || !is_pow2(d->logical))
+	if (d->logical < BLK_SECTOR || d->logical > 2 * MiB || !is_pow2(d->logical))
 		return err_set(e, -EINVAL,
 			       "parameter logical_block_size must be a power of 2 between 512 and "
 			       "2097152");
-	if (d->physical < SECTOR || d->physical > 2 * MiB || !is_pow2(d->physical))
+	if (d->physical < BLK_SECTOR || d->physical > 2 * MiB || !is_pow2(d->physical))
 		return err_set(e, -EINVAL,
 			       "parameter physical_block_size must be a power of 2 between 512 and "
 			       "2097152");
@@ -474,7 +200,7 @@ static int fill_config(struct blk *d, struct err *e)
 		put_le32(c + CFG_MAX_DISCARD, d->discard ? (uint32_t)d->max_discard : 0);
 		put_le32(c + CFG_MAX_DISCARD_SEG, d->discard);
 		put_le32(c + CFG_DISCARD_ALIGN,
-			 (uint32_t)((granularity ? granularity : d->block) / SECTOR));
+			 (uint32_t)((granularity ? granularity : d->block) / BLK_SECTOR));
 	}
 	if (d->zeroes) {
 		put_le32(c + CFG_MAX_ZEROES, (uint32_t)d->max_zeroes);
@@ -497,9 +223,9 @@ static uint64_t features(const struct blk *d)
 	if (d->num_queues > 1)
 		f |= F_MQ;
 	if (d->discard)
-		f |= F_DISCARD;
+		f |= BLK_F_DISCARD;
 	if (d->zeroes)
-		f |= F_WRITE_ZEROES;
+		f |= BLK_F_WRITE_ZEROES;
 	return f;
 }
 
@@ -552,7 +278,7 @@ static int blk_realize(struct vdev *v, struct vm *vm, struct err *e)
 	if (rc < 0)
 		return rc;
 	d->block = (unsigned)d->logical;
-	d->capacity = block_size(d->disk) / SECTOR;
+	d->capacity = block_size(d->disk) / BLK_SECTOR;
 	d->wce_default =
 		d->write_cache == OPT_AUTO ? block_write_cache(d->disk) : d->write_cache == OPT_ON;
 	d->queue = calloc(d->num_queues, sizeof(*d->queue));
@@ -600,29 +326,51 @@ static const char *const on_error[] = {"auto", "report", "ignore", "enospc", "st
 
 /* clang-format off */
 static const struct opt blk_options[] = {
-	{.name = "drive", .type = OPT_STRING, .at = AT(drive), .help = "id of a -drive or node-name of a -blockdev"},
-	{.name = "serial", .type = OPT_STRING, .at = AT(serial), .help = "what the guest reads as the disk's serial number, 20 bytes"},
-	{.name = "num-queues", .type = OPT_UINT, .at = AT(num_queues), .def = "65535", .help = "queues; 65535: one for each vCPU"},
-	{.name = "queue-size", .type = OPT_UINT, .at = AT(queue_size), .def = "256", .help = "entries of a queue, a power of 2 up to 1024"},
-	{.name = "seg-max-adjust", .type = OPT_BOOL, .at = AT(seg_max_adjust), .def = "on", .help = "segments of a request follow queue-size"},
-	{.name = "logical_block_size", .type = OPT_SIZE, .at = AT(logical), .def = "0", .help = "block of the guest, 512 to 2M"},
-	{.name = "physical_block_size", .type = OPT_SIZE, .at = AT(physical), .def = "0", .help = "block that the guest should prefer, 512 to 2M"},
-	{.name = "min_io_size", .type = OPT_SIZE, .at = AT(min_io), .def = "0", .help = "smallest I/O the guest should prefer"},
-	{.name = "opt_io_size", .type = OPT_SIZE, .at = AT(opt_io), .def = "0", .help = "best I/O size for the guest"},
-	{.name = "discard_granularity", .type = OPT_SIZE, .at = AT(granularity), .def = "4294967295", .help = "bytes; 4294967295: a logical block"},
-	{.name = "report-discard-granularity", .type = OPT_BOOL, .at = AT(report_granularity), .def = "on", .help = "tell the guest discard_granularity"},
-	{.name = "write-cache", .type = OPT_ONOFFAUTO, .at = AT(write_cache), .def = "auto", .help = "the guest sees a write cache; auto: as cache= of the drive says"},
-	{.name = "config-wce", .type = OPT_BOOL, .at = AT(config_wce), .def = "on", .help = "the guest may switch its write cache"},
-	{.name = "discard", .type = OPT_BOOL, .at = AT(discard), .def = "on", .help = "offer discard"},
-	{.name = "write-zeroes", .type = OPT_BOOL, .at = AT(zeroes), .def = "on", .help = "offer write-zeroes"},
-	{.name = "max-discard-sectors", .type = OPT_UINT, .at = AT(max_discard), .def = "4194303", .help = "sectors of one discard, 1 to 4194303"},
-	{.name = "max-write-zeroes-sectors", .type = OPT_UINT, .at = AT(max_zeroes), .def = "4194303", .help = "sectors of one write-zeroes, 1 to 4194303"},
-	{.name = "share-rw", .type = OPT_BOOL, .at = AT(share_rw), .def = "off", .help = "others may write to the image too"},
-	{.name = "cyls", .type = OPT_UINT, .at = AT(cyls), .def = "0", .help = "geometry: cylinders"},
+	{.name = "drive", .type = OPT_STRING, .at = AT(drive),
+	 .help = "id of a -drive or node-name of a -blockdev"},
+	{.name = "serial", .type = OPT_STRING, .at = AT(serial),
+	 .help = "what the guest reads as the disk's serial number, 20 bytes"},
+	{.name = "num-queues", .type = OPT_UINT, .at = AT(num_queues), .def = "65535",
+	 .help = "queues; 65535: one for each vCPU"},
+	{.name = "queue-size", .type = OPT_UINT, .at = AT(queue_size), .def = "256",
+	 .help = "entries of a queue, a power of 2 up to 1024"},
+	{.name = "seg-max-adjust", .type = OPT_BOOL, .at = AT(seg_max_adjust), .def = "on",
+	 .help = "segments of a request follow queue-size"},
+	{.name = "logical_block_size", .type = OPT_SIZE, .at = AT(logical), .def = "0",
+	 .help = "block of the guest, 512 to 2M"},
+	{.name = "physical_block_size", .type = OPT_SIZE, .at = AT(physical), .def = "0",
+	 .help = "block that the guest should prefer, 512 to 2M"},
+	{.name = "min_io_size", .type = OPT_SIZE, .at = AT(min_io), .def = "0",
+	 .help = "smallest I/O the guest should prefer"},
+	{.name = "opt_io_size", .type = OPT_SIZE, .at = AT(opt_io), .def = "0",
+	 .help = "best I/O size for the guest"},
+	{.name = "discard_granularity", .type = OPT_SIZE, .at = AT(granularity), .def = "4294967295",
+	 .help = "bytes; 4294967295: a logical block"},
+	{.name = "report-discard-granularity", .type = OPT_BOOL, .at = AT(report_granularity), .def = "on",
+	 .help = "tell the guest discard_granularity"},
+	{.name = "write-cache", .type = OPT_ONOFFAUTO, .at = AT(write_cache), .def = "auto",
+	 .help = "the guest sees a write cache; auto: as cache= of the drive says"},
+	{.name = "config-wce", .type = OPT_BOOL, .at = AT(config_wce), .def = "on",
+	 .help = "the guest may switch its write cache"},
+	{.name = "discard", .type = OPT_BOOL, .at = AT(discard), .def = "on",
+	 .help = "offer discard"},
+	{.name = "write-zeroes", .type = OPT_BOOL, .at = AT(zeroes), .def = "on",
+	 .help = "offer write-zeroes"},
+	{.name = "max-discard-sectors", .type = OPT_UINT, .at = AT(max_discard), .def = "4194303",
+	 .help = "sectors of one discard, 1 to 4194303"},
+	{.name = "max-write-zeroes-sectors", .type = OPT_UINT, .at = AT(max_zeroes), .def = "4194303",
+	 .help = "sectors of one write-zeroes, 1 to 4194303"},
+	{.name = "share-rw", .type = OPT_BOOL, .at = AT(share_rw), .def = "off",
+	 .help = "others may write to the image too"},
+	{.name = "cyls", .type = OPT_UINT, .at = AT(cyls), .def = "0",
+	 .help = "geometry: cylinders"},
 	{.name = "heads", .type = OPT_UINT, .at = AT(heads), .def = "0", .help = "geometry: heads"},
-	{.name = "secs", .type = OPT_UINT, .at = AT(secs), .def = "0", .help = "geometry: sectors of a track"},
-	{.name = "werror", .type = OPT_ENUM, .at = AT(werror), .values = on_error, .def = "auto", .help = "accepted; errors are reported to the guest"},
-	{.name = "rerror", .type = OPT_ENUM, .at = AT(rerror), .values = on_error, .def = "auto", .help = "accepted; errors are reported to the guest"},
+	{.name = "secs", .type = OPT_UINT, .at = AT(secs), .def = "0",
+	 .help = "geometry: sectors of a track"},
+	{.name = "werror", .type = OPT_ENUM, .at = AT(werror), .values = on_error, .def = "auto",
+	 .help = "accepted; errors are reported to the guest"},
+	{.name = "rerror", .type = OPT_ENUM, .at = AT(rerror), .values = on_error, .def = "auto",
+	 .help = "accepted; errors are reported to the guest"},
 	/* Accepted as QEMU does: they name things that this machine does not have or does by itself. */
 	{.name = "bootindex", .type = OPT_IGNORED},
 	{.name = "request-merging", .type = OPT_IGNORED},

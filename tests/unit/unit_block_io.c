@@ -597,7 +597,7 @@ static void bounce(void **state)
 {
 	struct fixture *f = *state;
 	struct bounce a = {0};
-	char *p[BOUNCE_PAGES + 1];
+	char *p[BOUNCE_PAGES + 1] = {NULL};
 	unsigned n = 0;
 
 	assert_int_equal(bounce_init(&a), 0);

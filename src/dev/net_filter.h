@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* net_filter.h - which received frames a guest wants: receive modes, MAC table, VLAN table
  *
- * What the driver sets over the control queue (Virtio 1.3 §5.1.6.5.1-3), kept as QEMU keeps it: a table of MAX_MACS addresses,
- * an overflow of which means "all of that kind". No thread of its own: the owner's loop.
+ * What the driver sets over the control queue (Virtio 1.3 §5.1.6.5.1-3), kept as QEMU keeps it: a
+ * table of MAX_MACS addresses, an overflow of which means "all of that kind". No thread of its own:
+ * the owner's loop.
  */
 #ifndef DEV_NET_FILTER_H
 #define DEV_NET_FILTER_H
@@ -26,7 +27,8 @@ struct net_filter {
 
 /* After reset: everything passes. */
 void net_filter_reset(struct net_filter *f, const uint8_t mac[6]);
-/* Does the frame that begins with these `len` bytes (NET_FILTER_PEEK, fewer only if the frame is shorter) pass? */
+/* Does the frame that begins with these `len` bytes (NET_FILTER_PEEK, fewer only if the frame is
+ * shorter) pass? */
 bool net_filter_pass(const struct net_filter *f, const uint8_t *frame, size_t len);
 
 #endif

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_net.c - virtio-net-pci: options, features, configuration space, link state
  *
- * Virtio 1.3 §5.1. Owns the use of one -netdev and 2 * pairs (+ 1) queues: rx0, tx0, rx1, ... and the control queue. The control queue is
- * the one behind the pairs the driver knows of: number 2 unless it accepted MQ. So what a queue is for is decided when it is kicked.
+ * Virtio 1.3 §5.1. Owns the use of one -netdev and 2 * pairs (+ 1) queues: rx0, tx0, rx1, ... and
+ * the control queue. The control queue is the one behind the pairs the driver knows of: number 2
+ * unless it accepted MQ. So what a queue is for is decided when it is kicked.
  *
- * What is offered follows QEMU: offloads only if the back end carries the header, UFO and USO only if it takes them; a bit that
- * needs another one goes with it. The address in the configuration space is read-only (there is CTRL_MAC_ADDR).
+ * What is offered follows QEMU: offloads only if the back end carries the header, UFO and USO only
+ * if it takes them; a bit that needs another one goes with it. The address in the configuration
+ * space is read-only (there is CTRL_MAC_ADDR).
  */
 #include "dev/virtio_net.h"
 
@@ -226,7 +228,8 @@ static void net_quiesce(struct vqueue *vq)
 		net_rx_stop(&n->pair[index / 2]);
 }
 
-/* Work is not done in the back end's event, where vCPUs may wait for answers, but in the kick that it causes. */
+/* Work is not done in the back end's event, where vCPUs may wait for answers, but in the kick
+ * that it causes. */
 static void readable(struct net_client *c, struct netq *q)
 {
 	vq_kick(((struct net_pair *)netq_priv(q))->rx);
@@ -406,7 +409,8 @@ static void net_reset(struct vdev *v)
 	n->active = 1;
 	if (!n->nd)
 		return;
-	/* No frame with an offload may meet the next driver, and none may wait on a queue that it will not use. */
+	/* No frame with an offload may meet the next driver, and none may wait on a queue that
+	 * it will not use. */
 	net_apply_offloads(n, 0);
 	netdev_set_pairs(n->nd, 1);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_net_ctrl.c - the control queue of virtio-net (Virtio 1.3 §5.1.6.5)
  *
- * A command is a class, a number, data, and one byte for the answer. Data is pulled into locals and checked whole before anything
- * is changed: a command either takes effect and is answered OK, or changes nothing and is answered ERR. What was not negotiated does
- * not exist. A chain without room for the answer is completed without one.
+ * A command is a class, a number, data, and one byte for the answer. Data is pulled into locals and
+ * checked whole before anything is changed: a command either takes effect and is answered OK, or
+ * changes nothing and is answered ERR. What was not negotiated does not exist. A chain without room
+ * for the answer is completed without one.
  */
 #include <string.h>
 
@@ -61,7 +62,8 @@ static int ctrl_rx(struct virtio_net *n, unsigned cmd, struct vchain *c)
 	return CTRL_OK;
 }
 
-/* One of the two lists of MAC_TABLE_SET: a count and as many addresses, of which those are kept that fit behind the first `used`. */
+/* One of the two lists of MAC_TABLE_SET: a count and as many addresses, of which those are kept
+ * that fit behind the first `used`. */
 static bool pull_macs(struct vchain *c, struct net_filter *f, unsigned used, unsigned *count,
 		      bool *overflow)
 {
@@ -73,8 +75,6 @@ static bool pull_macs(struct vchain *c, struct net_filter *f, unsigned used, uns
 		return false;
 	entries = get_le32(le);
 	bytes = (uint64_t)entries * 6;
-	if (bytes > left(c))
-		return false;
 	*overflow = entries > NET_FILTER_MACS - used;
 	*count = *overflow ? 0 : entries;
 	if (!*overflow)
@@ -95,7 +95,8 @@ static int ctrl_mac_table(struct virtio_net *n, struct vchain *c)
 {
 	struct net_filter f = n->filter;
 
-	/* No list of the right length is longer than two rings of pages; do not walk what a hostile guest may claim. */
+	/* No list of the right length is longer than two rings of pages; do not walk what a
+	 * hostile guest may claim. */
 	if (left(c) > 2 * MiB)
 		return CTRL_ERR;
 	if (!pull_macs(c, &f, 0, &f.uni, &f.uni_overflow) ||
@@ -214,7 +215,8 @@ void net_ctrl(struct virtio_net *n, struct vqueue *vq)
 	struct vchain *c;
 
 	while ((c = vq_pop(vq))) {
-		/* Without room for the answer the driver could not tell what became of the command: it is not done. */
+		/* Without room for the answer the driver could not tell what became of the
+		 * command: it is not done. */
 		uint8_t ack = c->in_len ? execute(n, c) : CTRL_ERR;
 
 		vq_push(vq, c, vchain_put(c, &ack, 1) ? 1 : 0);

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_net_data.c - the receive and transmit queues of virtio-net (Virtio 1.3 §5.1.6.2-4)
  *
- * Receive. The pump takes as many chains as the next frame is likely to need, and one readv() puts header and frame straight
- * into them; behind them in the same iovec lies a buffer of our own, so that a frame that is longer than expected is never cut. Such a
- * frame is parked there and copied when there are chains enough for it. `num_buffers` is patched in, used chains are pushed, and what
- * is left over is given back to the ring at the end of the pump: nothing is held while waiting. Without buffers nobody
- * listens to the back end: frames wait in its queue, and the guest's next notification starts the pump.
+ * Receive. The pump takes as many chains as the next frame is likely to need, and one readv() puts
+ * header and frame straight into them; behind them in the same iovec lies a buffer of our own, so
+ * that a frame that is longer than expected is never cut. Such a frame is parked there and copied
+ * when there are chains enough for it. `num_buffers` is patched in, used chains are pushed, and
+ * what is left over is given back to the ring at the end of the pump: nothing is held while
+ * waiting. Without buffers nobody listens to the back end: frames wait in its queue, and the
+ * guest's next notification starts the pump.
  *
- * Transmit. The header is copied and checked; then one writev() from the guest's memory. A back end that is full ends the
- * pump; writable() starts it again. A frame that cannot be sent is dropped, as a card does.
+ * Transmit. The header is copied and checked; then one writev() from the guest's memory. A back end
+ * that is full ends the pump; writable() starts it again. A frame that cannot be sent is dropped,
+ * as a card does.
  *
- * A guest can change a frame while it is being filtered or sent: it can only cheat itself, and the copy of the header that was
- * checked is the one that is sent.
+ * A guest can change a frame while it is being filtered or sent: it can only cheat itself, and the
+ * copy of the header that was checked is the one that is sent.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -54,7 +57,8 @@ struct gather {
 	uint64_t room;
 };
 
-/* Take chains until there is room for `want` bytes. Without mergeable buffers a frame has one chain, whatever its size. */
+/* Take chains until there is room for `want` bytes. Without mergeable buffers a frame has one
+ * chain, whatever its size. */
 static void take(struct net_pair *p, struct gather *g, size_t want)
 {
 	bool mergeable = vdev_has(&p->n->v, NET_F_MRG_RXBUF);
@@ -76,7 +80,8 @@ static void take(struct net_pair *p, struct gather *g, size_t want)
 	}
 }
 
-/* Newest first. The pushes in between were of older chains, so what goes back is still the end of what was taken. */
+/* Newest first. The pushes in between were of older chains, so what goes back is still the end
+ * of what was taken. */
 static void give_back(struct net_pair *p, struct gather *g)
 {
 	while (g->n > g->first)
@@ -124,7 +129,8 @@ static size_t peek(const struct iovec *iov, unsigned n, size_t skip, uint8_t *bu
 	return done;
 }
 
-/* The first `len` bytes of the gathered chains hold a header and a frame: complete the header and hand them over. */
+/* The first `len` bytes of the gathered chains hold a header and a frame: complete the header
+ * and hand them over. */
 static void deliver(struct net_pair *p, struct gather *g, size_t len)
 {
 	const struct net_hdr none = {0};
@@ -161,8 +167,9 @@ static void learn(struct net_pair *p, size_t len)
 	}
 }
 
-/* Read one frame into the gathered chains. Returns its length with the header; p->parked is set if it went (in part) into p->spill; 0 when
- * the frame is not for the guest; or what netq_recv() says. */
+/* Read one frame into the gathered chains. Returns its length with the header; p->parked is set
+ * if it went (in part) into p->spill; 0 when the frame is not for the guest; or what netq_recv()
+ * says. */
 static ssize_t receive(struct net_pair *p, struct gather *g)
 {
 	struct virtio_net *n = p->n;
@@ -219,7 +226,8 @@ static bool unpark(struct net_pair *p, struct gather *g)
 		p->parked = 0;
 		return true;
 	}
-	/* No number of further chains helps when a frame must fit in one, or when more are needed than may be taken. */
+	/* No number of further chains helps when a frame must fit in one, or when more are
+	 * needed than may be taken. */
 	hopeless = g->n - g->first == RX_CHAINS ||
 		   (g->n > g->first && !vdev_has(&p->n->v, NET_F_MRG_RXBUF));
 	if (hopeless)

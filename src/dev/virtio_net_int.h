@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_net_int.h - what the files of virtio-net share
  *
- * virtio_net.c: options, features, configuration, link. virtio_net_data.c: receive and transmit queues. virtio_net_ctrl.c: the
- * control queue. All queues of a device run on the exit loop, and so does everything here but realize().
+ * virtio_net.c: options, features, configuration, link. virtio_net_data.c: receive and transmit
+ * queues. virtio_net_ctrl.c: the control queue. All queues of a device run on the exit loop, and so
+ * does everything here but realize().
  */
 #ifndef DEV_VIRTIO_NET_INT_H
 #define DEV_VIRTIO_NET_INT_H
@@ -59,7 +60,8 @@ struct net_pair {
 	unsigned index;
 	struct netq *q; /* NULL: no back end */
 	struct vqueue *rx, *tx;
-	/* A received frame with its header: the end of what did not fit into the guest's buffers, or all of it while it waits for more. */
+	/* A received frame with its header: the end of what did not fit into the guest's
+	 * buffers, or all of it while it waits for more. */
 	uint8_t *spill;
 	size_t parked;		/* length of a waiting frame; 0: none */
 	struct loop_timer late; /* its patience */

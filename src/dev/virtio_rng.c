@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_rng.c - virtio-rng-pci: entropy from the host (Virtio 1.3 §5.4)
  *
- * One queue of buffers to fill. A buffer is filled in place, as far as the rate limit, the source and CHAIN_MAX allow (a shorter answer
- * is fine by the specification, an empty one is not), so its size costs no memory here. When there is nothing to give, the
- * chain goes back to the ring and the device waits for the source, for the next period or for a moment; nothing is held.
+ * One queue of buffers to fill. A buffer is filled in place, as far as the rate limit, the source
+ * and CHAIN_MAX allow (a shorter answer is fine by the specification, an empty one is not), so its
+ * size costs no memory here. When there is nothing to give, the chain goes back to the ring and the
+ * device waits for the source, for the next period or for a moment; nothing is held.
  *
  * The limit is QEMU's: at most max-bytes in each period.
  */

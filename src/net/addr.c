@@ -63,6 +63,8 @@ static int resolve_inet(const struct addr_opts *o, const char *group, int sockty
 	struct addrinfo hints = {.ai_socktype = socktype}, *res;
 	int rc;
 
+	if (o->to > 65535)
+		return err_set(e, -EINVAL, "Parameter '%s.to' expects a port", group);
 	if (!o->host)
 		return err_set(e, -EINVAL, "Parameter '%s.host' is missing", group);
 	if (!o->port)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* addr.h - socket addresses of the command line: `addr.type=inet,addr.host=...`, `local.type=unix,local.path=...`
+/* addr.h - socket addresses of the command line: `addr.type=inet,addr.host=...`,
+ * `local.type=unix,local.path=...`
  *
- * The rows of ADDR_OPTS() put one such group into a `struct addr_opts`; addr_resolve() turns it into something to bind or connect.
- * Names are resolved once, on the control thread: resolving may block.
+ * The rows of ADDR_OPTS() put one such group into a `struct addr_opts`; addr_resolve() turns it
+ * into something to bind or connect. Names are resolved once, on the control thread: resolving may
+ * block.
  */
 #ifndef NET_ADDR_H
 #define NET_ADDR_H
@@ -21,57 +23,25 @@ struct addr_opts {
 	uint64_t to;
 };
 
-/* Rows for the group `prefix`, kept in member `m` of `type_`. */
-#define ADDR_OPTS(prefix, type_, m)                                                         \
-	{.name = prefix ".type",                                                            \
-	 .type = OPT_STRING,                                                                \
-	 .at = offsetof(type_, m.type),                                                     \
-	 .help = "inet, unix or fd"},                                                       \
-		{.name = prefix ".host",                                                    \
-		 .type = OPT_STRING,                                                        \
-		 .at = offsetof(type_, m.host),                                             \
-		 .help = "inet: host"},                                                     \
-		{.name = prefix ".port",                                                    \
-		 .type = OPT_STRING,                                                        \
-		 .at = offsetof(type_, m.port),                                             \
-		 .help = "inet: port"},                                                     \
-		{.name = prefix ".path",                                                    \
-		 .type = OPT_STRING,                                                        \
-		 .at = offsetof(type_, m.path),                                             \
-		 .help = "unix: path"},                                                     \
-		{.name = prefix ".str",                                                     \
-		 .type = OPT_STRING,                                                        \
-		 .at = offsetof(type_, m.str),                                              \
-		 .help = "fd: number of an open socket"},                                   \
-		{.name = prefix ".abstract",                                                \
-		 .type = OPT_BOOL,                                                          \
-		 .at = offsetof(type_, m.abstract),                                         \
-		 .help = "unix: name without a file"},                                      \
-		{.name = prefix ".tight",                                                   \
-		 .type = OPT_BOOL,                                                          \
-		 .at = offsetof(type_, m.tight),                                            \
-		 .def = "on",                                                               \
-		 .help = "unix: abstract name is as long as its text"},                     \
-		{.name = prefix ".ipv4",                                                    \
-		 .type = OPT_BOOL,                                                          \
-		 .at = offsetof(type_, m.ipv4),                                             \
-		 .help = "inet: IPv4 only"},                                                \
-		{.name = prefix ".ipv6",                                                    \
-		 .type = OPT_BOOL,                                                          \
-		 .at = offsetof(type_, m.ipv6),                                             \
-		 .help = "inet: IPv6 only"},                                                \
-		{.name = prefix ".numeric",                                                 \
-		 .type = OPT_BOOL,                                                          \
-		 .at = offsetof(type_, m.numeric),                                          \
-		 .help = "inet: do not look up names"},                                     \
-		{.name = prefix ".to",                                                      \
-		 .type = OPT_UINT,                                                          \
-		 .at = offsetof(type_, m.to),                                               \
-		 .max = 65535,                                                              \
-		 .help = "inet: last port to try when listening"},                          \
+/* Rows for the group `prefix`, kept in member `m` of `s`. */
+#define ADDR_OPTS(prefix, s, m)                                                               \
+	ADDR_ROW(prefix ".type", STRING, s, m.type, "inet, unix or fd"),                      \
+		ADDR_ROW(prefix ".host", STRING, s, m.host, "inet: host"),                    \
+		ADDR_ROW(prefix ".port", STRING, s, m.port, "inet: port"),                    \
+		ADDR_ROW(prefix ".to", UINT, s, m.to, "inet: last port to try to listen on"), \
+		ADDR_ROW(prefix ".ipv4", BOOL, s, m.ipv4, "inet: IPv4 only"),                 \
+		ADDR_ROW(prefix ".ipv6", BOOL, s, m.ipv6, "inet: IPv6 only"),                 \
+		ADDR_ROW(prefix ".numeric", BOOL, s, m.numeric, "inet: look up no names"),    \
+		ADDR_ROW(prefix ".keep-alive", BOOL, s, m.keep_alive, "inet: send probes"),   \
+		ADDR_ROW(prefix ".path", STRING, s, m.path, "unix: path"),                    \
+		ADDR_ROW(prefix ".abstract", BOOL, s, m.abstract, "unix: no file"),           \
+		ADDR_ROW(prefix ".tight", BOOL, s, m.tight,                                   \
+			 "unix: an abstract name is as long as its text", .def = "on"),       \
+		ADDR_ROW(prefix ".str", STRING, s, m.str, "fd: number of an open socket")
+#define ADDR_ROW(name_, type_, s, field, text, ...)                                         \
 	{                                                                                   \
-		.name = prefix ".keep-alive", .type = OPT_BOOL,                             \
-		.at = offsetof(type_, m.keep_alive), .help = "inet: send keep-alive probes" \
+		.name = name_, .type = OPT_##type_, .at = offsetof(s, field), .help = text, \
+		##__VA_ARGS__                                                               \
 	}
 
 struct addr {
@@ -84,11 +54,12 @@ struct addr {
 	} u;
 };
 
-/* Resolve a group that has a type. `group` is the prefix for messages; `socktype` SOCK_STREAM or SOCK_DGRAM, which an fd must be.
- * 0 or -errno with `e`. */
+/* Resolve a group that has a type. `group` is the prefix for messages; `socktype` SOCK_STREAM or
+ * SOCK_DGRAM, which an fd must be. 0 or -errno with `e`. */
 int addr_resolve(const struct addr_opts *o, const char *group, int socktype, struct addr *a,
 		 struct err *e);
-/* Remove a socket file at `a` that nobody needs: before bind() and at the end. Anything but a socket is left alone. */
+/* Remove a socket file at `a` that nobody needs: before bind() and at the end. Anything but a
+ * socket is left alone. */
 void addr_unlink(const struct addr *a);
 /* New non-blocking socket of the family of `a`. Descriptor or -errno. */
 int addr_socket(const struct addr *a, int socktype);

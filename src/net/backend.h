@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* backend.h - what a back end of src/net looks like from the inside
  *
- * netdev.c holds what all of them share: the options' way in, the one user, the watch on each queue's descriptor and the
- * rule that nothing is watched that nobody wants (a hung-up descriptor reports for ever). A back end adds one
- * `const struct net_class` and says how a frame comes and goes.
+ * netdev.c holds what all of them share: the options' way in, the one user, the watch on each
+ * queue's descriptor and the rule that nothing is watched that nobody wants (a hung-up descriptor
+ * reports for ever). A back end adds one `const struct net_class` and says how a frame comes and
+ * goes.
  */
 #ifndef NET_BACKEND_H
 #define NET_BACKEND_H
@@ -59,7 +60,8 @@ struct net_class {
 	/* As netq_recv() and netq_send(). */
 	ssize_t (*recv)(struct netq *q, const struct iovec *iov, unsigned n);
 	int (*send)(struct netq *q, const struct iovec *iov, unsigned n);
-	/* There is room: get rid of what an earlier send() left over. True when there is nothing left. May be NULL. */
+	/* There is room: get rid of what an earlier send() left over. True when there is nothing
+	 * left. May be NULL. */
 	bool (*flush)(struct netq *q);
 	int (*set_offloads)(struct netdev *nd, unsigned rx);
 	int (*set_pairs)(struct netdev *nd, unsigned n);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* dgram.c - -netdev dgram: one Ethernet frame per datagram
  *
- * Between unix sockets (`local` and `remote`), over UDP, over an IPv4 multicast group (`remote` alone, `local` then names the
- * interface), or on a connected socket that was handed in. The format is QEMU's: bare frames, no header.
+ * Between unix sockets (`local` and `remote`), over UDP, over an IPv4 multicast group (`remote`
+ * alone, `local` then names the interface), or on a connected socket that was handed in. The format
+ * is QEMU's: bare frames, no header.
  *
- * The socket is not connected but where it was handed in, so that a peer may come, go and come back under the same address; frames
- * for a peer that is not there are lost, as on a cable. poll() does not tell when the queue of an unconnected unix peer has room
- * again, so sending is tried again after a moment (net_class.poll_send).
+ * The socket is not connected but where it was handed in, so that a peer may come, go and come back
+ * under the same address; frames for a peer that is not there are lost, as on a cable. poll() does
+ * not tell when the queue of an unconnected unix peer has room again, so sending is tried again
+ * after a moment (net_class.poll_send).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -125,7 +127,8 @@ static void dgram_close(struct netdev *nd)
 		addr_unlink(&d->local);
 }
 
-/* The errors with which a socket reports that an earlier frame did not arrive, or that this one cannot. */
+/* The errors with which a socket reports that an earlier frame did not arrive, or that this one
+ * cannot. */
 static bool peer_away(int error)
 {
 	switch (error) {

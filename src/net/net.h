@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* net.h - network back ends (-netdev) as a network device sees them
  *
- * A `struct netdev` is one -netdev: a tap, a datagram or a stream socket. It has one or more queue pairs (`struct netq`);
- * each moves whole Ethernet frames between a descriptor and the iovecs of its caller, which are guest memory: nothing is
- * copied in between where the kernel takes iovecs. One device at a time may use a netdev.
+ * A `struct netdev` is one -netdev: a tap, a datagram or a stream socket. It has one or more queue
+ * pairs (`struct netq`); each moves whole Ethernet frames between a descriptor and the iovecs of
+ * its caller, which are guest memory: nothing is copied in between where the kernel takes iovecs.
+ * One device at a time may use a netdev.
  *
- * Header. A back end with NET_VNET_HDR puts the 12-byte virtio-net header (little endian; `num_buffers` is left alone)
- * before each frame in both directions; for one without, frames begin with the Ethernet header.
+ * Header. A back end with NET_VNET_HDR puts the 12-byte virtio-net header (little endian;
+ * `num_buffers` is left alone) before each frame in both directions; for one without, frames begin
+ * with the Ethernet header.
  *
- * Back pressure. netq_recv() and netq_send() never block and never drop for want of room: they return -EAGAIN, and the client
- * hears of it when there is something to read (if it wants to) or room to write. What no one wants to read stays with
- * the kernel.
+ * Back pressure. netq_recv() and netq_send() never block and never drop for want of room: they
+ * return -EAGAIN, and the client hears of it when there is something to read (if it wants to) or
+ * room to write. What no one wants to read stays with the kernel.
  *
- * Threads. netdev_*() on the control thread (the callbacks are called on the loops while they are served); netq_*() on the loop
- * given to netq_start(), or before that loop runs.
+ * Threads. netdev_*() on the control thread (the callbacks are called on the loops while they are
+ * served); netq_*() on the loop given to netq_start(), or before that loop runs.
  */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -70,22 +72,27 @@ struct net_client {
 
 /* `exits` is the loop on which net_client.link is called. NULL: out of memory. */
 struct netdevs *netdevs_new(struct loop *exits);
-/* Closes all of them: runs down scripts, leaves bridges, removes socket files. No device may be attached any more. */
+/* Closes all of them: runs down scripts, leaves bridges, removes socket files. No device may be
+ * attached any more. */
 void netdevs_free(struct netdevs *nds);
 /* Open one from `type=...,id=...`. 0 or -errno with `e` (without the origin of `k`). */
 int netdev_add(struct netdevs *nds, struct kvs *k, struct err *e);
 /* Close one by id; -EBUSY while a device uses it. */
 int netdev_del(struct netdevs *nds, const char *id, struct err *e);
-/* The types that exist, for help: number `i` from 0 with its one line and its options; NULL at the end. */
+/* The types that exist, for help: number `i` from 0 with its one line and its options; NULL at
+ * the end. */
 const char *netdev_type(unsigned i, const char **help, const struct opt **options);
-/* Bring the link of the device or netdev `name` up or down. -ENODEV with class ERR_DEVICE_NOT_FOUND when there is none. */
+/* Bring the link of the device or netdev `name` up or down. -ENODEV with class
+ * ERR_DEVICE_NOT_FOUND when there is none. */
 int netdev_set_link(struct netdevs *nds, const char *name, bool up, struct err *e);
-/* Reserve a MAC address: `mac` as given when it is not all zero, else the next free 52:54:00:12:34:56+n. Give it back with _free(). */
+/* Reserve a MAC address: `mac` as given when it is not all zero, else the next free
+ * 52:54:00:12:34:56+n. Give it back with _free(). */
 void netdev_mac_alloc(struct netdevs *nds, uint8_t mac[6]);
 void netdev_mac_free(struct netdevs *nds, const uint8_t mac[6]);
 
-/* Have fn(arg, id) called when a device's receive filter was changed by its driver: on the exit loop, once per device until the filter
- * is looked at (NIC_RX_FILTER_CHANGED). `id` may be NULL. Before hv_serve(). */
+/* Have fn(arg, id) called when a device's receive filter was changed by its driver: on the exit
+ * loop, once per device until the filter is looked at (NIC_RX_FILTER_CHANGED). `id` may be NULL.
+ * Before hv_serve(). */
 void netdevs_on_rx_filter(struct netdevs *nds, void (*fn)(void *arg, const char *device),
 			  void *arg);
 /* For devices, exit loop: call it. */
@@ -115,11 +122,12 @@ void netq_stop(struct netq *q); /* harmless when it was not started */
 void *netq_priv(const struct netq *q);
 /* Does the client want readable()? Off after netq_start(). */
 void netq_listen(struct netq *q, bool on);
-/* Receive one frame into `iov`, whose room must be at least NET_FRAME_MAX (+ NET_HDR_LEN). Returns its length, header included;
- * -EAGAIN when there is none; another negative errno when the back end is gone (then nothing comes until it is back). */
+/* Receive one frame into `iov`, whose room must be at least NET_FRAME_MAX (+ NET_HDR_LEN).
+ * Returns its length, header included; -EAGAIN when there is none; another negative errno when
+ * the back end is gone (then nothing comes until it is back). */
 ssize_t netq_recv(struct netq *q, const struct iovec *iov, unsigned n);
-/* Send one frame. 0 when it is on its way, -EAGAIN when there is no room (writable() will come), another negative errno when this
- * frame cannot be sent. */
+/* Send one frame. 0 when it is on its way, -EAGAIN when there is no room (writable() will come),
+ * another negative errno when this frame cannot be sent. */
 int netq_send(struct netq *q, const struct iovec *iov, unsigned n);
 
 #endif

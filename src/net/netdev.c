@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* netdev.c - the set of -netdev back ends, and what all of them share
  *
- * Owns the list of netdevs, the table of types, the MAC addresses given out, and for each queue the watch on its
- * descriptor. The watch exists only while the client listens or waits for room: a descriptor in an error state is reported by epoll
- * whatever is asked for, so an unwanted watch would spin. A descriptor that fails for good is not watched again.
+ * Owns the list of netdevs, the table of types, the MAC addresses given out, and for each queue the
+ * watch on its descriptor. The watch exists only while the client listens or waits for room: a
+ * descriptor in an error state is reported by epoll whatever is asked for, so an unwanted watch
+ * would spin. A descriptor that fails for good is not watched again.
  */
 #include "net/net.h"
 
@@ -464,7 +465,8 @@ int netdev_set_pairs(struct netdev *nd, unsigned n)
 
 	if (!n || n > nd->pairs)
 		return -EINVAL;
-	/* Let go of a queue before the back end takes it out of use: its descriptor reports an error from then on. */
+	/* Let go of a queue before the back end takes it out of use: its descriptor reports an
+	 * error from then on. */
 	for (unsigned i = n; i < nd->pairs; i++) {
 		nd->queue[i].enabled = false;
 		watch_update(&nd->queue[i]);

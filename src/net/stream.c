@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* stream.c - -netdev stream: frames over a stream socket
  *
- * A client that connects (and connects again with reconnect-ms), a server that takes one peer at a time, or a socket that was handed in.
- * Frames go out with one sendmsg() from where they lie; what the kernel did not take is kept here and sent first when there
- * is room, so a frame is never torn. A peer that breaks the format is disconnected. Without a peer, frames are lost
- * as on a cable that is not plugged in.
+ * A client that connects (and connects again with reconnect-ms), a server that takes one peer at a
+ * time, or a socket that was handed in. Frames go out with one sendmsg() from where they lie; what
+ * the kernel did not take is kept here and sent first when there is room, so a frame is never torn.
+ * A peer that breaks the format is disconnected. Without a peer, frames are lost as on a cable that
+ * is not plugged in.
+ *
+ * A client's path is used again at each reconnection: it has to be reachable for the user and from
+ * the directory tree that the program ends up with.
  *
  * All sockets are served on the queue's loop, from netq_start() on.
  */
@@ -194,7 +198,8 @@ static int listen_on(struct stream *s, struct err *e)
 	return 0;
 }
 
-/* The first attempt decides whether the command line is right; only with reconnect-ms the peer may be late. */
+/* The first attempt decides whether the command line is right; only with reconnect-ms the peer
+ * may be late. */
 static int connect_first(struct stream *s, struct err *e)
 {
 	const char *name = s->o_addr.path ? s->o_addr.path : s->o_addr.host;

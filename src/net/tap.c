@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* tap.c - -netdev tap: an interface of the host
  *
- * Owns one descriptor of /dev/net/tun per queue pair. They come from this file (ifname=, created when it does not exist) or from
- * the caller (fd=, fds=). With IFF_VNET_HDR each frame carries the 12-byte virtio-net header, so that checksums and
- * segmentation are left to whoever does them best; the kernel checks the header again, whatever a guest wrote.
+ * Owns one descriptor of /dev/net/tun per queue pair. They come from this file (ifname=, created
+ * when it does not exist) or from the caller (fd=, fds=). With IFF_VNET_HDR each frame carries the
+ * 12-byte virtio-net header, so that checksums and segmentation are left to whoever does them best;
+ * the kernel checks the header again, whatever a guest wrote.
  *
- * A pair that is not in use is detached (TUNSETQUEUE), or the kernel would steer flows to it. Offloads are a
- * property of the interface, set through the first queue, which is never detached.
+ * A pair that is not in use is detached (TUNSETQUEUE), or the kernel would steer flows to it.
+ * Offloads are a property of the interface, set through the first queue, which is never detached.
  *
  * Wiring (bridge, scripts) is in tapif.c and happens once, at the begin and at the end.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* tapif.c - see tapif.h
  *
- * Plain ioctls on a socket: they work in every network namespace, without netlink and without a helper process.
+ * Plain ioctls on a socket: they work in every network namespace, without netlink and without a
+ * helper process.
  */
 #include "net/tapif.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* quota.h - at most so many bytes in each period
  *
- * QEMU's rule for max-bytes and period: a period begins with the first request after the end of the one before, and what it
- * leaves unused is lost.
+ * QEMU's rule for max-bytes and period: a period begins with the first request after the end of the
+ * one before, and what it leaves unused is lost.
  */
 #ifndef RNG_QUOTA_H
 #define RNG_QUOTA_H

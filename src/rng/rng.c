@@ -162,7 +162,8 @@ void rng_src_close(struct rng_src *s)
 	s->fd = -1;
 }
 
-/* getrandom() fills one element after the other; a short one (a signal, an early boot) ends the round. */
+/* getrandom() fills one element after the other; a short one (a signal, an early boot) ends the
+ * round. */
 static ssize_t read_builtin(const struct iovec *iov, unsigned n)
 {
 	ssize_t sum = 0;

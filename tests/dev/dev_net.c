@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* dev_net.c - virtio-net as a driver sees it, and what it must refuse
  *
- * The other end of the cable is a socket of the test, or the host's side of a tap. The program has a network namespace of its
- * own where it may; the tests that need a tap are skipped where it may not.
+ * The other end of the cable is a socket of the test, or the host's side of a tap. The program has
+ * a network namespace of its own where it may; the tests that need a tap are skipped where it may
+ * not.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -144,7 +145,8 @@ static void frames(void **state)
 	for (unsigned round = 0; round < 3; round++)
 		for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++)
 			exchange(t, fd, sizes[i], round * 100 + i);
-	/* Many small ones after large ones, and the other way round: the room that is offered follows. */
+	/* Many small ones after large ones, and the other way round: the room that is offered
+	 * follows. */
 	for (unsigned i = 0; i < 600; i++)
 		exchange(t, fd, 64, i);
 	exchange(t, fd, 65000, 1);
@@ -237,7 +239,8 @@ static void read_all(int fd, void *buf, size_t len)
 	}
 }
 
-/* A host that does not take the guest's frames stops the queue, nothing else, and gets all of them later. */
+/* A host that does not take the guest's frames stops the queue, nothing else, and gets all of
+ * them later. */
 static void slow_host(void **state)
 {
 	enum { LEN = 30000, N = 200 };
@@ -758,7 +761,8 @@ static void tap_segmentation(void **state)
 	tb_stop(t);
 }
 
-/* A driver that takes no offloads gets checksummed frames of the interface's size, with a header of zeroes. */
+/* A driver that takes no offloads gets checksummed frames of the interface's size, with a header
+ * of zeroes. */
 static void tap_without_offloads(void **state)
 {
 	struct tb *t = *state;

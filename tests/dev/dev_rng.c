@@ -62,7 +62,8 @@ static void rate_limit(void **state)
 	tb_stop(t);
 }
 
-/* A reset while requests wait for the next period is complete at once, and the device serves again. */
+/* A reset while requests wait for the next period is complete at once, and the device serves
+ * again. */
 static void reset_while_waiting(void **state)
 {
 	struct tb *t = *state;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* unit_net.c - the netdev set, the stream and datagram back ends, over socket pairs and socket files
+/* unit_net.c - the netdev set, the stream and datagram back ends, over socket pairs and socket
+ * files
  *
- * The loop is turned by hand, so each step is seen; nothing waits for a clock but where a limit is needed to fail.
+ * The loop is turned by hand, so each step is seen; nothing waits for a clock but where a limit is
+ * needed to fail.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -299,7 +301,8 @@ static void frames_in_pieces(void **state)
 		size_t step = sizes[i] > 2000 ? 10000 : 7;
 
 		fill(out, sizes[i], i);
-		/* The prefix byte by byte, then the frame in parts: nothing comes before its last byte. */
+		/* The prefix byte by byte, then the frame in parts: nothing comes before its
+		 * last byte. */
 		for (unsigned j = 0; j < 4; j++) {
 			assert_int_equal(write(peer, (char *)&prefix + j, 1), 1);
 			assert_int_equal(recv_frame(b, in, sizeof(in)), -EAGAIN);
@@ -381,7 +384,8 @@ static void send_is_framed(void **state)
 	close(peer);
 }
 
-/* A full socket: the frame that went out in part is completed, the next one waits, and none is torn or lost. */
+/* A full socket: the frame that went out in part is completed, the next one waits, and none is
+ * torn or lost. */
 static void full_socket(void **state)
 {
 	struct bench *b = *state;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* unit_net_tap.c - the tap back end on real taps and bridges, in a network namespace of its own
  *
- * Needs root (CAP_SYS_ADMIN for the namespace, CAP_NET_ADMIN in it) and /dev/net/tun; skipped otherwise.
+ * Needs root (CAP_SYS_ADMIN for the namespace, CAP_NET_ADMIN in it) and /dev/net/tun; skipped
+ * otherwise.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -113,7 +113,8 @@ static void sources(void **state)
 	}
 }
 
-/* A source that has nothing says so and never blocks; two users have a descriptor each; the writer's end is the end. */
+/* A source that has nothing says so and never blocks; two users have a descriptor each; the
+ * writer's end is the end. */
 static void slow_source(void **state)
 {
 	char dir[] = "/tmp/xenpvh-rng-XXXXXX", path[64], text[128], buf[64];

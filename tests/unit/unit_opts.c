@@ -132,6 +132,7 @@ static void bad(void **state)
 	refuse("name=n,mac=00:16:3e:00:01", "Parameter 'mac' does not accept");
 	refuse("name=n,mac=00:16:3e:00:01:02:03", "Parameter 'mac' does not accept");
 	refuse("name=n,addr=40.0", "Parameter 'addr' does not accept value '40.0'");
+	refuse("name=n,addr=20", "Parameter 'addr' does not accept");
 	refuse("name=n,addr=1.8", "Parameter 'addr' does not accept");
 	refuse("name=n,addr=", "Parameter 'addr' does not accept");
 	refuse("name=n,addr=1.", "Parameter 'addr' does not accept");

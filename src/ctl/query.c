@@ -195,6 +195,8 @@ static json_t *describe_stats(const struct block_stats *s)
 		for (unsigned f = 0; f < ARRAY_SIZE(fields); f++) {
 			char name[64];
 
+			if (op == BLOCK_FLUSH && !strcmp(fields[f].form, "%s_bytes"))
+				continue;
 			snprintf(name, sizeof(name), fields[f].form, kinds[i].name);
 			json_object_set_new(out, name, json_integer(fields[f].value));
 		}

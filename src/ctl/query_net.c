@@ -54,7 +54,7 @@ static json_t *describe_filter(struct pci_fn *fn)
 			 "multicast-overflow", f.multi_overflow, "unicast-overflow", f.uni_overflow,
 			 "main-mac", mac_text(f.mac), "unicast-table", mac_list(f.table, f.uni),
 			 "multicast-table", mac_list(f.table + f.uni, f.multi), "vlan-table",
-			 vlan_list(&f));
+			 vlan_all ? json_array() : vlan_list(&f));
 }
 
 int query_rx_filter(struct qmp_call *call)

@@ -117,7 +117,7 @@ class Monitor:
     def send(self, data):
         self.s.sendall(data if isinstance(data, bytes) else data.encode())
 
-    def ask(self, name, **args):
+    def ask(self, name, /, **args):
         self.send(json.dumps({'execute': name, 'arguments': args} if args else {'execute': name}))
         return self.next()
 
@@ -291,7 +291,8 @@ def queries(program):
     names = [c['name'] for c in m.ask('query-commands')['return']]
     check(len(names) == len(set(names)) and 'query-pci' in names, f'{names}')
     need = {'device-list-properties': {'typename': 'virtio-blk-pci'},
-            'human-monitor-command': {'command-line': 'info version'}}
+            'human-monitor-command': {'command-line': 'info version'},
+            'announce-self': {'initial': 50, 'max': 500, 'rounds': 5, 'step': 100}}
     fails = {'qmp_capabilities', 'change-vnc-password', 'set_link', 'quit', 'stop', 'cont'}
     for name in set(names) - fails:
         reply = m.ask(name, **need.get(name, {}))
@@ -372,6 +373,44 @@ def end_by_quit(place):
     program.ended()
     for m in (a, b):
         m.close()
+
+
+def back_ends(place):
+    """What QMP says of disks and nets, by name and by the devices that use them."""
+    program = Program(place, '-accel', 'qtest', '-drive', 'if=none,id=d0,file=disk.img,format=raw,read-only=on',
+                      '-blockdev', 'null-co,node-name=n0,size=1M', '-device', 'virtio-blk-pci,drive=d0,id=blk0',
+                      '-device', 'virtio-blk-pci,drive=n0', '-netdev',
+                      'dgram,id=net0,local.type=unix,local.path=l,remote.type=unix,remote.path=r', '-device',
+                      'virtio-net-pci,netdev=net0,id=nic0,mac=00:16:3e:5c:81:78')
+    m = program.monitor().negotiate()
+    disks = {d['inserted']['node-name']: d for d in m.ask('query-block')['return']}
+    d0 = next(d for d in disks.values() if d['device'] == 'd0')
+    check(d0['qdev'] == '/machine/peripheral/blk0/virtio-backend', f'{d0}')
+    check(d0['inserted']['file'] == os.path.join(place.path, 'disk.img') and d0['inserted']['ro'], f'{d0}')
+    check(d0['inserted']['image']['virtual-size'] == 1 << 20, f'{d0}')
+    check(disks['n0']['qdev'] == '/machine/peripheral-anon/device[0]/virtio-backend', f'{disks}')
+    check(disks['n0']['inserted']['drv'] == 'null-co', f'{disks}')
+    nodes = {n['node-name'] for n in m.ask('query-named-block-nodes')['return']}
+    check(set(disks) <= nodes, f'{nodes}')
+    for s in m.ask('query-blockstats')['return']:
+        numbers = [s['stats'][k] for k in ('rd_bytes', 'wr_bytes', 'rd_operations', 'wr_operations', 'flush_operations')]
+        check(s['node-name'] in disks and numbers == [0] * 5, f'{s}')
+    filters = m.ask('query-rx-filter', name='nic0')['return']
+    check([f['main-mac'] for f in filters] == ['00:16:3e:5c:81:78'], f'{filters}')
+    check(m.ask('query-rx-filter')['return'] == filters, 'all of them')
+    check('error' in m.ask('query-rx-filter', name='blk0'), 'a disk has no filter')
+    for name in ('nic0', 'net0'):
+        for up in (False, True):
+            check(m.ask('set_link', name=name, up=up) == {'return': {}}, f'set_link {name}')
+    check(m.ask('set_link', name='blk0', up=True)['error']['class'] == 'DeviceNotFound', 'a disk has no link')
+    check([c['cpu-index'] for c in m.ask('query-cpus-fast')['return']] == [0], 'vCPUs')
+    for topic, want in [('block', 'd0 ('), ('block', 'read-only'), ('pci', '1af4:1041'), ('qtree', 'dev: virtio-net-pci, id "nic0"'),
+                        ('chardev', 'filename=unix:/')]:
+        text = m.ask('human-monitor-command', **{'command-line': 'info ' + topic})['return']
+        check(want in text, f'info {topic}: {text!r}')
+    m.ask('quit')
+    m.close()
+    program.ended()
 
 
 def end_by_signal(place, number):
@@ -505,6 +544,7 @@ def main():
         case('QMP: events', events, program)
     case('QMP: pretty replies', in_a_place, pretty)
     case('QMP: stop, cont, quit', in_a_place, end_by_quit)
+    case('QMP: disks and nets', in_a_place, back_ends)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         case(f'end by {number.name}', in_a_place, end_by_signal, number)
     case('a stale socket file', in_a_place, stale_socket)

@@ -269,6 +269,10 @@ static void head_outside(void **state)
 
 	begin(t, GV_F_RING);
 	for (unsigned i = 0; i < ARRAY_SIZE(head); i++) {
+		struct raw r = raw_chain(t);
+
+		/* Behind the table lies what would be a good descriptor: to read it is the mistake. */
+		t->blk.q[0].desc[SIZE] = (struct gv_desc){r.hdr, 16, GV_DESC_NEXT, 1};
 		post(&t->blk.q[0], head[i]);
 		expect_broken(t);
 		gblk_restart(&t->blk, GV_F_RING);

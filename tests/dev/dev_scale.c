@@ -161,7 +161,7 @@ static void full_bus(void **state)
 	print_message("worst answer of the idle disk %llu us, anonymous memory %u KiB\n",
 		      (unsigned long long)(worst / 1000), kb);
 	assert_true(worst < LATENCY_MS * 1000000ULL);
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	if (!t->qemu)
 		assert_in_range(kb, 1, MEMORY_KIB);
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* internal.h - what the files of this folder share: the queue's insides and the device's status
  *
- * queue.c owns a queue's life (start, stop, kick, batching), split.c the layout of the split ring, vdev.c the
- * device's life (status, features, reset, interrupts), transport.c the registers.
+ * queue.c owns a queue's life (start, stop, kick, batching), split.c and packed.c the two layouts of a ring (ring.h), vdev.c
+ * the device's life (status, features, reset, interrupts), transport.c the registers.
  */
 #ifndef VIRTIO_INTERNAL_H
 #define VIRTIO_INTERNAL_H
@@ -36,6 +36,11 @@ struct ring_area {
 struct chain_slot {
 	struct vchain c;
 	struct chain_slot *free_next;
+	struct list order; /* VIRTIO_F_IN_ORDER: by age, until pushed */
+	uint32_t written;
+	bool done;
+	unsigned places; /* packed ring: descriptors taken */
+	bool rejected;
 	struct iov_block *block;
 	struct iovec iov[CHAIN_INLINE_IOV];
 };
@@ -53,6 +58,8 @@ enum vq_state {
 	VQ_PAUSED,   /* nothing is popped; what is in flight is still pushed */
 	VQ_STOPPING, /* nothing is popped; what is in flight is forgotten when it ends */
 };
+
+struct ring_ops;
 
 struct vqueue {
 	struct vdev *v;
@@ -72,14 +79,17 @@ struct vqueue {
 
 	/* Queue's loop from here on, but `state`, which any thread may read. */
 	atomic_int state;
-	uint16_t num; /* entries, a power of two */
+	const struct ring_ops *ring;
+	uint16_t num; /* entries */
 	struct ring_area desc_area, avail_area, used_area;
-	uint32_t gen;	     /* of guest memory when the areas were pinned */
-	uint16_t last_avail; /* next entry to pop */
-	uint16_t avail_idx;  /* last value read */
-	uint16_t used_idx;   /* next entry to fill */
-	uint16_t published;  /* used index the guest sees */
-	bool event_idx, indirect;
+	uint32_t gen;		    /* of guest memory when the areas were pinned */
+	uint16_t last_avail;	    /* next entry to pop */
+	uint16_t avail_idx;	    /* last value read */
+	uint16_t used_idx;	    /* next entry to fill */
+	uint16_t published;	    /* used index the guest sees */
+	bool avail_wrap, used_wrap; /* packed ring, as are the next two */
+	uint16_t batch, first_flags;
+	bool event_idx, indirect, in_order;
 	bool notify_off; /* the NO_NOTIFY flag is set */
 	bool in_kick;	 /* kick() is running: it flushes at its end */
 	bool report;	 /* say so when nothing is in flight any more */
@@ -87,6 +97,7 @@ struct vqueue {
 	uint64_t turn; /* of the loop, for which `budget` holds */
 	unsigned budget;
 
+	struct list by_age; /* chains in flight, oldest first, when in_order */
 	struct chain_slot *slots, *free;
 	unsigned slots_used; /* of `slots`, in order of first use */
 	struct iov_block *blocks;
@@ -135,15 +146,9 @@ struct vchain *vq_chain_get(struct vqueue *vq);
 struct iovec *vq_chain_grow(struct vchain *c);
 void vq_chain_put(struct vchain *c);
 
-/* --- split.c, on the queue's loop --- */
-int split_map(struct vqueue *vq);
-void split_unmap(struct vqueue *vq);
-struct vchain *split_pop(struct vqueue *vq);
-void split_push(struct vqueue *vq, uint32_t head, uint32_t written);
-/* Publish what was pushed; true when the guest wants an interrupt for it. */
-bool split_publish(struct vqueue *vq);
-
 /* --- vdev.c --- */
+/* The layout that was negotiated. */
+const struct ring_ops *vdev_ring(const struct vdev *v);
 /* Exit loop: a queue has become idle after vq_stop() or vq_pause(). */
 void vdev_queue_idle(struct vqueue *vq);
 void vdev_set_status(struct vdev *v, uint8_t status);

@@ -9,12 +9,10 @@
  * touches only as much of it as its depth needs. A chain with more segments than fit in its slot borrows a block of
  * them; blocks stay with the queue, so that a busy queue allocates nothing.
  */
-#include "virtio/internal.h"
+#include "virtio/ring.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-#include "base/util.h"
 
 /* Chains popped per queue and turn of its loop: other queues and descriptors get their turn after that many. */
 #define TURN_BUDGET 256
@@ -68,6 +66,10 @@ struct vchain *vq_chain_get(struct vqueue *vq)
 	else
 		return NULL;
 	s->block = NULL;
+	s->places = 0;
+	s->done = s->rejected = false;
+	if (vq->in_order)
+		list_add_tail(&vq->by_age, &s->order);
 	s->c = (struct vchain){.vq = vq, .iov = s->iov};
 	vq->inflight++;
 	return &s->c;
@@ -94,7 +96,7 @@ static void flush(struct vqueue *vq)
 {
 	int state = atomic_load(&vq->state);
 
-	if ((state == VQ_RUNNING || state == VQ_PAUSED) && split_publish(vq))
+	if ((state == VQ_RUNNING || state == VQ_PAUSED) && vq->ring->publish(vq))
 		vdev_queue_interrupt(vq);
 }
 
@@ -105,7 +107,7 @@ static void report_if_idle(struct vqueue *vq)
 		return;
 	vq->report = false;
 	if (atomic_load(&vq->state) == VQ_STOPPING) {
-		split_unmap(vq);
+		ring_unmap(vq);
 		atomic_store(&vq->state, VQ_STOPPED);
 	} else {
 		flush(vq); /* whoever waits for the pause may look at guest memory */
@@ -128,6 +130,8 @@ void vq_chain_put(struct vchain *c)
 	}
 	s->free_next = vq->free;
 	vq->free = s;
+	if (vq->in_order)
+		list_del(&s->order);
 	vq->inflight--;
 	report_if_idle(vq);
 }
@@ -149,34 +153,62 @@ struct vchain *vq_pop(struct vqueue *vq)
 		vq_kick(vq);
 		return NULL;
 	}
-	c = split_pop(vq);
+	c = vq->ring->pop(vq);
 	if (c)
 		vq->budget--;
 	return c;
 }
 
-void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written)
+/* To the used ring, if anybody may and will read it. */
+static void push(struct vqueue *vq, struct chain_slot *s, uint32_t written)
 {
 	int state = atomic_load_explicit(&vq->state, memory_order_relaxed);
 
 	/* Without bus mastering nothing may be written; a stopping queue has nobody who would read it. */
 	if ((state == VQ_RUNNING || state == VQ_PAUSED) && atomic_load(&vq->v->fn.master)) {
-		split_push(vq, c->head, (uint32_t)MIN(written, c->in_len));
+		vq->ring->push(vq, s, (uint32_t)MIN(written, s->c.in_len));
 		if (!vq->in_kick)
 			loop_defer(vq->loop, &vq->flush_task);
 	}
-	vq_chain_put(c);
+	vq_chain_put(&s->c);
+}
+
+/* §2.7.9: used in the order in which they became available. What is done early waits for its elders. */
+static void push_in_order(struct vqueue *vq)
+{
+	while (!list_empty(&vq->by_age)) {
+		struct chain_slot *s = list_entry(vq->by_age.next, struct chain_slot, order);
+
+		if (!s->done)
+			break;
+		push(vq, s, s->written);
+	}
+}
+
+void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written)
+{
+	struct chain_slot *s = container_of(c, struct chain_slot, c);
+
+	if (likely(!vq->in_order)) {
+		push(vq, s, written);
+		return;
+	}
+	s->done = true;
+	s->written = written;
+	push_in_order(vq);
 }
 
 void vq_rewind(struct vqueue *vq, struct vchain *c)
 {
-	vq->last_avail--;
+	vq->ring->rewind(vq, container_of(c, struct chain_slot, c));
 	vq_chain_put(c);
 }
 
 void vq_drop(struct vqueue *vq, struct vchain *c)
 {
 	vq_chain_put(c);
+	if (vq->in_order)
+		push_in_order(vq);
 }
 
 static void run_flush(struct loop_task *t)
@@ -225,10 +257,10 @@ static void run_start(struct loop_task *t)
 	vq->slots = malloc(vq->num * sizeof(*vq->slots));
 	vq->slots_used = 0;
 	vq->free = NULL;
-	vq->last_avail = vq->avail_idx = vq->used_idx = vq->published = 0;
-	vq->notify_off = false;
+	list_init(&vq->by_age);
+	vq->ring->start(vq);
 	vq->turn = 0;
-	if (!vq->slots || split_map(vq) < 0) {
+	if (!vq->slots || ring_map(vq) < 0) {
 		vdev_break(vq->v, "queue %u: the ring could not be mapped", vq->index);
 		return;
 	}
@@ -239,9 +271,11 @@ static void run_start(struct loop_task *t)
 
 void vq_start(struct vqueue *vq)
 {
+	vq->ring = vdev_ring(vq->v);
 	vq->num = vq->size;
 	vq->event_idx = vdev_has(vq->v, VIRTIO_F_EVENT_IDX);
 	vq->indirect = vdev_has(vq->v, VIRTIO_F_INDIRECT_DESC);
+	vq->in_order = vdev_has(vq->v, VIRTIO_F_IN_ORDER);
 	on_loop(vq, &vq->start_task);
 }
 
@@ -334,7 +368,7 @@ void vq_free(struct vqueue *vq)
 		vq->blocks = b->next;
 		free(b);
 	}
-	split_unmap(vq);
+	ring_unmap(vq);
 	free(vq->slots);
 	free(vq);
 }

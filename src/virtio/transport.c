@@ -15,11 +15,9 @@
  * Exit loop only. A doorbell marks its queue and returns; the work is done after the vCPU has been released.
  */
 #include "pci/regs.h"
-#include "virtio/internal.h"
+#include "virtio/ring.h"
 
 #include <errno.h>
-
-#include "base/util.h"
 
 #define VIRTIO_BAR  4
 #define MSIX_BAR    0
@@ -161,7 +159,7 @@ static void set_queue_size(struct vdev *v, uint64_t x)
 {
 	struct vqueue *vq = programmable(v);
 
-	if (vq && is_pow2(x) && x <= vq->size_max)
+	if (vq && x <= vq->size_max && vdev_ring(v)->size_ok((unsigned)x))
 		vq->size = (uint16_t)x;
 }
 

@@ -6,7 +6,7 @@
  * to stop, each reports when it is idle, and with the last report the register reads 0. Where all queues run on
  * the exit loop and nothing is in flight, that is within the write itself.
  */
-#include "virtio/internal.h"
+#include "virtio/ring.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -14,7 +14,6 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "base/util.h"
 
 #define ISR_QUEUE  1
 #define ISR_CONFIG 2
@@ -26,6 +25,11 @@
 const char *vdev_name(const struct vdev *v)
 {
 	return v->fn.id ? v->fn.id : v->fn.kind;
+}
+
+const struct ring_ops *vdev_ring(const struct vdev *v)
+{
+	return vdev_has(v, VIRTIO_F_RING_PACKED) ? &packed_ring : &split_ring;
 }
 
 bool vdev_running(const struct vdev *v)
@@ -295,12 +299,12 @@ const struct opt vdev_options[] = {
 	 .type = OPT_BOOL,
 	 .at = offsetof(struct vdev, opt_packed),
 	 .def = "off",
-	 .help = "offer the packed ring (not available yet: only off is accepted)"},
+	 .help = "offer the packed ring"},
 	{.name = "in_order",
 	 .type = OPT_BOOL,
 	 .at = offsetof(struct vdev, opt_in_order),
 	 .def = "off",
-	 .help = "promise completion in order (not available yet: only off is accepted)"},
+	 .help = "promise that chains are used in the order in which they became available"},
 	{.name = "iommu_platform",
 	 .type = OPT_BOOL,
 	 .at = offsetof(struct vdev, opt_platform),
@@ -394,9 +398,6 @@ int vdev_init(struct vdev *v, const struct vdev_ops *ops, const char *kind, stru
 		log_info("%s: disable-legacy=off: this machine has no I/O ports, the device is "
 			 "modern only",
 			 vdev_name(v));
-	if (v->opt_packed || v->opt_in_order)
-		return err_set(e, -EINVAL, "%s=on: not available, only off is accepted",
-			       v->opt_packed ? "packed" : "in_order");
 	v->offered = CORE_FEATURES;
 	if (!v->opt_indirect)
 		v->offered &= ~VIRTIO_F_INDIRECT_DESC;
@@ -404,6 +405,10 @@ int vdev_init(struct vdev *v, const struct vdev_ops *ops, const char *kind, stru
 		v->offered &= ~VIRTIO_F_EVENT_IDX;
 	if (!v->opt_ring_reset)
 		v->offered &= ~VIRTIO_F_RING_RESET;
+	if (v->opt_packed)
+		v->offered |= VIRTIO_F_RING_PACKED;
+	if (v->opt_in_order)
+		v->offered |= VIRTIO_F_IN_ORDER;
 	if (v->opt_platform)
 		v->offered |= VIRTIO_F_ACCESS_PLATFORM;
 	return 0;

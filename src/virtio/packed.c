@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/* packed.c - the packed virtqueue (Virtio 1.3 §2.8)
+ *
+ * One ring of descriptors, written by both sides. A descriptor is available when its AVAIL bit equals the driver's wrap counter and its
+ * USED bit does not; it is used when both equal the device's. A chain takes consecutive places; one used descriptor in
+ * the first of them hands all of them back, so the device keeps how many there were.
+ *
+ * Used descriptors of a batch are written from the second on at once, and the flags of the first one last: the driver, which looks at them in
+ * order, sees the batch as a whole.
+ *
+ * Bounds: a chain has at most as many descriptors as the ring, and no more chains are in flight than the ring has places, whatever
+ * the flags say; the queue's pool of chains ends there.
+ *
+ * Fields of struct vqueue: last_avail and avail_wrap (next place to look at), used_idx and used_wrap (next place to fill), published (first
+ * place of the batch), batch (places filled since).
+ */
+#include "virtio/ring.h"
+
+#define DESC_AVAIL 0x0080
+#define DESC_USED  0x8000
+
+/* Event suppression structure, and its flags (§2.8.14). */
+#define EVENT_SIZE    4
+#define EVENT_OFF     0
+#define EVENT_FLAGS   2
+#define EVENT_ENABLE  0
+#define EVENT_DISABLE 1
+#define EVENT_DESC    2
+#define EVENT_WRAP    0x8000
+
+/* Places of the second half of a packed descriptor. */
+#define AT_LEN	 8
+#define AT_ID	 12
+#define AT_FLAGS 14
+
+static uint64_t event_size(unsigned n)
+{
+	return EVENT_SIZE;
+}
+
+static bool size_ok(unsigned n)
+{
+	return n > 0;
+}
+
+static void packed_start(struct vqueue *vq)
+{
+	vq->last_avail = vq->used_idx = vq->published = vq->batch = 0;
+	vq->avail_wrap = vq->used_wrap = true;
+	vq->notify_off = false;
+}
+
+static uint8_t *place(struct vqueue *vq, unsigned i)
+{
+	return ring_area(&vq->desc_area, (size_t)i * DESC_SIZE);
+}
+
+static void forward(struct vqueue *vq, uint16_t *at, bool *wrap, unsigned by)
+{
+	unsigned next = *at + by;
+
+	if (next >= vq->num) {
+		next -= vq->num;
+		*wrap = !*wrap;
+	}
+	*at = (uint16_t)next;
+}
+
+static bool is_available(uint16_t flags, bool wrap)
+{
+	return !!(flags & DESC_AVAIL) == wrap && !!(flags & DESC_USED) != wrap;
+}
+
+/* Is the next place available? Pairs with the driver's barrier between a chain and the flags of its first descriptor. */
+static bool has_chain(struct vqueue *vq)
+{
+	return is_available(load16(place(vq, vq->last_avail) + AT_FLAGS, __ATOMIC_ACQUIRE),
+			    vq->avail_wrap);
+}
+
+static void set_notify(struct vqueue *vq, uint16_t flags)
+{
+	store16(ring_area(&vq->used_area, EVENT_FLAGS), flags, __ATOMIC_RELAXED);
+	vq->notify_off = flags == EVENT_DISABLE;
+}
+
+/* As in the split ring: ask for a notification, then look once more. */
+static bool still_empty(struct vqueue *vq)
+{
+	if (vq->event_idx) {
+		store16(ring_area(&vq->used_area, EVENT_OFF),
+			vq->last_avail | (vq->avail_wrap ? EVENT_WRAP : 0), __ATOMIC_RELAXED);
+		/* The driver reads flags and offset in this order. */
+		__atomic_thread_fence(__ATOMIC_RELEASE);
+		set_notify(vq, EVENT_DESC);
+	} else if (vq->notify_off) {
+		set_notify(vq, EVENT_ENABLE);
+	}
+	/* Pairs with the driver's barrier between making a descriptor available and reading this structure. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return !has_chain(vq);
+}
+
+static enum verdict walk(struct vqueue *vq, struct chain_slot *s)
+{
+	bool wrap = vq->avail_wrap;
+	uint16_t at = vq->last_avail;
+
+	while (s->places < vq->num) {
+		const uint64_t *raw = (const uint64_t *)place(vq, at);
+		uint64_t addr = le64toh(__atomic_load_n(&raw[0], __ATOMIC_RELAXED));
+		uint64_t rest = le64toh(__atomic_load_n(&raw[1], __ATOMIC_RELAXED));
+		struct desc d = {
+			.addr = addr, .len = (uint32_t)rest, .flags = (uint16_t)(rest >> 48)};
+		enum verdict verdict;
+
+		if (!is_available(d.flags, wrap))
+			return CHAIN_BREAK; /* the rest of a chain must be there when its head is */
+		s->c.head = (uint16_t)(rest >> 32); /* the buffer id of the last one counts */
+		s->places++;
+		if (d.flags & DESC_INDIRECT) {
+			if (!vq->indirect || d.flags & DESC_NEXT || s->places > 1)
+				return CHAIN_BREAK;
+			return ring_add_table(vq, &s->c, &d, vq->num, false);
+		}
+		verdict = ring_add_buffer(vq, &s->c, &d);
+		/* A chain with a bad buffer is completed, so its end must be found all the same. */
+		if (verdict != CHAIN_OK)
+			s->rejected = true;
+		if (!(d.flags & DESC_NEXT))
+			return s->rejected ? CHAIN_REJECT : CHAIN_OK;
+		forward(vq, &at, &wrap, 1);
+	}
+	return CHAIN_BREAK;
+}
+
+static struct vchain *packed_pop(struct vqueue *vq)
+{
+	for (unsigned tries = 0; tries < vq->num; tries++) {
+		enum verdict verdict;
+		struct chain_slot *s;
+		struct vchain *c;
+
+		if (!ring_fresh(vq) || (!has_chain(vq) && still_empty(vq)))
+			return NULL;
+		if (!vq->event_idx && !vq->notify_off)
+			set_notify(vq, EVENT_DISABLE);
+		c = vq_chain_get(vq);
+		if (!c) {
+			vdev_break(vq->v, "queue %u: more chains in flight than the ring holds",
+				   vq->index);
+			return NULL;
+		}
+		s = container_of(c, struct chain_slot, c);
+		verdict = walk(vq, s);
+		if (verdict == CHAIN_BREAK) {
+			vdev_break(vq->v, "queue %u: malformed chain at descriptor %u", vq->index,
+				   vq->last_avail);
+			vq_chain_put(c);
+			return NULL;
+		}
+		forward(vq, &vq->last_avail, &vq->avail_wrap, s->places);
+		if (verdict == CHAIN_OK)
+			return c;
+		vq_push(vq, c, 0);
+	}
+	return NULL;
+}
+
+static void packed_rewind(struct vqueue *vq, const struct chain_slot *s)
+{
+	if (vq->last_avail < s->places)
+		vq->avail_wrap = !vq->avail_wrap;
+	vq->last_avail = (uint16_t)((vq->last_avail + vq->num - s->places) % vq->num);
+}
+
+static uint16_t used_flags(const struct vqueue *vq, bool wrote)
+{
+	return (vq->used_wrap ? DESC_AVAIL | DESC_USED : 0) | (wrote ? DESC_WRITE : 0);
+}
+
+static void packed_push(struct vqueue *vq, const struct chain_slot *s, uint32_t written)
+{
+	uint8_t *d = place(vq, vq->used_idx);
+	uint16_t flags = used_flags(vq, written);
+
+	store32(d + AT_LEN, written);
+	store16(d + AT_ID, (uint16_t)s->c.head, __ATOMIC_RELAXED);
+	if (vq->batch) {
+		/* The driver reads flags first, but comes here only after those of the batch's first one. */
+		store16(d + AT_FLAGS, flags, __ATOMIC_RELAXED);
+	} else {
+		vq->published = vq->used_idx;
+		vq->first_flags = flags;
+	}
+	vq->batch += (uint16_t)s->places;
+	forward(vq, &vq->used_idx, &vq->used_wrap, s->places);
+}
+
+static bool packed_publish(struct vqueue *vq)
+{
+	uint16_t new = vq->used_idx, old = (uint16_t)(vq->used_idx - vq->batch), flags, off;
+
+	if (!vq->batch || !ring_fresh(vq))
+		return false;
+	vq->batch = 0;
+	/* Pairs with the driver's barrier between the flags and the rest of a used descriptor. */
+	store16(place(vq, vq->published) + AT_FLAGS, vq->first_flags, __ATOMIC_RELEASE);
+	/* Pairs with the driver's barrier between writing its event structure and its last look at the ring. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	flags = load16(ring_area(&vq->avail_area, EVENT_FLAGS), __ATOMIC_ACQUIRE);
+	if (flags != EVENT_DESC || !vq->event_idx)
+		return flags != EVENT_DISABLE;
+	off = load16(ring_area(&vq->avail_area, EVENT_OFF), __ATOMIC_RELAXED);
+	/* `old` is negative when the batch went round; so is an event of the round before. */
+	if (!!(off & EVENT_WRAP) != vq->used_wrap)
+		off = (uint16_t)((off & ~EVENT_WRAP) - vq->num);
+	else
+		off &= (uint16_t)~EVENT_WRAP;
+	return ring_event_due(off, new, old);
+}
+
+const struct ring_ops packed_ring = {
+	.driver_size = event_size,
+	.device_size = event_size,
+	.driver_align = 4,
+	.device_align = 4,
+	.size_ok = size_ok,
+	.start = packed_start,
+	.pop = packed_pop,
+	.rewind = packed_rewind,
+	.push = packed_push,
+	.publish = packed_publish,
+};

@@ -97,8 +97,10 @@ static int start(struct vm *vm, struct signals *signals, struct guard *guard, st
 		rc = build_devices(vm, e);
 	if (rc == 0)
 		rc = build_serve(vm, e);
-	if (rc == 0 && c->pidfile)
+	if (rc == 0 && c->pidfile) {
 		rc = write_pid(c->pidfile, e);
+		vm->pid_written = rc == 0;
+	}
 	return rc < 0 ? rc : build_seal(vm, guard, e);
 }
 
@@ -123,7 +125,7 @@ int main(int argc, char **argv)
 	}
 	if (rc < 0)
 		log_err("%s", e.text);
-	if (cmd.pidfile)
+	if (vm.pid_written)
 		unlink(cmd.pidfile);
 	if (signals.w.fd >= 0)
 		close(signals.w.fd);

@@ -43,6 +43,7 @@ struct vm {
 	struct list devices;	   /* struct dev, in order of creation */
 	enum run_state state;	   /* control thread */
 	struct pause *pause;	   /* vm.c: devices are being paused */
+	bool pid_written;	   /* -pidfile: ours to remove */
 	bool quitting;		   /* vm_quit() was called */
 };
 

@@ -124,7 +124,7 @@ static struct hv_range uncovered(struct hv_range r, const struct hv_range *in, u
 int layout_check_ram(const struct layout_conf *conf, const struct hv_range *ram, unsigned ranges,
 		     struct err *e)
 {
-	struct hv_range stated[2], gap;
+	struct hv_range stated[2] = {0}, gap;
 	int n;
 
 	if (!conf->ram_low.size && !conf->ram_high.size)

@@ -240,7 +240,7 @@ static unsigned sized(const char *word, const char *prefix)
 
 void proto_command(struct qtest *q, char *line)
 {
-	char *w[WORDS_MAX + 1] = {0};
+	char *w[WORDS_MAX + 1] = {line};
 	unsigned n = 0, size;
 	const char *cmd;
 

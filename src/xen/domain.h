@@ -51,6 +51,7 @@ struct xen {
 	struct store_facts facts;
 	struct layout_conf conf;
 	struct acpi_info acpi;
+	bool restricted;
 
 	/* ioreq server */
 	bool has_server;

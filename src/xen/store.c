@@ -131,10 +131,19 @@ static bool domain_gone(struct xs_handle *xs, unsigned domid, bool *seen)
 	return *seen && !there;
 }
 
+static bool exists(struct xs_handle *xs, const char *path)
+{
+	unsigned n;
+	char **list = xs_directory(xs, XBT_NULL, path, &n);
+
+	free(list);
+	return list != NULL;
+}
+
 static void child_run(int sock, unsigned domid)
 {
-	bool seen, gone = false, wrote = false;
-	char path[PATH_MAX_LEN];
+	bool seen, gone = false, wrote = false, made = false;
+	char directory[PATH_MAX_LEN], path[PATH_MAX_LEN];
 	struct xs_handle *xs;
 	struct pollfd p[2];
 	struct msg m;
@@ -145,6 +154,7 @@ static void child_run(int sock, unsigned domid)
 		send_msg(sock, MSG_READY, errno ? -errno : -EIO);
 		return;
 	}
+	snprintf(directory, sizeof(directory), "device-model/%u", domid);
 	snprintf(path, sizeof(path), "device-model/%u/state", domid);
 	seen = xs_is_domain_introduced(xs, domid);
 	send_msg(sock, MSG_READY, 0);
@@ -165,14 +175,13 @@ static void child_run(int sock, unsigned domid)
 			break; /* the device model has ended */
 		if (m.type != MSG_ANNOUNCE)
 			continue;
+		made = !exists(xs, directory);
 		wrote = xs_write(xs, XBT_NULL, path, "running", strlen("running"));
 		send_msg(sock, MSG_ANNOUNCE, wrote ? 0 : -errno);
 	}
-	/* libxl has its own way to tidy up, before the domain is gone; what is there afterwards is nobody's. */
-	if (gone)
-		*strrchr(path, '/') = 0;
+	/* The directory is libxl's, if libxl has started us; that of a domain that is gone is nobody's. */
 	if (wrote)
-		xs_rm(xs, XBT_NULL, path);
+		xs_rm(xs, XBT_NULL, gone || made ? directory : path);
 	xs_close(xs);
 }
 

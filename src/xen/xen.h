@@ -9,7 +9,8 @@
  *	hv_serve()       exits arrive from here on
  *	hv_restrict()    if -xen-domid-restrict
  *	(guard_seal())
- *	hv_announce()    works after all of the above: a child process holds the only xenstore connection
+ *	hv_announce()    works after guard_seal(): a child process holds the only xenstore connection. After hv_restrict() it does
+ *			 nothing: libxl waits for an answer to QMP's query-status then
  *	hv_close()
  *
  * hv_xen_open() forks that child (see store.c), so it comes before the first thread.

@@ -52,7 +52,7 @@ class Boot:
 			'-smp', str(cpus), '-m', str(memory), '-nodefaults', '-display', 'none', '-no-reboot',
 			'-serial', 'file:' + self.results + '/xen-console.txt',
 			'-kernel', images + '/xen.elf',
-			'-append', 'dom0_mem=1536M,max:1536M dom0_max_vcpus=2 console=com1 com1=115200,8n1 loglvl=info '
+			'-append', 'dom0_mem=1536M,max:1536M dom0_max_vcpus=1 dom0_vcpus_pin console=com1 com1=115200,8n1 loglvl=info '
 			'guest_loglvl=info bootscrub=0 sched=credit',
 			'-initrd', '%s/vmlinux console=hvc0 loglevel=5 mitigations=off nokaslr rdinit=/init,%s/dom0.cpio'
 			% (images, images)]

@@ -27,11 +27,11 @@ RELEASES = {'trixie': '4.20', 'bookworm': '4.17'}
 BASE_PACKAGES = [
 	'base-files', 'dash', 'coreutils', 'sed', 'grep', 'mawk', 'tar', 'gzip', 'libc-bin',
 	'linux-image-amd64', 'tiny-initramfs', 'kmod', 'busybox-static',
-	'iproute2', 'iputils-ping', 'procps', 'util-linux', 'e2fsprogs', 'pciutils', 'ethtool',
+	'iproute2', 'iputils-ping', 'procps', 'util-linux', 'bsdutils', 'e2fsprogs', 'pciutils', 'ethtool',
 	'iperf3', 'libjansson4', 'liburing2', 'libseccomp2',
 ]
 PEER_PACKAGES = {'trixie': ['qemu-system-xen'], 'bookworm': []}
-TOOL_PACKAGES = ['fio', 'busybox-static']
+TOOL_PACKAGES = ['fio', 'iperf3', 'libc-bin', 'coreutils']
 
 # What neither domain uses, and what makes up most of the kernel package.
 EXCLUDES = ['/usr/share/' + d + '/*' for d in (
@@ -46,9 +46,9 @@ EXCLUDES += ['/usr' + e for e in EXCLUDES if e.startswith('/lib/')]
 
 DOM0_MODULES = ['crc32c_generic', 'virtio_blk', 'ext4']
 GUEST_MODULES = ['crc32c_generic', 'virtio_blk', 'virtio_net', 'virtio-rng', 'ext4']
-GUEST_PROGRAMS = ['lspci', 'setpci', 'mke2fs', 'e2fsck', 'resize2fs', 'ip', 'ping', 'ethtool', 'iperf3',
+GUEST_PROGRAMS = ['lspci', 'setpci', 'mke2fs', 'e2fsck', 'resize2fs', 'ip', 'ping', 'ethtool',
 	'blkdiscard', 'dd', 'stat', 'taskset', 'lsblk', 'flock']
-TOOL_PROGRAMS = ['fio']
+TOOL_PROGRAMS = ['fio', 'iperf3']
 
 
 def _run(argv, log, **kw):

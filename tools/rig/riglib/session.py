@@ -53,16 +53,15 @@ def _results_dir(args):
 	return path
 
 
-def _build_builder(results):
-	"""The test's domain builder needs the libxenguest of the release that runs; None where it is not at hand."""
-	out = os.path.join(results, 'builder')
-	source = os.path.join(TOP, 'tests', 'sys', 'builder', 'builder.c')
-	r = subprocess.run(['cc', '-O2', '-Wall', '-Wextra', '-o', out, source, '-lxenguest', '-lxenctrl', '-lxentoollog'],
-		stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-	if r.returncode:
-		with open(out + '.log', 'w') as f:
-			f.write(r.stdout)
+def _build_lowmap(release, results):
+	"""tests/sys/builder needs the libxenguest headers of the release that runs; None where they are not at hand."""
+	header = '/usr/include/xenguest.h'
+	r = subprocess.run(['pkg-config', '--modversion', 'xenguest'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+	if not os.path.exists(header) or not r.stdout.startswith(images.RELEASES[release]):
 		return None
+	out = os.path.join(results, 'lowmap.so')
+	subprocess.run(['cc', '-O2', '-Wall', '-Wextra', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', out,
+		os.path.join(TOP, 'tests/sys/builder/lowmap.c')], check=True)
 	return out
 
 
@@ -81,6 +80,9 @@ def make_payload(path, args, results, needs=(), env=()):
 			_add_bytes(tar, 'dom0/' + f, open(os.path.join(HERE, 'dom0', f), 'rb').read(), 0o755)
 		a = cpio.Archive()
 		a.add_file('init', open(os.path.join(HERE, 'guest', 'init'), 'rb').read(), 0o755)
+		helper = open(os.path.join(HERE, 'guest', 'helper'), 'rb').read()
+		for name in ('poweroff', 'reboot', 'shutdown', 'modprobe'):
+			a.add_file('usr/sbin/' + name, helper, 0o755)
 		_add_bytes(tar, 'guest/init.cpio', a.finish())
 		if args.dm != 'qemu':
 			if not os.path.isfile(args.binary):
@@ -91,9 +93,9 @@ def make_payload(path, args, results, needs=(), env=()):
 		if 'tools' in needs:
 			tar.add(images.get_tools(args.release), 'guest/tools.cpio')
 		if 'builder' in needs:
-			built = _build_builder(results)
+			built = _build_lowmap(args.release, results)
 			if built:
-				_add_bytes(tar, 'builder', open(built, 'rb').read(), 0o755)
+				_add_bytes(tar, 'lowmap.so', open(built, 'rb').read(), 0o755)
 		for d, prefix in (('tests/sys', 'tests'), ('bench', 'bench')):
 			full = os.path.join(TOP, d)
 			for f in sorted(os.listdir(full)) if os.path.isdir(full) else ():
@@ -181,6 +183,9 @@ def run(args):
 			say('a scenario failed; a shell in the control domain, "exit" ends')
 			boot.interact('sh -l')
 		boot.collect()
+	except KeyboardInterrupt:
+		boot.collect(20)
+		raise
 	except RigError as e:
 		tally.failed += 1
 		say('not ok - %s' % e)
@@ -200,4 +205,25 @@ def shell(args):
 		boot.collect()
 	finally:
 		boot.close()
+	return 0
+
+
+def demo(args):
+	"""The demo: one boot, the scenario demo.sh, then (unless args.exit) the guest's console on this terminal."""
+	results = _results_dir(args)
+	tally = Tally()
+	boot = _open(args, results, args.memory, (), ['KEEP_GUEST=%d' % (not args.exit)])
+	try:
+		_run_one(boot, Scenario(os.path.join(TOP, 'tests', 'sys', 'demo.sh')), tally)
+		if not args.exit and not tally.failed:
+			say('the guest\'s console; Ctrl-] twice leaves and ends the demo')
+			boot.interact('xl console demo')
+		if tally.failed:
+			boot.collect()
+	finally:
+		boot.close()
+	if tally.failed:
+		say('failed; logs: ' + results)
+		return 1
+	say('done')
 	return 0

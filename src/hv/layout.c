@@ -108,6 +108,22 @@ int layout_stated_ram(const struct layout_conf *conf, struct hv_range ram[2], st
 	return (int)n;
 }
 
+unsigned layout_domain_ram(uint64_t mem, uint64_t top, struct hv_range ram[2])
+{
+	uint64_t low = MIN(mem, LAYOUT_LOW_RAM_END), high = mem - low;
+	uint64_t end = MIN(top, MAX_ADDR / PAGE) * PAGE + PAGE;
+
+	/* The highest page ends high RAM, unless the guest has given that page away: then there would be more low RAM than fits below
+	 * 4 GiB, and libxl's split stands. */
+	if (end > LAYOUT_HIGH_RAM + high && end - LAYOUT_HIGH_RAM < mem) {
+		high = end - LAYOUT_HIGH_RAM;
+		low = mem - high;
+	}
+	ram[0] = (struct hv_range){0, ALIGN_DOWN(low, PAGE)};
+	ram[1] = (struct hv_range){LAYOUT_HIGH_RAM, ALIGN_DOWN(high, PAGE)};
+	return high ? 2 : 1;
+}
+
 /* The first stretch of [r.base, end) that no range of `in` covers; size 0 when all of it is covered. Both are ascending. */
 static struct hv_range uncovered(struct hv_range r, const struct hv_range *in, unsigned n)
 {

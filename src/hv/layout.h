@@ -35,6 +35,9 @@ struct layout {
  * as libxl builds a PVH guest of -m. Returns the number of ranges (at most 2), 0 when nothing is stated, or -EINVAL. */
 int layout_stated_ram(const struct layout_conf *conf, struct hv_range ram[2], struct err *e);
 
+/* The RAM of a domain that may have `mem` bytes and whose highest page is `top` (a frame number). Returns the number of ranges. */
+unsigned layout_domain_ram(uint64_t mem, uint64_t top, struct hv_range ram[2]);
+
 /* Does the map of the line describe this RAM? Does nothing when the line has no ram-*. 0 or -EINVAL with `e`. */
 int layout_check_ram(const struct layout_conf *conf, const struct hv_range *ram, unsigned ranges,
 		     struct err *e);

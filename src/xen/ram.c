@@ -4,8 +4,8 @@
  * No stable interface lists a domain's memory map. But two numbers are to be had: how much memory the domain may have
  * (xenstore's memory/static-max, or -m), and the highest page it has (XENMEM_maximum_gpfn). RAM above 4 GiB ends at
  * that page, the rest of the memory lies below, from 0. This is right for a domain that stock libxl has built (low RAM ends
- * at 0xfc000000 at most) and for any builder that fills a low and a high range. A range that is stated too large is
- * harmless: pages that are not there are holes of guest memory (ballooned, say).
+ * at 0xfc000000 at most) and for any builder that fills a low and a high range (layout_domain_ram()). A range that is stated
+ * too large is harmless: pages that are not there are holes of guest memory (ballooned, say).
  *
  * Nothing is probed by mapping it: in a guest with memory < maxmem that would populate pages.
  */
@@ -65,7 +65,6 @@ int ram_discover(struct xen *x, struct err *e)
 {
 	domid_t dom = (domid_t)x->domid;
 	uint64_t mem = x->facts.static_max ? x->facts.static_max : x->conf.mem;
-	uint64_t low = MIN(mem, LAYOUT_LOW_RAM_END), high = mem - low, end;
 	long top = memory_op(XENMEM_maximum_gpfn, &dom, sizeof(dom), NULL, 0, 0);
 	struct hv *hv = &x->hv;
 
@@ -77,22 +76,9 @@ int ram_discover(struct xen *x, struct err *e)
 			e, -EINVAL,
 			"domain %u: xenstore does not know its memory size, and there is no -m",
 			x->domid);
-	/* The highest page is the end of high RAM, unless the guest has given that away: then more low RAM than
-	 * memory below 4 GiB would follow, and libxl's split stands. */
-	end = (uint64_t)top + 1 > LAYOUT_HIGH_RAM >> GMEM_PAGE_SHIFT
-		      ? ((uint64_t)top + 1) << GMEM_PAGE_SHIFT
-		      : LAYOUT_HIGH_RAM;
-	if (end - LAYOUT_HIGH_RAM > high && end - LAYOUT_HIGH_RAM < mem) {
-		high = end - LAYOUT_HIGH_RAM;
-		low = mem - high;
-	}
-	low = ALIGN_DOWN(low, 1ULL << GMEM_PAGE_SHIFT);
-	hv->ram[hv->ram_ranges++] = (struct hv_range){0, low};
-	if (high)
-		hv->ram[hv->ram_ranges++] = (struct hv_range){
-			LAYOUT_HIGH_RAM, ALIGN_DOWN(high, 1ULL << GMEM_PAGE_SHIFT)};
-	log_dbg("domain %u: %" PRIu64 " MiB of RAM below 4 GiB, %" PRIu64
-		" MiB above; highest page 0x%lx",
-		x->domid, (uint64_t)(low / MiB), (uint64_t)(high / MiB), top);
+	hv->ram_ranges = layout_domain_ram(mem, (uint64_t)top, hv->ram);
+	for (unsigned i = 0; i < hv->ram_ranges; i++)
+		log_dbg("domain %u: RAM at 0x%" PRIx64 ", %" PRIu64 " KiB", x->domid,
+			hv->ram[i].base, (uint64_t)(hv->ram[i].size / KiB));
 	return 0;
 }

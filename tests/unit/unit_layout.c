@@ -53,6 +53,38 @@ static void ram_of_a_stock_guest(void **state)
 	assert_int_equal(layout_stated_ram(&c, ram, NULL), 0);
 }
 
+static void ram_of_a_domain(void **state)
+{
+	static const struct {
+		uint64_t mem, top, low, high;
+	} d[] = {
+		/* Stock: the highest page of a small one is a special page. */
+		{256 * MiB, 0xfefff, 256 * MiB, 0},
+		{4032 * MiB, 0xfefff, 4032 * MiB, 0},
+		{4 * GiB, 0x103fff, 0xfc000000, 64 * MiB},
+		{64 * GiB, 0x1003fff, 0xfc000000, 64 * GiB - 0xfc000000},
+		/* Other builders: low RAM of 2 GiB, or up to 0xf0000000. */
+		{4 * GiB, 0x17ffff, 2 * GiB, 2 * GiB},
+		{4 * GiB, 0x10ffff, 0xf0000000, 256 * MiB},
+		/* Restored after a balloon has taken the top away: the rest are holes. */
+		{6 * GiB, 0x13ffff, 0xfc000000, 6 * GiB - 0xfc000000},
+		{6 * GiB, 0xfefff, 0xfc000000, 6 * GiB - 0xfc000000},
+		/* Something else lies high up. */
+		{1 * GiB, 0x4000000, 1 * GiB, 0},
+		{1 * GiB, UINT64_MAX, 1 * GiB, 0},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(d); i++) {
+		struct hv_range ram[2];
+		unsigned n = layout_domain_ram(d[i].mem, d[i].top, ram);
+
+		assert_int_equal(n, d[i].high ? 2 : 1);
+		assert_range(ram[0], 0, d[i].low);
+		if (n == 2)
+			assert_range(ram[1], 4 * GiB, d[i].high);
+	}
+}
+
 static void a_map_is_compared_with_the_domain(void **state)
 {
 	const struct hv_range patched_ram[] = {{0, 2 * GiB}, {4 * GiB, 2 * GiB}};
@@ -172,6 +204,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stated_ram_fills_low_first),
 		cmocka_unit_test(ram_of_a_stock_guest),
+		cmocka_unit_test(ram_of_a_domain),
 		cmocka_unit_test(a_map_is_compared_with_the_domain),
 		cmocka_unit_test(the_automatic_layout_fits_every_guest),
 		cmocka_unit_test(a_narrow_host_has_a_high_window_too),

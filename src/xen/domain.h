@@ -92,5 +92,8 @@ void store_stop(struct store *s);
 int ioreq_claim(struct hv *hv, uint64_t base, uint64_t size, struct err *e);
 int ioreq_serve(struct xen *x, struct loop *exits, const struct hv_client *client, struct err *e);
 void ioreq_close(struct xen *x);
+/* The answer to a request that is a copy of the guest's; whatever it says. */
+struct ioreq;
+uint64_t ioreq_handle(struct xen *x, const struct ioreq *r);
 
 #endif

@@ -133,8 +133,7 @@ static uint64_t do_repeated(struct xen *x, const struct ioreq *r)
 	return data;
 }
 
-/* The answer to a request. */
-static uint64_t handle(struct xen *x, const struct ioreq *r)
+uint64_t ioreq_handle(struct xen *x, const struct ioreq *r)
 {
 	if (r->type == IOREQ_TYPE_INVALIDATE) {
 		gmem_invalidate(x->hv.mem);
@@ -169,7 +168,7 @@ static void serve_slot(struct xen *x, unsigned vcpu)
 	memcpy(&r, slot, sizeof(r));
 	flags &= (uint8_t)~STATE_MASK;
 	atomic_store_explicit(state, flags | STATE_IOREQ_INPROCESS, memory_order_relaxed);
-	data = handle(x, &r);
+	data = ioreq_handle(x, &r);
 	memcpy(slot + offsetof(struct ioreq, data), &data, sizeof(data));
 	/* Pairs with Xen's barrier between STATE_IORESP_READY and the data. */
 	atomic_store_explicit(state, flags | STATE_IORESP_READY, memory_order_release);

@@ -5,7 +5,7 @@
 ARGS =
 RIG_SCENARIOS = tools/rig/ci
 
-.PHONY: all demo check check-fast lint format install clean help
+.PHONY: all demo check check-fast bench lint format install clean help
 
 help:
 	@echo 'make demo          boot a real Xen and a PVH guest on xenpvh, in an emulator  (ARGS=--exit: and leave)'
@@ -13,6 +13,7 @@ help:
 	@echo 'make check-fast    all but the rig'
 	@echo 'make all           build/xenpvh'
 	@echo 'make install       (DESTDIR=, as meson install)'
+	@echo 'make bench         xenpvh and QEMU side by side: bench/results  (ARGS=--help)'
 	@echo 'make lint          layout, clang-tidy, layers'
 	@echo 'make format        have clang-format lay out everything'
 
@@ -40,6 +41,11 @@ check: all build-asan/build.ninja
 	@tools/deps rig
 	@ninja -C build-asan --quiet
 	@tests/run build build-asan -- $(RIG_SCENARIOS)
+
+bench: all
+	@tools/deps bench
+	@ninja -C build --quiet bench/dmbench
+	@bench/run $(ARGS)
 
 lint: build/build.ninja
 	@tools/deps lint

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* bench.h - what the measurements share: options, the clock and the CPU time of the device model, a histogram
+ *
+ * One run of dmbench is one device model, one case, one line of JSON. The guest is this program, single-threaded: it polls the
+ * word that an interrupt writes instead of sleeping, so that what is counted is the device model's work.
+ */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+#include "base/util.h"
+#include "gdrivers.h"
+
+struct bench {
+	struct guest g;
+	struct guest_config config;
+	/* options */
+	const char *test, *tap;
+	unsigned depth, queues, len;
+	bool write, trace;
+	double seconds, rate; /* rate: requests per second, 0 for as fast as it goes */
+	uint64_t features;
+};
+
+/* Buckets of about 3 %, nanoseconds. */
+#define HIST_BUCKETS 1024
+struct hist {
+	uint64_t n, bucket[HIST_BUCKETS];
+};
+void hist_add(struct hist *h, uint64_t ns);
+double hist_us(const struct hist *h, double quantile);
+
+/* From meter_begin() to meter_end(), after a warm-up. */
+struct meter {
+	struct bench *b;
+	uint64_t ops, bytes, kicks, irqs;
+	struct hist latency;
+	uint64_t begin, deadline, wall;
+	double cpu_begin, cpu;
+	pid_t tracer;
+};
+void meter_begin(struct meter *m, struct bench *b);
+/* Is there time left? Panics when the device model has died. */
+bool meter_running(struct meter *m);
+void meter_end(struct meter *m);
+/* The line of JSON. */
+void meter_print(const struct meter *m);
+/* Seconds of CPU that the device model has used so far. */
+double dm_cpu(const struct bench *b);
+/* Proportional set size of the device model without the guest's RAM, KiB; `anon`: of it, anonymous. */
+unsigned long dm_pss(const struct bench *b, unsigned long *anon);
+unsigned dm_threads(const struct bench *b);
+
+/* Interrupts on again, as a driver does when it has emptied the used ring; true when something has come meanwhile. */
+bool irq_on(struct gvq *q);
+
+void bench_disk(struct bench *b);
+void bench_net_tx(struct bench *b);
+void bench_net_rx(struct bench *b);
+void bench_rng(struct bench *b);
+void bench_exit(struct bench *b);
+void bench_start(struct bench *b);
+
+#endif

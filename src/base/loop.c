@@ -19,6 +19,11 @@
 
 #define TURN_EVENTS 64
 
+/* Tasks of one turn, in order. */
+struct fifo {
+	struct loop_task *first, **tail;
+};
+
 struct loop {
 	int epfd;
 	struct loop_fd wake;
@@ -33,7 +38,7 @@ struct loop {
 	uint64_t now;
 
 	_Atomic(struct loop_task *) posted; /* a stack, newest first */
-	struct loop_task *deferred, **deferred_tail;
+	struct fifo deferred, closing;
 	struct list timers; /* ascending deadlines */
 	struct list hooks;
 
@@ -60,6 +65,21 @@ static void wake(struct loop *l)
 	}
 }
 
+static void fifo_init(struct fifo *f)
+{
+	f->first = NULL;
+	f->tail = &f->first;
+}
+
+static void fifo_add(struct fifo *f, struct loop_task *t)
+{
+	if (atomic_exchange(&t->queued, true))
+		return;
+	t->next = NULL;
+	*f->tail = t;
+	f->tail = &t->next;
+}
+
 struct loop *loop_new(const char *name)
 {
 	struct loop *l = calloc(1, sizeof(*l));
@@ -68,7 +88,8 @@ struct loop *loop_new(const char *name)
 	if (!l)
 		return NULL;
 	l->name = name;
-	l->deferred_tail = &l->deferred;
+	fifo_init(&l->deferred);
+	fifo_init(&l->closing);
 	list_init(&l->timers);
 	list_init(&l->hooks);
 	l->now = now_ns();
@@ -131,11 +152,12 @@ void loop_fd_del(struct loop *l, struct loop_fd *w)
 
 void loop_defer(struct loop *l, struct loop_task *t)
 {
-	if (atomic_exchange(&t->queued, true))
-		return;
-	t->next = NULL;
-	*l->deferred_tail = t;
-	l->deferred_tail = &t->next;
+	fifo_add(&l->deferred, t);
+}
+
+void loop_close(struct loop *l, struct loop_task *t)
+{
+	fifo_add(&l->closing, t);
 }
 
 void loop_post(struct loop *l, struct loop_task *t)
@@ -173,13 +195,12 @@ static void run_posted(struct loop *l)
 	}
 }
 
-/* Tasks that the deferred ones defer in turn run in the next turn: descriptors get their chance in between. */
-static void run_deferred(struct loop *l)
+/* Tasks that these add in turn run in the next turn: descriptors get their chance in between. */
+static void run_fifo(struct fifo *f)
 {
-	struct loop_task *t = l->deferred;
+	struct loop_task *t = f->first;
 
-	l->deferred = NULL;
-	l->deferred_tail = &l->deferred;
+	fifo_init(f);
 	while (t) {
 		struct loop_task *next = t->next;
 
@@ -236,7 +257,8 @@ static int sleep_ms(struct loop *l, int limit_ms)
 	uint64_t now, ms;
 	struct loop_timer *t;
 
-	if (l->deferred || atomic_load(&l->posted) || atomic_load(&l->stop))
+	if (l->deferred.first || l->closing.first || atomic_load(&l->posted) ||
+	    atomic_load(&l->stop))
 		return 0;
 	if (list_empty(&l->timers))
 		return limit_ms;
@@ -272,12 +294,13 @@ void loop_turn(struct loop *l, int timeout_ms)
 
 	run_timers(l);
 	run_posted(l);
-	run_deferred(l);
+	run_fifo(&l->deferred);
 	list_for_each (it, &l->hooks) {
 		struct loop_hook *h = list_entry(it, struct loop_hook, link);
 
 		h->fn(h);
 	}
+	run_fifo(&l->closing);
 }
 
 static void take_ownership(struct loop *l)

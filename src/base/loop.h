@@ -5,9 +5,10 @@
  * else. Only the functions marked "any thread" may be called from outside.
  *
  * One turn of the loop: wait for descriptors (not at all while tasks are deferred), call the ready watchers, run
- * due timers, run posted tasks, run deferred tasks, then the hooks. So a watcher that answers a
- * vCPU only marks work (loop_defer) and the work is done after every vCPU has been answered; and a hook (submission of
- * a batch of I/O, say) runs once per turn however many tasks added to the batch.
+ * due timers, run posted tasks, run deferred tasks, then the hooks, then the closing tasks. So a watcher that answers a
+ * vCPU only marks work (loop_defer) and the work is done after every vCPU has been answered; a hook (submission of
+ * a batch of I/O, say) runs once per turn however many tasks added to the batch; and what all of them completed is
+ * announced once (loop_close) before the loop sleeps.
  *
  * No allocation: callers embed the watcher, task, timer or hook in their own object and must remove it before they free it.
  * Removal is always allowed, also of another watcher inside a callback; the removed one is not called any more.
@@ -75,6 +76,8 @@ void loop_fd_del(struct loop *l, struct loop_fd *w);
 
 /* Run `t` at the end of this turn (own thread). */
 void loop_defer(struct loop *l, struct loop_task *t);
+/* Run `t` after the hooks of this turn (own thread). */
+void loop_close(struct loop *l, struct loop_task *t);
 /* Any thread: run `t` on the loop's thread soon; wakes it only if it sleeps. */
 void loop_post(struct loop *l, struct loop_task *t);
 /* Any other thread: run fn(arg) on the loop's thread and wait for it; runs it directly on the loop's own thread

@@ -168,7 +168,7 @@ static void push(struct vqueue *vq, struct chain_slot *s, uint32_t written)
 	if ((state == VQ_RUNNING || state == VQ_PAUSED) && atomic_load(&vq->v->fn.master)) {
 		vq->ring->push(vq, s, (uint32_t)MIN(written, s->c.in_len));
 		if (!vq->in_kick)
-			loop_defer(vq->loop, &vq->flush_task);
+			loop_close(vq->loop, &vq->flush_task);
 	}
 	vq_chain_put(&s->c);
 }

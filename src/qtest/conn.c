@@ -169,8 +169,10 @@ static void serve_peer(struct conn *c)
 	} while (alive && !c->blocked && memchr(c->in, '\n', c->in_len));
 	if (!alive || (c->eof && !c->blocked))
 		peer_left(c);
-	else
+	else if (c->blocked != c->watches_out) {
+		c->watches_out = c->blocked;
 		loop_fd_mod(c->exits, &c->watch, c->blocked ? EPOLLOUT : EPOLLIN);
+	}
 }
 
 static void on_peer(struct loop_fd *w, uint32_t events)

@@ -30,6 +30,7 @@ struct conn {
 	struct loop_fd watch;
 	int fd;
 	bool eof, blocked; /* nothing more to read; the peer takes nothing more for now */
+	bool watches_out;  /* what `watch` waits for */
 	bool skipping;	   /* the rest of an overlong line */
 	char *in;
 	size_t in_len;

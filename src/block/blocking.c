@@ -7,7 +7,7 @@
  * Writes to an image whose host blocks are larger than the guest's (img->rmw) all come here as well: a write of a part of a
  * host block reads the block, changes it and writes it back, and no other write may happen in between.
  *
- * Any thread. Nothing here touches a queue, a loop or a device.
+ * Any thread, but image_read_quick(), which does not sleep: the loop calls it. Nothing here touches a queue, a loop or a device.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +30,18 @@ static int64_t read_vec(struct image *img, const struct iovec *iov, unsigned cnt
 		n = preadv2(img->fd, iov, (int)cnt, (off_t)offset, 0);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
+}
+
+int64_t image_read_quick(struct image *img, struct block_req *r)
+{
+	ssize_t n = preadv2(img->fd, r->io_iov, (int)r->io_cnt, (off_t)r->io_offset,
+			    img->in_memory ? 0 : RWF_NOWAIT);
+
+	if (n >= 0)
+		return n;
+	if (errno == EOPNOTSUPP)
+		atomic_store_explicit(&img->no_nowait, true, memory_order_relaxed);
+	return -errno;
 }
 
 static int64_t write_vec(struct image *img, const struct iovec *iov, unsigned cnt, uint64_t offset,

@@ -3,7 +3,8 @@
  *
  * Requests of a turn are collected, in the ring or in a list for the pool, and handed over by the loop's hook at the end of the
  * turn: one system call, or one lock, for all of them. What completes at once (the page cache had it) is reaped right there. Results of
- * the pool come back through a lock-free stack and one posted task, however many they are.
+ * the pool come back through a lock-free stack and one posted task, however many they are. A turn with no more than a few small buffered reads
+ * asks the page cache by a plain system call instead, which costs less than the ring; when that would sleep, the ring gets them.
  *
  * Made on the control thread; then everything runs on the loop, but engine_worker_done().
  */
@@ -65,28 +66,6 @@ static void nothing(struct loop_task *t)
 {
 }
 
-/* The end of the turn. */
-static void flush_batches(struct loop_hook *h)
-{
-	struct engine *en = container_of(h, struct engine, hook);
-
-	if (en->batched) {
-		struct block_req *first = en->batch;
-		unsigned n = en->batched;
-
-		en->batch = NULL;
-		en->batched = 0;
-		pool_submit(en->pool, first, en->batch_last, n);
-	}
-	if (en->uring && !en->uring_failed) {
-		uring_submit(en->uring);
-		uring_reap(en->uring, en);
-		/* What the completions started in turn, or the kernel did not take. */
-		if (en->batched || uring_pending(en->uring))
-			loop_defer(en->loop, &en->again);
-	}
-}
-
 static void ring_ready(struct loop_fd *w, uint32_t events)
 {
 	struct engine *en = container_of(w, struct engine, watch);
@@ -116,14 +95,11 @@ static bool ring_usable(struct engine *en, const struct image *img)
 	return !en->uring_failed;
 }
 
-void engine_start(struct engine *en, struct block_req *r, bool blocking)
+/* To the ring or to the pool, with the others of this turn. */
+static void start_slow(struct engine *en, struct block_req *r, bool blocking)
 {
 	struct image *img = r->q->b->img;
 
-	if (unlikely(!en->hooked)) {
-		en->hooked = true;
-		loop_hook_add(en->loop, &en->hook);
-	}
 	if (!blocking && ring_usable(en, img) && uring_queue(en->uring, img, r))
 		return;
 	r->next = NULL;
@@ -133,6 +109,91 @@ void engine_start(struct engine *en, struct block_req *r, bool blocking)
 		en->batch = r;
 	en->batch_last = r;
 	en->batched++;
+}
+
+/* Ask the page cache, without waiting. */
+static void try_quick(struct engine *en)
+{
+	struct block_req *quick[QUICK_MAX];
+	unsigned n = en->quicks;
+
+	/* Their completions may start new ones. */
+	memcpy(quick, en->quick, n * sizeof(*quick));
+	en->quicks = 0;
+	for (unsigned i = 0; i < n; i++) {
+		struct block_req *r = quick[i];
+
+		r->io_result = image_read_quick(r->q->b->img, r);
+		if (r->io_result >= 0) {
+			engine_io_done(en, r);
+		} else {
+			en->quick_pause = QUICK_PAUSE;
+			start_slow(en, r, false);
+		}
+	}
+}
+
+/* The end of the turn. */
+static void flush_batches(struct loop_hook *h)
+{
+	struct engine *en = container_of(h, struct engine, hook);
+
+	en->bulk = false;
+	if (en->quicks)
+		try_quick(en);
+	if (en->batched) {
+		struct block_req *first = en->batch;
+		unsigned n = en->batched;
+
+		en->batch = NULL;
+		en->batched = 0;
+		pool_submit(en->pool, first, en->batch_last, n);
+	}
+	if (en->uring && !en->uring_failed) {
+		uring_submit(en->uring);
+		uring_reap(en->uring, en);
+	}
+	/* What the completions started in turn, or the kernel did not take. */
+	if (en->quicks || en->batched || (en->uring && uring_pending(en->uring)))
+		loop_defer(en->loop, &en->again);
+}
+
+/* A small buffered read that may be tried at once. A host that was told how to do its I/O does it so. */
+static bool quick_ok(struct engine *en, const struct image *img, const struct block_req *r)
+{
+	if (r->op != BLOCK_READ || img->direct || en->bulk || r->piece > QUICK_BYTES ||
+	    img->aio == AIO_THREADS || atomic_load_explicit(&img->no_nowait, memory_order_relaxed))
+		return false;
+	if (unlikely(en->quick_pause)) {
+		en->quick_pause--;
+		return false;
+	}
+	return true;
+}
+
+/* False: they are a batch, and go the other way, those that came before too. */
+static bool quick_add(struct engine *en, struct block_req *r)
+{
+	if (en->quicks < QUICK_MAX) {
+		en->quick[en->quicks++] = r;
+		return true;
+	}
+	for (unsigned i = 0; i < en->quicks; i++)
+		start_slow(en, en->quick[i], false);
+	en->quicks = 0;
+	en->bulk = true;
+	return false;
+}
+
+void engine_start(struct engine *en, struct block_req *r, bool blocking)
+{
+	if (unlikely(!en->hooked)) {
+		en->hooked = true;
+		loop_hook_add(en->loop, &en->hook);
+	}
+	if (!blocking && quick_ok(en, r->q->b->img, r) && quick_add(en, r))
+		return;
+	start_slow(en, r, blocking);
 }
 
 void engine_enter(struct engine *en)

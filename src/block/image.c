@@ -9,9 +9,11 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -113,6 +115,7 @@ static bool can_lock(int fd)
 
 static int probe(struct image *img, const struct image_opts *o, struct err *e)
 {
+	struct statfs fs;
 	struct stat st;
 	int rc;
 
@@ -130,6 +133,8 @@ static int probe(struct image *img, const struct image_opts *o, struct err *e)
 		return err_set(e, -EINVAL, "'file' driver requires '%s' to be a regular file%s",
 			       img->path, o->any_kind ? " or a block device" : "");
 
+	img->in_memory =
+		img->kind == IMAGE_FILE && !fstatfs(img->fd, &fs) && fs.f_type == TMPFS_MAGIC;
 	img->sector = 1;
 	img->size = (uint64_t)st.st_size;
 	if (img->kind == IMAGE_DEVICE && (rc = probe_device(img, e)) < 0)

@@ -48,8 +48,10 @@ struct image {
 	bool locking;
 	unsigned locked_perm, locked_unshared;
 
+	bool in_memory; /* a file of tmpfs: reading it does not wait for a device */
+
 	/* Found out at work, by any thread; they only ever become true. */
-	atomic_bool no_discard, no_punch, no_zero_range;
+	atomic_bool no_discard, no_punch, no_zero_range, no_nowait;
 	atomic_bool
 		lost; /* a flush failed and the page cache may have forgotten the data: no later one may succeed */
 
@@ -73,6 +75,8 @@ int image_lock(struct image *img, unsigned perm, unsigned unshared, struct err *
 
 /* --- blocking.c: operations that may sleep, for the workers --- */
 
+/* Read what r->io_* says if that needs no waiting: bytes, or -errno; -EAGAIN when it does. The loop. */
+int64_t image_read_quick(struct image *img, struct block_req *r);
 /* Do what r->io_* (read, write) or the request itself (flush, discard, write-zeroes) says: bytes done, or -errno. */
 int64_t image_execute(struct image *img, struct block_req *r);
 
@@ -125,6 +129,11 @@ unsigned uring_reap(struct uring *u, struct engine *en);
 
 /* --- engine.c --- */
 
+/* Reads of one turn that are tried at once, and the bytes of each. More than that is a batch, for the ring. */
+#define QUICK_MAX   4
+#define QUICK_BYTES (64 * KiB)
+#define QUICK_PAUSE 64
+
 struct engine {
 	struct list link; /* blocks->engines */
 	struct loop *loop;
@@ -132,12 +141,18 @@ struct engine {
 	struct uring *uring;
 	bool uring_failed; /* not here: the workers do it */
 	bool uring_warned;
-	bool hooked;	   /* from the first use on, as `watch` */
+	bool hooked; /* from the first use on, as `watch` */
 	struct loop_hook hook;
 	struct loop_fd watch; /* the ring */
 	struct loop_task again;
 
-	struct block_req *batch, *batch_last; /* for the pool, at the end of the turn */
+	/* Of this turn: what the page cache may answer at once, the first few; and what the pool gets at its end. */
+	struct block_req *quick[QUICK_MAX];
+	unsigned quicks;
+	bool bulk; /* this turn has too many for that */
+	unsigned
+		quick_pause; /* so many more are not tried, because the cache did not have the last one */
+	struct block_req *batch, *batch_last;
 	unsigned batched;
 	_Atomic(struct block_req *) done; /* from the pool, newest first */
 	struct loop_task done_task;

@@ -117,9 +117,16 @@ _guest_initrd() {
 	echo "$_i"
 }
 
-# All guests run on the emulated machine's second CPU and dom0 on the first: a vCPU that moves between emulated
-# CPUs sometimes dies of a triple fault (seen with QEMU 7.2 in place of real hardware, whatever the device model).
-#
+# Each vCPU stays on one of the emulated machine's CPUs 1 and 2 (dom0 has 0): a vCPU that moves between emulated CPUs
+# sometimes dies of a triple fault (seen with QEMU 7.2 in place of real hardware, whatever the device model).
+_vcpu_pins() {
+	_p=1
+	for _v in $(seq "$1"); do
+		printf '"%s",' $_p
+		_p=$((3 - _p))
+	done
+}
+
 # guest_config NAME MIB VCPUS [DM ARGUMENT]...: writes $TMP/NAME.cfg. $CFG_EXTRA is appended; $CFG_TRIGGER, when
 # set, takes the place of the line that makes libxl start a device model; $CMDLINE goes to the guest's kernel. With
 # TOOLS=1 the guest has fio and iperf3, and needs 512 MiB.
@@ -131,11 +138,11 @@ guest_config() {
 		type="pvh"
 		kernel="/guest/vmlinux"
 		ramdisk="$(_guest_initrd)"
-		cmdline="console=hvc0 loglevel=4 mitigations=off tsc=reliable pci=noearly 8250.nr_uarts=0 $CMDLINE"
+		cmdline="console=hvc0 loglevel=4 mitigations=off tsc=reliable pci=noearly 8250.nr_uarts=0 rcupdate.rcu_cpu_stall_suppress=1 $CMDLINE"
 		memory=$_mem
 		maxmem=$_mem
 		vcpus=$_cpus
-		cpus="1"
+		cpus=[$(_vcpu_pins "$_cpus")]
 		device_model_version="qemu-xen"
 		device_model_override="$DM"
 		${CFG_TRIGGER-disk=['vdev=hdd,devtype=cdrom,backendtype=qdisk,format=empty']}
@@ -173,7 +180,9 @@ guest_start() {
 	_console_mark "$1"
 	if ! timeout "$CREATE_LIMIT" xl create "$TMP/$1.cfg" >"$LOGS/$1.create" 2>&1; then
 		fail "xl create $1"
-		tail -5 "$LOGS/$1.create" "/var/log/xen/qemu-dm-$1.log" 2>/dev/null | sed 's/^/#   /'
+		for _f in "$LOGS/$1.create" "/var/log/xen/qemu-dm-$1.log"; do
+			tail -n 6 "$_f" 2>/dev/null | sed 's/^/#   /'
+		done
 		return 1
 	fi
 	guest_attach "$1" && guest_ready "$1"
@@ -213,9 +222,9 @@ guest_attach() {
 
 # guest_ready NAME [SECONDS]: waits until its init serves.
 guest_ready() {
-	wait_for "${2:-90}" _console_has "$1" '^@@READY' && return 0
-	fail "$1 is not up after ${2:-90} s"
-	console_text "$1" | tail -15 | sed 's/^/#   /'
+	wait_for "${2:-150}" _console_has "$1" '^@@READY' && return 0
+	fail "$1 is not up after ${2:-150} s"
+	console_text "$1" | tail -n 15 | sed 's/^/#   /'
 	return 1
 }
 
@@ -230,7 +239,7 @@ guest_begin() {
 guest_end() {
 	wait_for "$2" _console_has "$1" "^@@E $_sequence " || {
 		echo "# $1: no answer after $2 s" >&2
-		console_text "$1" | tail -20 >&2
+		console_text "$1" | tail -n 20 >&2
 		return 124
 	}
 	console_text "$1" | sed -n "/^@@B $_sequence\$/,/^@@E $_sequence /p" | sed '1d;$d'
@@ -357,9 +366,9 @@ domain_create() {
 
 # --- host side of devices
 
-# bridge_create NAME ADDRESS/LEN [MTU]
+# bridge_create NAME ADDRESS/LEN [MTU]. Its address is fixed: else it would change with the taps, behind the guests' backs.
 bridge_create() {
-	ip link add "$1" type bridge
+	ip link add "$1" address 02:00:00:00:00:01 type bridge
 	: >"$STATE/$1.link"
 	[ -z "$3" ] || ip link set "$1" mtu "$3"
 	ip addr add "$2" dev "$1"

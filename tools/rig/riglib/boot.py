@@ -21,7 +21,7 @@ SCRATCH_SIZE = 8 << 30
 
 
 class Boot:
-	def __init__(self, images, payload, results, memory, cpus=2, verbose=False):
+	def __init__(self, images, payload, results, memory, cpus=3, verbose=False):
 		"""images: a directory of images.get(); payload: a tar for /rig; memory: MiB of the outer machine."""
 		self.results = results
 		self.verbose = verbose

@@ -10,6 +10,7 @@
 . /rig/env
 TMP=/scratch/$(basename "$0" .sh)
 STATE=/run/rig
+LOGS=$LOGS/$(basename "$0" .sh)
 mkdir -p "$TMP" "$STATE" "$LOGS"
 rm -f "$STATE"/*
 DM=/rig/xenpvh
@@ -83,6 +84,8 @@ uptime_ms() {
 
 cleanup() {
 	set +x
+	cp /var/log/xen/qemu-* /var/log/xen/xl-* /var/log/xen/console/* "$LOGS" 2>/dev/null
+	rm -f /var/log/xen/qemu-* /var/log/xen/xl-*
 	for _d in $(xl list 2>/dev/null | awk 'NR > 1 && $2 != 0 { print $2 }'); do
 		xl destroy "$_d" >/dev/null 2>&1
 	done

@@ -15,6 +15,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 
 from . import cpio
 from .util import RigError, cache_dir, stage
@@ -311,6 +312,7 @@ def _cached(name, key, build):
 	base = os.path.join(cache_dir(), 'images')
 	final = os.path.join(base, '%s-%s' % (name, key))
 	if os.path.isdir(final):
+		os.utime(final)
 		return final
 	os.makedirs(base, exist_ok=True)
 	tmp = tempfile.mkdtemp(prefix=name + '.', dir=base)
@@ -324,8 +326,10 @@ def _cached(name, key, build):
 		shutil.rmtree(tmp, ignore_errors=True)
 		raise
 	for old in os.listdir(base):
-		if re.fullmatch(re.escape(name) + r'-[0-9a-f]{16}', old) and old != os.path.basename(final):
-			shutil.rmtree(os.path.join(base, old), ignore_errors=True)
+		path = os.path.join(base, old)
+		# One of another tree may be in use; what nobody asked for in a week is not.
+		if re.fullmatch(re.escape(name) + r'-[0-9a-f]{16}', old) and os.stat(path).st_mtime < time.time() - 7 * 86400:
+			shutil.rmtree(path, ignore_errors=True)
 	return final
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh
 # What scenarios are written with. A scenario sources this file first. It runs as root in the control
-# domain of the rig, in /rig/tests, and reports with ok, fail, check and skip; whatever it does not clean
+# domain of the rig, in /rig/tests/sys, and reports with ok, fail, check and skip; whatever it does not clean
 # up (guests, taps, processes) is removed when it ends.
 #
 # Guests: guest_create NAME MIB VCPUS [DM ARGUMENT]... boots the stock kernel with the rig's initramfs, and

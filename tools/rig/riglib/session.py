@@ -96,11 +96,11 @@ def make_payload(path, args, results, needs=(), env=()):
 			built = _build_lowmap(args.release, results)
 			if built:
 				_add_bytes(tar, 'lowmap.so', open(built, 'rb').read(), 0o755)
-		for d, prefix in (('tests/sys', 'tests'), ('bench', 'bench')):
+		for d in ('tests/sys', 'bench'):
 			full = os.path.join(TOP, d)
 			for f in sorted(os.listdir(full)) if os.path.isdir(full) else ():
 				if os.path.isfile(os.path.join(full, f)):
-					_add_bytes(tar, '%s/%s' % (prefix, f), open(os.path.join(full, f), 'rb').read(), 0o755)
+					_add_bytes(tar, '%s/%s' % (d, f), open(os.path.join(full, f), 'rb').read(), 0o755)
 		text = ''.join('%s=%s\n' % kv for kv in variables.items()) + ''.join(e + '\n' for e in env)
 		_add_bytes(tar, 'env', text.encode())
 		tar.fileobj.write(b'\0' * 10240)
@@ -148,7 +148,7 @@ def _run_one(boot, sc, tally):
 	say('scenario %s (limit %d s)' % (sc.name, sc.limit))
 	begin = time.monotonic()
 	deadline = begin + sc.limit
-	boot.send('run %s %s' % (sc.name, os.path.basename(sc.path)))
+	boot.send('run %s %s' % (sc.name, os.path.relpath(os.path.realpath(sc.path), os.path.join(TOP, 'tests/sys'))))
 	before = tally.passed + tally.failed + tally.skipped
 	while True:
 		text = boot.line(deadline)
@@ -200,7 +200,7 @@ def shell(args):
 	results = _results_dir(args)
 	boot = _open(args, results, 4096, {'tools'} if args.dm == 'xenpvh' else ())
 	try:
-		say('xenpvh is /rig/xenpvh, scenarios are in /rig/tests; "exit" or Ctrl-] twice ends')
+		say('xenpvh is /rig/xenpvh, scenarios are in /rig/tests/sys; "exit" or Ctrl-] twice ends')
 		boot.interact('sh -l')
 		boot.collect()
 	finally:

@@ -21,7 +21,7 @@ note "sha256 of the image, host:  $host"
 note "sha256 of the disk,  guest: $guest"
 check_eq "the guest's disk is the host's image" "$guest" "$host"
 pings=$(guest_run demo 'ip link set lo up; ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0
-	ping -q -c 1000 -i 0.01 -W 10 10.9.0.1' 120)
+	ping -q -c 1000 -i 0.004 -W 10 10.9.0.1' 120)
 note "$(echo "$pings" | tail -2 | head -1)"
 check 'no ping of 1000 is lost' sh -c "echo '$pings' | grep -q '1000 received, 0% packet loss'"
 entropy=$(guest_run demo 'cat /sys/class/misc/hw_random/rng_current; dd if=/dev/hwrng bs=32 count=1 2>/dev/null | od -An -tx1 | tr -d " \n"')

@@ -245,7 +245,7 @@ guest_end() {
 		console_text "$1" | tail -n 20 >&2
 		return 124
 	}
-	console_text "$1" | sed -n "/^@@B $_sequence\$/,/^@@E $_sequence /p" | sed '1d;$d'
+	console_text "$1" | sed -n "/^@@B $_sequence\$/,/^@@E $_sequence /p" | sed '1d;$d' | sed '${/^$/d}'
 	return "$(console_text "$1" | sed -n "s/^@@E $_sequence //p")"
 }
 

@@ -21,7 +21,8 @@ from . import cpio
 from .util import RigError, cache_dir, stage
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MIRROR = os.environ.get('XENPVH_MIRROR', 'http://deb.debian.org/debian')
+# Debian's own, as mmdebstrap knows it, unless another one is named.
+MIRROR = os.environ.get('XENPVH_MIRROR')
 
 RELEASES = {'trixie': '4.20', 'bookworm': '4.17'}
 
@@ -83,7 +84,7 @@ def _bootstrap(release, packages, root, log):
 		+ '/*.deb "$1"/var/cache/apt/archives/ || true',
 		'--include=' + ','.join(packages)]
 	argv += ['--dpkgopt=path-exclude=' + e for e in EXCLUDES]
-	argv += [release, root, MIRROR]
+	argv += [release, root] + ([MIRROR] if MIRROR else [])
 	_run(argv, log)
 	archives = root + '/var/cache/apt/archives'
 	for f in os.listdir(archives):

@@ -50,9 +50,6 @@ double dm_cpu(const struct bench *b);
 unsigned long dm_pss(const struct bench *b, unsigned long *anon);
 unsigned dm_threads(const struct bench *b);
 
-/* Interrupts on again, as a driver does when it has emptied the used ring; true when something has come meanwhile. */
-bool irq_on(struct gvq *q);
-
 void bench_disk(struct bench *b);
 void bench_net_tx(struct bench *b);
 void bench_net_rx(struct bench *b);

@@ -82,7 +82,7 @@ static void drain(struct disk *d, struct gvq *q)
 			r->next = again;
 			again = r;
 		}
-	} while (irq_on(q));
+	} while (gvq_interrupts_on(q));
 	while (again && !d->b->rate) {
 		struct request *r = again;
 

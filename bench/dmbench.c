@@ -225,18 +225,6 @@ void meter_print(const struct meter *m)
 	       dm_threads(m->b));
 }
 
-bool irq_on(struct gvq *q)
-{
-	q->no_interrupts = false;
-	if (q->event_idx)
-		*gvq_used_event(q) = q->used_idx;
-	else
-		q->avail[0] = 0;
-	/* Pairs with the device's barrier between its used index and its look at what we have just written. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return gvq_used_idx(q) != q->used_idx;
-}
-
 /* --- options --- */
 
 static const struct {

@@ -276,7 +276,7 @@ void bench_net_rx(struct bench *b)
 			do {
 				take_buffers(&n, q);
 				gvq_kick(q);
-			} while (irq_on(q));
+			} while (gvq_interrupts_on(q));
 		}
 		guest_tick(&b->g, &t, 1000);
 	}

@@ -194,6 +194,18 @@ bool gvq_get(struct gvq *q, uint32_t *len, void **cookie)
 	return true;
 }
 
+bool gvq_interrupts_on(struct gvq *q)
+{
+	q->no_interrupts = false;
+	if (q->event_idx)
+		*gvq_used_event(q) = q->used_idx;
+	else
+		q->avail[0] = 0;
+	/* Pairs with the device's barrier between its used index and its look at what we have just written. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return gvq_used_idx(q) != q->used_idx;
+}
+
 uint32_t gvq_wait(struct gvq *q, void **cookie)
 {
 	uint32_t len = 0;

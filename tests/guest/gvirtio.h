@@ -138,6 +138,9 @@ void gvq_kick(struct gvq *q);
 bool gvq_get(struct gvq *q, uint32_t *len, void **cookie);
 /* The same, waiting; panics when it takes too long. Returns the length. */
 uint32_t gvq_wait(struct gvq *q, void **cookie);
+/* Ask for an interrupt for what comes next; true when something has come meanwhile. A driver sets no_interrupts, takes all that is
+ * done, and calls this. */
+bool gvq_interrupts_on(struct gvq *q);
 
 /* Raw: set a descriptor; put any value into the next slot of the avail ring; publish any index; ring the bell. */
 void gvq_desc(struct gvq *q, unsigned i, uint64_t addr, uint32_t len, unsigned flags,

@@ -15,7 +15,7 @@ struct bench {
 	struct guest_config config;
 	/* options */
 	const char *test, *tap;
-	unsigned depth, queues, len;
+	unsigned depth, queues, len, devices;
 	bool write, trace;
 	double seconds, rate; /* rate: requests per second, 0 for as fast as it goes */
 	uint64_t features;
@@ -33,6 +33,7 @@ double hist_us(const struct hist *h, double quantile);
 struct meter {
 	struct bench *b;
 	uint64_t ops, bytes, kicks, irqs;
+	double least; /* of the devices: its operations, as a part of a fair share; 0: not measured */
 	struct hist latency;
 	uint64_t begin, deadline, wall;
 	double cpu_begin, cpu;
@@ -51,6 +52,7 @@ unsigned long dm_pss(const struct bench *b, unsigned long *anon);
 unsigned dm_threads(const struct bench *b);
 
 void bench_disk(struct bench *b);
+void bench_fair(struct bench *b);
 void bench_net_tx(struct bench *b);
 void bench_net_rx(struct bench *b);
 void bench_rng(struct bench *b);

@@ -218,11 +218,11 @@ void meter_print(const struct meter *m)
 
 	printf("{\"ops\": %llu, \"bytes\": %llu, \"wall\": %.6f, \"cpu\": %.6f, \"p50\": %.3f, "
 	       "\"p99\": %.3f, \"kicks\": %llu, \"irqs\": %llu, \"pss\": %lu, \"anon\": %lu, "
-	       "\"threads\": %u}\n",
+	       "\"threads\": %u, \"least\": %.3f}\n",
 	       (unsigned long long)m->ops, (unsigned long long)m->bytes, (double)m->wall / 1e9,
 	       m->cpu, hist_us(&m->latency, 0.5), hist_us(&m->latency, 0.99),
 	       (unsigned long long)m->kicks, (unsigned long long)m->irqs, pss, anon,
-	       dm_threads(m->b));
+	       dm_threads(m->b), m->least);
 }
 
 /* --- options --- */
@@ -231,26 +231,21 @@ static const struct {
 	const char *name;
 	void (*run)(struct bench *b);
 } tests[] = {
-	{"disk", bench_disk}, {"net-tx", bench_net_tx}, {"net-rx", bench_net_rx},
-	{"rng", bench_rng},   {"exit", bench_exit},	{"start", bench_start},
+	{"disk", bench_disk},	{"net-tx", bench_net_tx}, {"net-rx", bench_net_rx},
+	{"fair", bench_fair},	{"rng", bench_rng},	  {"exit", bench_exit},
+	{"start", bench_start},
 };
 
-enum { DM, TEST, DEPTH, QUEUES, LEN, SECONDS, RATE, WRITE, TAP, RAM, VCPUS, TRACE };
+enum { DM, TEST, DEPTH, QUEUES, LEN, DEVICES, SECONDS, RATE, WRITE, TAP, RAM, VCPUS, TRACE };
 
 static const struct option longs[] = {
-	{"dm", required_argument, NULL, DM},
-	{"test", required_argument, NULL, TEST},
-	{"depth", required_argument, NULL, DEPTH},
-	{"queues", required_argument, NULL, QUEUES},
-	{"len", required_argument, NULL, LEN},
-	{"seconds", required_argument, NULL, SECONDS},
-	{"rate", required_argument, NULL, RATE},
-	{"write", no_argument, NULL, WRITE},
-	{"tap", required_argument, NULL, TAP},
-	{"ram", required_argument, NULL, RAM},
-	{"vcpus", required_argument, NULL, VCPUS},
-	{"trace", no_argument, NULL, TRACE},
-	{0},
+	{"dm", required_argument, NULL, DM},	       {"test", required_argument, NULL, TEST},
+	{"depth", required_argument, NULL, DEPTH},     {"queues", required_argument, NULL, QUEUES},
+	{"devices", required_argument, NULL, DEVICES}, {"len", required_argument, NULL, LEN},
+	{"seconds", required_argument, NULL, SECONDS}, {"rate", required_argument, NULL, RATE},
+	{"write", no_argument, NULL, WRITE},	       {"tap", required_argument, NULL, TAP},
+	{"ram", required_argument, NULL, RAM},	       {"vcpus", required_argument, NULL, VCPUS},
+	{"trace", no_argument, NULL, TRACE},	       {0},
 };
 
 static void parse(struct bench *b, int argc, char **argv)
@@ -270,6 +265,9 @@ static void parse(struct bench *b, int argc, char **argv)
 			break;
 		case QUEUES:
 			b->queues = (unsigned)atoi(optarg);
+			break;
+		case DEVICES:
+			b->devices = (unsigned)atoi(optarg);
 			break;
 		case LEN:
 			b->len = (unsigned)atoi(optarg);
@@ -306,7 +304,7 @@ int main(int argc, char **argv)
 {
 	struct bench *b = &bench;
 
-	b->depth = b->queues = 1;
+	b->depth = b->queues = b->devices = 1;
 	b->len = 4096;
 	b->seconds = 0.5;
 	b->features = GV_F_RING;

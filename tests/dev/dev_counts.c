@@ -2,7 +2,8 @@
 /* dev_counts.c - what a request may cost, in things that can be counted on any machine: interrupts, system calls, allocations
  *
  * The driver is a well-behaved one with event indices: on an interrupt it takes all that is done, asks for interrupts again, adds as many
- * requests as it took and kicks once. Each bound is the target of docs/performance.md.
+ * requests as it took and kicks once. Each bound is the target of docs/performance.md. An interrupt is seen by what it writes, so two that
+ * follow each other closely are one here; unit_ring counts them one by one.
  */
 #include <fcntl.h>
 #include <signal.h>

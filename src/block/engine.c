@@ -92,6 +92,8 @@ static bool ring_usable(struct engine *en, const struct image *img)
 		return false;
 	if (unlikely(en->watch.fd < 0 && !en->uring_failed))
 		start_ring(en);
+	if (unlikely(img->direct && !en->uring_failed))
+		uring_fix(en->uring, &en->bounce);
 	return !en->uring_failed;
 }
 

@@ -85,6 +85,8 @@ int64_t image_execute(struct image *img, struct block_req *r);
 #define BOUNCE_PAGE  4096
 #define BOUNCE_PAGES 512 /* 2 MiB in all */
 #define BOUNCE_MAX   (256 * 1024ULL)
+/* So much of the low end, which is used first, is registered with the ring: pinned once instead of for each request. */
+#define BOUNCE_FIXED (512 * 1024ULL)
 
 struct bounce {
 	char *base; /* NULL: none yet */
@@ -118,6 +120,8 @@ void uring_free(struct uring *u);
 int uring_fd(const struct uring *u);
 /* From now on the calling thread, and no other, uses the ring. 0 or -errno. */
 int uring_begin(struct uring *u);
+/* Register the low end of the arena. A process that may not pin it goes on without. After uring_begin(), same thread. */
+void uring_fix(struct uring *u, const struct bounce *b);
 /* Queue the I/O that r->io_* describes. False: no room even after a submission. */
 bool uring_queue(struct uring *u, struct image *img, struct block_req *r);
 /* Is something queued that the kernel has not taken yet? */

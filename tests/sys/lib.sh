@@ -37,15 +37,15 @@ note() {
 	echo "# $*"
 }
 
-# check TEXT COMMAND...: the verdict is the command's status.
+# check TEXT COMMAND...: the verdict is the command's status; its standard error is in the scenario's trace.
 check() {
 	_text=$1
 	shift
-	if "$@" >"$STATE/check.out" 2>&1; then
+	if "$@" >"$STATE/check.out"; then
 		ok "$_text"
 	else
 		fail "$_text"
-		grep -v '^+* ' "$STATE/check.out" | tail -12 | sed 's/^/#   /' | tr -d '\r'
+		tail -n 12 "$STATE/check.out" | cut -c1-160 | sed 's/^/#   /' | tr -d '\r'
 		return 1
 	fi
 }

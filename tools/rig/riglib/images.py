@@ -49,7 +49,7 @@ EXCLUDES += ['/usr' + e for e in EXCLUDES if e.startswith('/lib/')]
 DOM0_MODULES = ['crc32c_generic', 'virtio_pci', 'virtio_blk', 'ext4']
 GUEST_MODULES = ['crc32c_generic', 'virtio_pci', 'virtio_blk', 'virtio_net', 'virtio-rng', 'ext4']
 GUEST_PROGRAMS = ['dash', 'lspci', 'setpci', 'mke2fs', 'e2fsck', 'resize2fs', 'ip', 'ping', 'ethtool',
-	'blkdiscard', 'dd', 'stat', 'taskset', 'lsblk', 'flock']
+	'blkdiscard', 'fallocate', 'mkfs.ext4', 'dd', 'stat', 'taskset', 'lsblk', 'flock']
 TOOL_PROGRAMS = ['fio', 'iperf3']
 
 

@@ -4,7 +4,8 @@
  * Requests of a turn are collected, in the ring or in a list for the pool, and handed over by the loop's hook at the end of the
  * turn: one system call, or one lock, for all of them. What completes at once (the page cache had it) is reaped right there. Results of
  * the pool come back through a lock-free stack and one posted task, however many they are. A turn with no more than a few small buffered reads
- * asks the page cache by a plain system call instead, which costs less than the ring; when that would sleep, the ring gets them.
+ * asks the page cache by a plain system call instead, which costs less than the ring; when that would sleep, the ring gets them. A file on
+ * tmpfs is always read so: the ring would hand each read to a thread of the kernel, which costs more than the copy.
  *
  * Made on the control thread; then everything runs on the loop, but engine_worker_done().
  */
@@ -173,13 +174,17 @@ static bool quick_ok(struct engine *en, const struct image *img, const struct bl
 	return true;
 }
 
-/* False: they are a batch, and go the other way, those that came before too. */
+/* False: it goes the other way, and so do those that came before if that makes a batch of them. */
 static bool quick_add(struct engine *en, struct block_req *r)
 {
-	if (en->quicks < QUICK_MAX) {
+	bool in_memory = r->q->b->img->in_memory;
+
+	if (en->quicks < (in_memory ? QUICK_MAX : QUICK_FEW)) {
 		en->quick[en->quicks++] = r;
 		return true;
 	}
+	if (in_memory)
+		return false;
 	for (unsigned i = 0; i < en->quicks; i++)
 		start_slow(en, en->quick[i], false);
 	en->quicks = 0;

@@ -133,9 +133,11 @@ unsigned uring_reap(struct uring *u, struct engine *en);
 
 /* --- engine.c --- */
 
-/* Reads of one turn that are tried at once, and the bytes of each. More than that is a batch, for the ring. */
-#define QUICK_MAX   4
-#define QUICK_BYTES (64 * KiB)
+/* Reads of one turn that are tried at once, and the bytes of each. More than a few are a batch, for the ring, unless the file
+ * is in memory. */
+#define QUICK_FEW   4
+#define QUICK_MAX   128
+#define QUICK_BYTES (16 * KiB)
 #define QUICK_PAUSE 64
 
 struct engine {
@@ -150,7 +152,7 @@ struct engine {
 	struct loop_fd watch; /* the ring */
 	struct loop_task again;
 
-	/* Of this turn: what the page cache may answer at once, the first few; and what the pool gets at its end. */
+	/* Of this turn: what the page cache may answer at once; and what the pool gets at its end. */
 	struct block_req *quick[QUICK_MAX];
 	unsigned quicks;
 	bool bulk; /* this turn has too many for that */

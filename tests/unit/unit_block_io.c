@@ -41,6 +41,7 @@ struct fixture {
 	struct blocks *bs;
 	struct block *b;
 	struct block_queue *q;
+	const char *dir; /* NULL: /var/tmp */
 	char path[64];
 	uint8_t *model; /* what the disk should hold */
 	uint64_t random;
@@ -92,7 +93,7 @@ static void new_file(struct fixture *f, uint64_t size)
 {
 	int fd;
 
-	strcpy(f->path, "/var/tmp/unit_block_io.XXXXXX");
+	snprintf(f->path, sizeof(f->path), "%s/unit_block_io.XXXXXX", f->dir ? f->dir : "/var/tmp");
 	fd = mkstemp(f->path);
 	assert_true(fd >= 0);
 	for (uint64_t i = 0; i < size; i++)
@@ -627,6 +628,55 @@ static void bounce(void **state)
 	bounce_fini(&a);
 }
 
+/* Small reads of one turn, from none to more than are tried at once, among them misses, the end of the file, and what comes back short. */
+static void few_at_once(void **state)
+{
+	static uint8_t buf[2 * QUICK_MAX][4096];
+	static struct request q[2 * QUICK_MAX];
+	struct fixture *f = *state;
+	const uint64_t file = MiB + 512 * 3; /* the last page is cut */
+	int fd;
+
+	new_file(f, file);
+	memset(f->model + file, 0, 4096);
+	open_disk(f, "aio=io_uring", 512);
+	fd = open(f->path, O_RDONLY);
+	for (unsigned n = 1; n <= 2 * QUICK_MAX; n = n < 8 ? n + 1 : n * 2) {
+		/* The cache has every other page of the second half, and all of the first. */
+		assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+		for (uint64_t at = 0; at < file; at += at < file / 2 ? 4096 : 8192)
+			assert_true(pread(fd, buf[0], 1, (off_t)at) == 1);
+		for (unsigned i = 0; i < n; i++) {
+			uint64_t len = 512 * (1 + draw(f, 8));
+			uint64_t at = draw(f, (block_size(f->b) - len) / 512 + 1) * 512;
+
+			q[i] = (struct request){.iov[0] = {buf[i], len}};
+			q[i].r.iov = q[i].iov;
+			q[i].r.iovcnt = 1;
+			memset(buf[i], 0xee, len);
+			start(f, &q[i], BLOCK_READ, at, len, 0);
+		}
+		for (unsigned i = 0; i < n; i++) {
+			assert_int_equal(wait_for(f, &q[i]), 0);
+			assert_memory_equal(buf[i], f->model + q[i].r.offset, q[i].r.len);
+		}
+		assert_int_equal(block_inflight(f->q), 0);
+	}
+	close(fd);
+	close_disk(f);
+}
+
+/* The same file on tmpfs, where it stays in memory. */
+static void few_in_memory(void **state)
+{
+	if (access("/dev/shm", W_OK)) {
+		print_message("no /dev/shm\n");
+		skip();
+	}
+	((struct fixture *)*state)->dir = "/dev/shm";
+	few_at_once(state);
+}
+
 /* For the rest of this process the kernel has no io_uring: the workers serve such disks. Must come last. */
 static void without_io_uring(void **state)
 {
@@ -662,6 +712,8 @@ int main(void)
 		TEST(null_disk),
 		TEST(drain),
 		TEST(drain_alone),
+		TEST(few_at_once),
+		TEST(few_in_memory),
 		TEST(without_io_uring),
 	};
 

@@ -19,6 +19,7 @@ struct bench {
 	bool write, trace;
 	double seconds, rate; /* rate: requests per second, 0 for as fast as it goes */
 	uint64_t features;
+	unsigned long idle; /* PSS before the driver came, KiB; 0: not measured */
 };
 
 /* Buckets of about 3 %, nanoseconds. */
@@ -53,6 +54,7 @@ unsigned dm_threads(const struct bench *b);
 
 void bench_disk(struct bench *b);
 void bench_fair(struct bench *b);
+void bench_floor(struct bench *b);
 void bench_net_tx(struct bench *b);
 void bench_net_rx(struct bench *b);
 void bench_rng(struct bench *b);

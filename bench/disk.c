@@ -136,8 +136,10 @@ static void load(struct disk *d)
 void bench_disk(struct bench *b)
 {
 	struct disk d = {.b = b, .random = 88172645463325252ULL};
+	unsigned long anon;
 
 	guest_start(&b->g, &b->config);
+	b->idle = dm_pss(b, &anon);
 	gblk_open(&b->g, &d.blk, 0, b->queues, 0, b->features | GBLK_F_MQ | GBLK_F_FLUSH);
 	if (d.blk.queues != b->queues)
 		guest_panic("disk: %u queues, not %u", d.blk.queues, b->queues);

@@ -218,11 +218,11 @@ void meter_print(const struct meter *m)
 
 	printf("{\"ops\": %llu, \"bytes\": %llu, \"wall\": %.6f, \"cpu\": %.6f, \"p50\": %.3f, "
 	       "\"p99\": %.3f, \"kicks\": %llu, \"irqs\": %llu, \"pss\": %lu, \"anon\": %lu, "
-	       "\"threads\": %u, \"least\": %.3f}\n",
+	       "\"threads\": %u, \"least\": %.3f, \"idle\": %lu}\n",
 	       (unsigned long long)m->ops, (unsigned long long)m->bytes, (double)m->wall / 1e9,
 	       m->cpu, hist_us(&m->latency, 0.5), hist_us(&m->latency, 0.99),
 	       (unsigned long long)m->kicks, (unsigned long long)m->irqs, pss, anon,
-	       dm_threads(m->b), m->least);
+	       dm_threads(m->b), m->least, m->b->idle);
 }
 
 /* --- options --- */
@@ -231,9 +231,9 @@ static const struct {
 	const char *name;
 	void (*run)(struct bench *b);
 } tests[] = {
-	{"disk", bench_disk},	{"net-tx", bench_net_tx}, {"net-rx", bench_net_rx},
-	{"fair", bench_fair},	{"rng", bench_rng},	  {"exit", bench_exit},
-	{"start", bench_start},
+	{"disk", bench_disk},	{"exit", bench_exit},	  {"fair", bench_fair},
+	{"floor", bench_floor}, {"net-rx", bench_net_rx}, {"net-tx", bench_net_tx},
+	{"rng", bench_rng},	{"start", bench_start},
 };
 
 enum { DM, TEST, DEPTH, QUEUES, LEN, DEVICES, SECONDS, RATE, WRITE, TAP, RAM, VCPUS, TRACE };

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/* floor.c - what the kernel takes for the bare operations: no device model can be faster than that
+ *
+ * The arguments are two images, one in memory and one on a real file system, both in the page cache. Microseconds of CPU each.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TIMES	 50000
+#define BUFFERS	 (512 * KiB) /* what a queue of depth 128 cycles through */
+#define PAGE	 4096
+#define TAP_HEAD 12
+
+struct floor {
+	int fd, tap;
+	uint64_t pages; /* of the image */
+	uint8_t *buf;
+	const uint8_t *map;
+	size_t len;
+	uint64_t random;
+};
+
+static uint64_t draw(struct floor *f, uint64_t below)
+{
+	f->random ^= f->random << 13;
+	f->random ^= f->random >> 7;
+	f->random ^= f->random << 17;
+	return f->random % below;
+}
+
+static void call(struct floor *f, unsigned i)
+{
+	syscall(SYS_getppid);
+}
+
+static void copy(struct floor *f, unsigned i)
+{
+	memcpy(f->buf + i * PAGE % BUFFERS, f->map + draw(f, f->pages) * PAGE, PAGE);
+}
+
+static void read_page(struct floor *f, unsigned i)
+{
+	if (pread(f->fd, f->buf + i * PAGE % BUFFERS, PAGE, (off_t)(draw(f, f->pages) * PAGE)) !=
+	    PAGE)
+		guest_panic("image: %s", strerror(errno));
+}
+
+static void write_tap(struct floor *f, unsigned i)
+{
+	struct iovec iov[2] = {{f->buf, TAP_HEAD}, {f->buf + TAP_HEAD, f->len}};
+
+	if (writev(f->tap, iov, 2) < 0)
+		guest_panic("tap: %s", strerror(errno));
+}
+
+static double cpu_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* The best of five. */
+static void measure(struct floor *f, const char *name, void (*fn)(struct floor *f, unsigned i))
+{
+	static const char *separator = "{";
+	double best = 0;
+
+	for (unsigned round = 0; round < 5; round++) {
+		double begin = cpu_now(), us;
+
+		for (unsigned i = 0; i < TIMES; i++)
+			fn(f, i);
+		us = (cpu_now() - begin) * 1e6 / TIMES;
+		best = round && best < us ? best : us;
+	}
+	printf("%s\"%s\": %.3f", separator, name, best);
+	separator = ", ";
+}
+
+static void open_image(struct floor *f, const char *path)
+{
+	uint64_t size;
+
+	f->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (f->fd < 0)
+		guest_panic("%s: %s", path, strerror(errno));
+	size = (uint64_t)lseek(f->fd, 0, SEEK_END);
+	f->pages = size / PAGE;
+	f->map = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_POPULATE, f->fd, 0);
+	if (f->map == MAP_FAILED || !f->pages)
+		guest_panic("%s: %s", path, strerror(errno));
+}
+
+static void close_image(struct floor *f)
+{
+	munmap((void *)f->map, f->pages * PAGE);
+	close(f->fd);
+}
+
+static void open_tap(struct floor *f, const char *name)
+{
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), head = TAP_HEAD;
+
+	strncpy(ifr.ifr_name, name, IFNAMSIZ - 1);
+	f->tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	if (f->tap < 0 || ioctl(f->tap, TUNSETIFF, &ifr) || ioctl(f->tap, TUNSETVNETHDRSZ, &head))
+		guest_panic("tap: %s", strerror(errno));
+	ifr.ifr_flags = IFF_UP | IFF_NOARP;
+	if (s < 0 || ioctl(s, SIOCSIFFLAGS, &ifr))
+		guest_panic("tap: %s", strerror(errno));
+	close(s);
+}
+
+void bench_floor(struct bench *b)
+{
+	struct floor f = {.random = 88172645463325252ULL};
+
+	f.buf = mmap(NULL, BUFFERS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (f.buf == MAP_FAILED || !b->config.args[0] || !b->config.args[1])
+		guest_panic("floor: two images are needed");
+	measure(&f, "system call", call);
+	open_image(&f, b->config.args[0]);
+	measure(&f, "memcpy 4k", copy);
+	measure(&f, "pread 4k, tmpfs", read_page);
+	close_image(&f);
+	open_image(&f, b->config.args[1]);
+	measure(&f, "pread 4k, page cache", read_page);
+	close_image(&f);
+	if (b->tap) {
+		open_tap(&f, b->tap);
+		/* No header, an Ethernet frame of an unassigned type. */
+		memset(f.buf, 0, BUFFERS);
+		f.buf[TAP_HEAD + 12] = 0x88;
+		f.buf[TAP_HEAD + 13] = 0xb5;
+		f.len = 64;
+		measure(&f, "writev to a tap, 64 B", write_tap);
+		f.len = 1514;
+		measure(&f, "writev to a tap, 1500 B", write_tap);
+	}
+	puts("}");
+}

@@ -309,9 +309,8 @@ static int check_window(const char *name, const struct hv_range *r, struct err *
 
 static int check_whole(struct cmdline *c, struct err *e)
 {
-	if (check_window("ram-low", &c->map.ram_low, e) < 0 ||
-	    check_window("ram-high", &c->map.ram_high, e) < 0 ||
-	    check_window("pci-ecam", &c->map.ecam, e) < 0 ||
+	/* RAM of size 0 is none: a toolstack gives the high base to small guests too. */
+	if (check_window("pci-ecam", &c->map.ecam, e) < 0 ||
 	    check_window("pci-mmio", &c->map.mmio, e) < 0 ||
 	    check_window("pci-mmio-high", &c->map.mmio_high, e) < 0)
 		return -EINVAL;

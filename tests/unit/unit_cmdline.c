@@ -282,6 +282,11 @@ static void harmless_options(void **state)
 
 static void contradictions(void **state)
 {
+	struct cmdline c;
+
+	accept(&c,
+	       "-xen-domid 1 -machine xenpvh,ram-low-size=256M,ram-high-base=4G,ram-high-size=0");
+	cmdline_free(&c);
 	refuse("", "-xen-domid is missing");
 	refuse("-xen-domid 1 -accel qtest", "exclude each other");
 	refuse("-xen-domid 1 -qtest unix:/t", "need -accel qtest");

@@ -50,6 +50,11 @@ int tb_setup(void **state)
 		return -1;
 	t->qmp = -1;
 	t->qemu = tb_is_qemu();
+	t->ring = getenv("TB_RING");
+	if (t->ring && strstr(t->ring, "packed=on"))
+		t->config.features |= GV_F_PACKED;
+	if (t->ring && strstr(t->ring, "in_order=on"))
+		t->config.features |= GV_F_IN_ORDER;
 	strcpy(t->dir, "/tmp/xenpvh-dev-XXXXXX");
 	*state = t;
 	return mkdtemp(t->dir) ? 0 : -1;
@@ -113,7 +118,8 @@ void tb_device(struct tb *t, const char *fmt, ...)
 		guest_panic("out of memory");
 	va_end(ap);
 	tb_arg(t, "-device");
-	tb_arg(t, "%s%s", text, t->qemu ? ",disable-legacy=on" : "");
+	tb_arg(t, "%s%s%s", text, t->ring && strstr(text, "virtio") ? t->ring : "",
+	       t->qemu ? ",disable-legacy=on" : "");
 	free(text);
 }
 

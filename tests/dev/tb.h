@@ -4,7 +4,8 @@
  * Each test gets a fresh machine: it says what it wants (tb_disk(), tb_device(), tb_arg()), starts it, acts as its guest, and
  * ends with tb_stop(), which demands a clean exit. What a failed test leaves behind is removed by the tear-down.
  * With GUEST_DM=qemu-system-x86_64 the same tests check the expectations against QEMU; tests that QEMU
- * is known to fail say so with tb_skip_qemu() and the reason.
+ * is known to fail say so with tb_skip_qemu() and the reason. With TB_RING=,packed=on they use packed rings (those
+ * that make their rings themselves fail then).
  */
 #ifndef DEV_TB_H
 #define DEV_TB_H
@@ -29,6 +30,7 @@ struct tb {
 	struct guest g;
 	struct guest_config config;
 	bool qemu;
+	const char *ring; /* $TB_RING: ",packed=on", ",in_order=on" or both, for every device */
 	char dir[32];
 	char *args[256];
 	unsigned n_args;

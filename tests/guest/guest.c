@@ -184,6 +184,7 @@ void guest_start(struct guest *g, const struct guest_config *c)
 	pid_t parent = getpid();
 
 	memset(g, 0, sizeof(*g));
+	g->features = c->features;
 	g->fd = g->ram_fd = g->log_fd = -1;
 	if (!binary)
 		binary = GUEST_DM_DEFAULT;

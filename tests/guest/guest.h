@@ -31,6 +31,7 @@ struct guest_config {
 	uint64_t ram;	    /* bytes; 0: GUEST_RAM_DEFAULT. Beyond 3 GiB the rest begins at 4 GiB */
 	unsigned vcpus;	    /* 0: 1 */
 	const char *const *args; /* NULL-terminated, appended to the command line */
+	uint64_t features;	 /* what gv_negotiate() accepts besides what its caller wants */
 	bool noisy;		 /* the child's messages go to our stderr instead of guest_log() */
 	int keep_fds[32];	 /* descriptors that the child inherits; ends with 0 */
 };
@@ -41,6 +42,7 @@ struct guest {
 	int fd;	   /* the qtest socket */
 	char in[1 << 18];
 	size_t in_len, in_pos;
+	uint64_t features;   /* what gv_negotiate() accepts besides what its caller wants */
 	unsigned unanswered; /* answers of guest_store_async() still to come */
 	bool irq[24];	     /* levels of the lines, as told by "IRQ raise/lower" */
 

@@ -109,7 +109,7 @@ void gv_negotiate(struct gvirtio *v, uint64_t want)
 	gv_set_status(v, GV_ACKNOWLEDGE);
 	gv_set_status(v, GV_ACKNOWLEDGE | GV_DRIVER);
 	v->offered = gv_offered(v);
-	v->features = v->offered & want;
+	v->features = v->offered & (want | v->g->features);
 	gv_write_features(v, v->features);
 	gv_set_status(v, GV_ACKNOWLEDGE | GV_DRIVER | GV_FEATURES_OK);
 	if (!(gv_status(v) & GV_FEATURES_OK))

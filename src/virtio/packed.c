@@ -107,16 +107,12 @@ static enum verdict walk(struct vqueue *vq, struct chain_slot *s)
 	uint16_t at = vq->last_avail;
 
 	while (s->places < vq->num) {
-		const uint64_t *raw = (const uint64_t *)place(vq, at);
-		uint64_t addr = le64toh(__atomic_load_n(&raw[0], __ATOMIC_RELAXED));
-		uint64_t rest = le64toh(__atomic_load_n(&raw[1], __ATOMIC_RELAXED));
-		struct desc d = {
-			.addr = addr, .len = (uint32_t)rest, .flags = (uint16_t)(rest >> 48)};
+		struct desc d = ring_load_desc((const uint64_t *)place(vq, at), true);
 		enum verdict verdict;
 
 		if (!is_available(d.flags, wrap))
 			return CHAIN_BREAK; /* the rest of a chain must be there when its head is */
-		s->c.head = (uint16_t)(rest >> 32); /* the buffer id of the last one counts */
+		s->c.head = d.id;	    /* the buffer id of the last one counts */
 		s->places++;
 		if (d.flags & DESC_INDIRECT) {
 			if (!vq->indirect || d.flags & DESC_NEXT || s->places > 1)

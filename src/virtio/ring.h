@@ -40,11 +40,12 @@ extern const struct ring_ops split_ring, packed_ring;
 
 enum verdict { CHAIN_OK, CHAIN_REJECT, CHAIN_BREAK };
 
-/* A descriptor of the split ring, and of the tables of both layouts (where the packed one has no `next`). */
+/* A descriptor. In the split layout its last quarter holds flags and `next`, in the packed one the buffer id and
+ * flags; so it is in the tables that indirect descriptors point to. */
 struct desc {
 	uint64_t addr;
 	uint32_t len;
-	uint16_t flags, next;
+	uint16_t flags, next, id;
 };
 
 /* --- ring.c --- */
@@ -56,7 +57,8 @@ void ring_unmap(struct vqueue *vq);
 bool ring_fresh(struct vqueue *vq);
 /* Append the buffer of one descriptor to the chain. */
 enum verdict ring_add_buffer(struct vqueue *vq, struct vchain *c, const struct desc *d);
-/* Append those of the table that `d` points to: at most `left`, following `next` when `linked`, else all in order. */
+/* Append those of the table that `d` points to, in the layout of the queue: at most `left`, following `next` when it is `linked`
+ * (split), else all in order (packed). */
 enum verdict ring_add_table(struct vqueue *vq, struct vchain *c, const struct desc *d,
 			    unsigned left, bool linked);
 uint8_t *ring_area_slow(const struct ring_area *a, size_t off);
@@ -68,12 +70,15 @@ static inline void *ring_area(const struct ring_area *a, size_t off)
 }
 
 /* Two loads: the guest may change a descriptor between them, but each half is then a constant for us. */
-static inline struct desc ring_load_desc(const uint64_t *p)
+static inline struct desc ring_load_desc(const uint64_t *p, bool packed)
 {
 	uint64_t addr = le64toh(__atomic_load_n(&p[0], __ATOMIC_RELAXED));
 	uint64_t rest = le64toh(__atomic_load_n(&p[1], __ATOMIC_RELAXED));
+	uint16_t third = (uint16_t)(rest >> 32), last = (uint16_t)(rest >> 48);
 
-	return (struct desc){addr, (uint32_t)rest, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48)};
+	if (packed)
+		return (struct desc){addr, (uint32_t)rest, .flags = last, .id = third};
+	return (struct desc){addr, (uint32_t)rest, .flags = third, .next = last};
 }
 
 static inline uint16_t load16(void *p, int order)

@@ -44,7 +44,8 @@ static enum verdict walk(struct vqueue *vq, struct vchain *c, unsigned head)
 	unsigned i = head;
 
 	for (unsigned n = 0; n < vq->num; n++) {
-		struct desc d = ring_load_desc(ring_area(&vq->desc_area, (size_t)i * DESC_SIZE));
+		struct desc d =
+			ring_load_desc(ring_area(&vq->desc_area, (size_t)i * DESC_SIZE), false);
 		enum verdict verdict;
 
 		if (d.flags & DESC_INDIRECT) {

@@ -39,6 +39,7 @@ struct chain_slot {
 	struct list order; /* VIRTIO_F_IN_ORDER: by age, until pushed */
 	uint32_t written;
 	bool done;
+	uint16_t at;	 /* where it was in the ring */
 	unsigned places; /* packed ring: descriptors taken */
 	bool rejected;
 	struct iov_block *block;
@@ -58,6 +59,10 @@ enum vq_state {
 	VQ_PAUSED,   /* nothing is popped; what is in flight is still pushed */
 	VQ_STOPPING, /* nothing is popped; what is in flight is forgotten when it ends */
 };
+
+/* What the exit loop asked for and a queue's loop has done. */
+#define REPORT_STOP  1u
+#define REPORT_PAUSE 2u
 
 struct ring_ops;
 
@@ -87,12 +92,12 @@ struct vqueue {
 	uint16_t avail_idx;	    /* last value read */
 	uint16_t used_idx;	    /* next entry to fill */
 	uint16_t published;	    /* used index the guest sees */
-	bool avail_wrap, used_wrap; /* packed ring, as are the next two */
-	uint16_t batch, first_flags;
+	bool avail_wrap, used_wrap; /* packed ring, as are the next three */
+	uint16_t batch, taken, first_flags;
 	bool event_idx, indirect, in_order;
 	bool notify_off; /* the NO_NOTIFY flag is set */
 	bool in_kick;	 /* kick() is running: it flushes at its end */
-	bool report;	 /* say so when nothing is in flight any more */
+	unsigned report; /* REPORT_*: to be said when nothing is in flight any more */
 	unsigned inflight;
 	uint64_t turn; /* of the loop, for which `budget` holds */
 	unsigned budget;
@@ -103,7 +108,8 @@ struct vqueue {
 	struct iov_block *blocks;
 
 	struct loop_task kick_task, flush_task, start_task, stop_task, pause_task, resume_task;
-	struct loop_task idle_task; /* to the exit loop */
+	struct loop_task idle_task; /* to the exit loop, with the news: */
+	atomic_uint reported;	    /* REPORT_* */
 };
 
 struct vdev_state {

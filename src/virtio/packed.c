@@ -8,11 +8,11 @@
  * Used descriptors of a batch are written from the second on at once, and the flags of the first one last: the driver, which looks at them in
  * order, sees the batch as a whole.
  *
- * Bounds: a chain has at most as many descriptors as the ring, and no more chains are in flight than the ring has places, whatever
- * the flags say; the queue's pool of chains ends there.
+ * Bounds: the chains that were taken and are not yet shown as used have at most as many places as the ring, whatever the
+ * flags say. A guest that makes more available has lost count of its wrap counter, and its device breaks.
  *
  * Fields of struct vqueue: last_avail and avail_wrap (next place to look at), used_idx and used_wrap (next place to fill), published (first
- * place of the batch), batch (places filled since).
+ * place of the batch), batch (places filled since), taken (places of chains that are not published).
  */
 #include "virtio/ring.h"
 
@@ -45,7 +45,7 @@ static bool size_ok(unsigned n)
 
 static void packed_start(struct vqueue *vq)
 {
-	vq->last_avail = vq->used_idx = vq->published = vq->batch = 0;
+	vq->last_avail = vq->used_idx = vq->published = vq->batch = vq->taken = 0;
 	vq->avail_wrap = vq->used_wrap = true;
 	vq->notify_off = false;
 }
@@ -149,25 +149,33 @@ static struct vchain *packed_pop(struct vqueue *vq)
 		}
 		s = container_of(c, struct chain_slot, c);
 		verdict = walk(vq, s);
-		if (verdict == CHAIN_BREAK) {
+		if (verdict == CHAIN_BREAK || vq->taken + s->places > vq->num) {
 			vdev_break(vq->v, "queue %u: malformed chain at descriptor %u", vq->index,
 				   vq->last_avail);
 			vq_chain_put(c);
 			return NULL;
 		}
+		s->at = vq->last_avail;
+		vq->taken += s->places;
 		forward(vq, &vq->last_avail, &vq->avail_wrap, s->places);
 		if (verdict == CHAIN_OK)
 			return c;
 		vq_push(vq, c, 0);
 	}
+	/* As in the split ring. */
+	vq_kick(vq);
 	return NULL;
 }
 
-static void packed_rewind(struct vqueue *vq, const struct chain_slot *s)
+static bool packed_rewind(struct vqueue *vq, const struct chain_slot *s)
 {
-	if (vq->last_avail < s->places)
+	if (vq->last_avail != (s->at + s->places) % vq->num)
+		return false;
+	if (s->at + s->places >= vq->num)
 		vq->avail_wrap = !vq->avail_wrap;
-	vq->last_avail = (uint16_t)((vq->last_avail + vq->num - s->places) % vq->num);
+	vq->last_avail = s->at;
+	vq->taken -= (uint16_t)s->places;
+	return true;
 }
 
 static uint16_t used_flags(const struct vqueue *vq, bool wrote)
@@ -199,6 +207,7 @@ static bool packed_publish(struct vqueue *vq)
 
 	if (!vq->batch || !ring_fresh(vq))
 		return false;
+	vq->taken -= vq->batch;
 	vq->batch = 0;
 	/* Pairs with the driver's barrier between the flags and the rest of a used descriptor. */
 	store16(place(vq, vq->published) + AT_FLAGS, vq->first_flags, __ATOMIC_RELEASE);

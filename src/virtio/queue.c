@@ -96,7 +96,8 @@ static void flush(struct vqueue *vq)
 {
 	int state = atomic_load(&vq->state);
 
-	if ((state == VQ_RUNNING || state == VQ_PAUSED) && vq->ring->publish(vq))
+	if ((state == VQ_RUNNING || state == VQ_PAUSED) && atomic_load(&vq->v->fn.master) &&
+	    vq->ring->publish(vq))
 		vdev_queue_interrupt(vq);
 }
 
@@ -105,13 +106,15 @@ static void report_if_idle(struct vqueue *vq)
 {
 	if (!vq->report || vq->inflight)
 		return;
-	vq->report = false;
 	if (atomic_load(&vq->state) == VQ_STOPPING) {
 		ring_unmap(vq);
 		atomic_store(&vq->state, VQ_STOPPED);
 	} else {
 		flush(vq); /* whoever waits for the pause may look at guest memory */
 	}
+	/* From here on the exit loop may start the queue anew. */
+	atomic_fetch_or(&vq->reported, vq->report);
+	vq->report = 0;
 	if (loop_is_mine(vq->v->exits))
 		vdev_queue_idle(vq);
 	else
@@ -200,8 +203,10 @@ void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written)
 
 void vq_rewind(struct vqueue *vq, struct vchain *c)
 {
-	vq->ring->rewind(vq, container_of(c, struct chain_slot, c));
-	vq_chain_put(c);
+	if (vq->ring->rewind(vq, container_of(c, struct chain_slot, c)))
+		vq_chain_put(c);
+	else
+		vq_push(vq, c, 0);
 }
 
 void vq_drop(struct vqueue *vq, struct vchain *c)
@@ -283,15 +288,17 @@ static void run_stop(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, stop_task);
 	int state = atomic_load(&vq->state);
+	unsigned asked = 0;
 
 	if (state == VQ_RUNNING || state == VQ_PAUSED) {
 		atomic_store(&vq->state, VQ_STOPPING);
 		/* Nothing must be reported from inside quiesce(): it may give back the last chain. */
-		vq->report = false;
+		asked = vq->report;
+		vq->report = 0;
 		if (vq->v->ops->quiesce)
 			vq->v->ops->quiesce(vq);
 	}
-	vq->report = true;
+	vq->report = asked | REPORT_STOP;
 	report_if_idle(vq);
 }
 
@@ -307,7 +314,7 @@ static void run_pause(struct loop_task *t)
 
 	if (atomic_load(&vq->state) == VQ_RUNNING)
 		atomic_store(&vq->state, VQ_PAUSED);
-	vq->report = true;
+	vq->report |= REPORT_PAUSE;
 	report_if_idle(vq);
 }
 

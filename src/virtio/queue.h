@@ -46,7 +46,8 @@ struct vchain {
 struct vchain *vq_pop(struct vqueue *vq);
 /* Done: `written` bytes of the writable part are valid (at most in_len). The chain is gone afterwards. */
 void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written);
-/* Give the chain that was popped last back to the ring, as if it had not been popped. Newest first; no push in between. */
+/* Give the chain that was popped last back to the ring, as if it had not been popped. Newest first. Where a younger one was
+ * used already (one that was refused while this one was held, say) the ring cannot take it back: it is pushed with nothing written. */
 void vq_rewind(struct vqueue *vq, struct vchain *c);
 /* Forget a chain without an entry in the used ring: only while the queue is being stopped (quiesce). */
 void vq_drop(struct vqueue *vq, struct vchain *c);

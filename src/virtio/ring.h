@@ -27,9 +27,9 @@ struct ring_ops {
 	bool (*size_ok)(unsigned n);
 	/* A ring that was just set up. */
 	void (*start)(struct vqueue *vq);
-	/* See vq_pop(), vq_rewind(); NULL when there is no chain now. */
+	/* See vq_pop(), vq_rewind(); NULL when there is no chain now, false when it was not the last one taken. */
 	struct vchain *(*pop)(struct vqueue *vq);
-	void (*rewind)(struct vqueue *vq, const struct chain_slot *s);
+	bool (*rewind)(struct vqueue *vq, const struct chain_slot *s);
 	/* Put a chain in the used state; the guest sees it with publish(). */
 	void (*push)(struct vqueue *vq, const struct chain_slot *s, uint32_t written);
 	/* True when the guest wants an interrupt for what was published. */

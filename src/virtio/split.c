@@ -128,7 +128,7 @@ static struct vchain *split_pop(struct vqueue *vq)
 			return NULL;
 		}
 		c->head = head;
-		vq->last_avail++;
+		container_of(c, struct chain_slot, c)->at = vq->last_avail++;
 		switch (walk(vq, c, head)) {
 		case CHAIN_OK:
 			return c;
@@ -142,12 +142,17 @@ static struct vchain *split_pop(struct vqueue *vq)
 			return NULL;
 		}
 	}
+	/* There may be more: the next turn looks, as no bell will ring for them. */
+	vq_kick(vq);
 	return NULL;
 }
 
-static void split_rewind(struct vqueue *vq, const struct chain_slot *s)
+static bool split_rewind(struct vqueue *vq, const struct chain_slot *s)
 {
-	vq->last_avail--;
+	if (vq->last_avail != (uint16_t)(s->at + 1))
+		return false;
+	vq->last_avail = s->at;
+	return true;
 }
 
 static void split_push(struct vqueue *vq, const struct chain_slot *s, uint32_t written)

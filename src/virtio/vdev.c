@@ -130,15 +130,19 @@ void vdev_reset(struct vdev *v)
 
 void vdev_queue_idle(struct vqueue *vq)
 {
+	unsigned news = atomic_exchange(&vq->reported, 0);
 	struct vdev *v = vq->v;
 	struct vdev_state *st = v->state;
 
-	if (vq->want_stop && atomic_load(&vq->state) != VQ_STOPPED)
-		return; /* this is the report of a pause; the stop has still to come */
-	if (vq->want_stop && vq->resetting && !st->resetting)
-		queue_clear(vq);
-	vq->want_stop = vq->stop_asked = vq->want_pause = false;
-	if (any_waiting(v))
+	/* One task may bring two reports, and the report of a pause come after a stop was asked for: each ends its own wait. */
+	if (news & REPORT_PAUSE)
+		vq->want_pause = false;
+	if (news & REPORT_STOP) {
+		if (vq->resetting && !st->resetting)
+			queue_clear(vq);
+		vq->want_stop = vq->stop_asked = false;
+	}
+	if (!news || any_waiting(v))
 		return;
 	if (st->resetting)
 		reset_done(v);

@@ -23,7 +23,7 @@ static void identity(void **state)
 	struct gvirtio *v = &t->blk.v;
 
 	start(t, "", "");
-	assert_int_equal(v->offered, 0x0000010130006e54ULL);
+	assert_int_equal(v->offered, 0x0000010130006e54ULL | t->config.features);
 	assert_int_equal(gv_config(v, 0, 8), SECTORS);
 	assert_int_equal(gv_config(v, 8, 4), 0);	/* size_max */
 	assert_int_equal(gv_config(v, 12, 4), 254);	/* seg_max */
@@ -54,7 +54,7 @@ static void properties(void **state)
 	      ",logical_block_size=4096,physical_block_size=16384,min_io_size=8192,opt_io_size="
 	      "65536,"
 	      "config-wce=off,discard=off,write-zeroes=off,queue-size=64,cyls=100,heads=4,secs=32");
-	assert_int_equal(v->offered, 0x0000010130001454ULL);
+	assert_int_equal(v->offered, 0x0000010130001454ULL | t->config.features);
 	assert_int_equal(gv_config(v, 12, 4), 62);
 	assert_int_equal(gv_config(v, 16, 2), 100);
 	assert_int_equal(gv_config(v, 18, 1), 4);

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* acpi.c - the guest's ACPI tables: what they say, and the PCI Express host bridge added to them
  *
- * A toolstack that knows nothing of virtio-pci builds tables without a PCI bridge. libxl puts them into pages from 0xfc000000:
- * first a page that its AML reads, then the tables, then a page that holds the RSDP alone (or, for old guests, the RSDP at 0xfffc0).
- * We write a marker, a new XSDT (the old entries and two more), MCFG and SSDT into the second half of the RSDP's page and
- * point the RSDP to that XSDT, as the last step.
+ * A toolstack that knows nothing of virtio-pci builds tables without a PCI bridge. libxl puts them
+ * into pages from 0xfc000000: first a page that its AML reads, then the tables, then a page that
+ * holds the RSDP alone (or, for old guests, the RSDP at 0xfffc0). We write a marker, a new XSDT
+ * (the old entries and two more), MCFG and SSDT into the second half of the RSDP's page and point
+ * the RSDP to that XSDT, as the last step.
  *
- * The trap: the stock AML, run by the guest at boot, sets bit 0 of a byte in each of 128 entries of 8 bytes from
- * the MADT's first local APIC on, however many there are. On Xen 4.17 that damages the RSDP of a guest that has run. So nothing is
- * placed in that kilobyte, and a guest that was completed before (restored, say) is recognised by the marker alone, and its tables by their
+ * The trap: the stock AML, run by the guest at boot, sets bit 0 of a byte in each of 128 entries of
+ * 8 bytes from the MADT's first local APIC on, however many there are. On Xen 4.17 that damages the
+ * RSDP of a guest that has run. So nothing is placed in that kilobyte, and a guest that was
+ * completed before (restored, say) is recognised by the marker alone, and its tables by their
  * signatures, never by following the RSDP. The same damage tells that a guest has run.
  *
- * The marker also keeps the layout: a restored guest keeps its windows, whatever the new host would choose.
+ * The marker also keeps the layout: a restored guest keeps its windows, whatever the new host would
+ * choose.
  */
 #include "acpi/acpi.h"
 
@@ -53,7 +56,8 @@ static bool area_read(struct gmem *gm, struct area *a)
 	return true;
 }
 
-/* The table with this signature at an aligned place, all of it in the area; NULL when there is none. */
+/* The table with this signature at an aligned place, all of it in the area; NULL when there is
+ * none. */
 static const uint8_t *find_table(const struct area *a, const char *signature, uint32_t *len)
 {
 	for (uint64_t off = PAGE; off + ACPI_HEADER <= LAYOUT_ACPI_SIZE; off += TABLE_ALIGN) {
@@ -100,7 +104,8 @@ static bool has_bridge(const uint8_t *dsdt, uint32_t len)
 	return memmem(dsdt, len, pnp0a08, sizeof(pnp0a08)) != NULL;
 }
 
-/* Has the stock AML run? Then the first entry behind the local APICs (where zeroes were) is marked as present. */
+/* Has the stock AML run? Then the first entry behind the local APICs (where zeroes were) is marked
+ * as present. */
 static bool scribbled(const struct area *a, const struct acpi_info *info)
 {
 	uint64_t off = info->scribble - LAYOUT_ACPI_BASE;
@@ -165,8 +170,8 @@ static uint32_t read_xsdt(struct gmem *gm, const struct acpi_info *info, uint8_t
 	return len;
 }
 
-/* libxl puts the RSDP at the begin of a page that holds nothing else. The rest of that page is not even zero: nobody has
- * written it, and Xen need not have scrubbed it. */
+/* libxl puts the RSDP at the begin of a page that holds nothing else. The rest of that page is not
+ * even zero: nobody has written it, and Xen need not have scrubbed it. */
 int acpi_place(struct gmem *gm, const struct acpi_info *info, uint64_t *gpa)
 {
 	uint64_t page = info->rsdp, at = page + PAGE - ACPI_ROOM, table;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* aml.h - an encoder for the few ACPI Machine Language constructs that our SSDT needs
  *
- * Writes into a buffer of fixed size; what does not fit is counted and dropped, so the caller checks once, at the end, whether
- * `len` is within `size`. Packages (scopes, methods, ...) are opened and closed in pairs; their length takes two bytes.
- * ACPI 6.5 chapter 20 (AML), 6.4 (resource descriptors).
+ * Writes into a buffer of fixed size; what does not fit is counted and dropped, so the caller
+ * checks once, at the end, whether `len` is within `size`. Packages (scopes, methods, ...) are
+ * opened and closed in pairs; their length takes two bytes. ACPI 6.5 chapter 20 (AML), 6.4
+ * (resource descriptors).
  */
 #ifndef ACPI_AML_H
 #define ACPI_AML_H

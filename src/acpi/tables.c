@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* tables.c - marker, XSDT, MCFG and SSDT
  *
- * The SSDT declares, in \_SB, a device that takes the ECAM (an operating system wants to see that before it trusts it)
- * and the host bridge: _CBA gives the ECAM (Linux ignores an MCFG above 4 GiB on a guest without DMI), _CRS the windows, _OSC grants
- * what is asked for of native hot-plug, PME, AER and the capability structure, _PRT exists only where interrupt lines do.
+ * The SSDT declares, in \_SB, a device that takes the ECAM (an operating system wants to see that
+ * before it trusts it) and the host bridge: _CBA gives the ECAM (Linux ignores an MCFG above 4 GiB
+ * on a guest without DMI), _CRS the windows, _OSC grants what is asked for of native hot-plug, PME,
+ * AER and the capability structure, _PRT exists only where interrupt lines do.
  *
- * ACPI 6.5 5.2.6 (header), 5.2.8 (XSDT), 6.2.11 (_OSC), 6.2.13 (_PRT); PCI Firmware 3.3 4.1.2 (MCFG), 4.5.1 (_OSC).
+ * ACPI 6.5 5.2.6 (header), 5.2.8 (XSDT), 6.2.11 (_OSC), 6.2.13 (_PRT); PCI Firmware 3.3 4.1.2
+ * (MCFG), 4.5.1 (_OSC).
  */
 #include "acpi/tables.h"
 
@@ -92,7 +94,8 @@ static void ssdt_ecam(struct aml *a, const struct layout *l)
 	aml_end(a, dev);
 }
 
-/* Method (_OSC, 4): Arg0 UUID, Arg1 revision, Arg3 the capabilities buffer, which is changed in place and returned. */
+/* Method (_OSC, 4): Arg0 UUID, Arg1 revision, Arg3 the capabilities buffer, which is changed in
+ * place and returned. */
 static void ssdt_osc(struct aml *a)
 {
 	const uint8_t granted = 0x1f; /* hot-plug, SHPC, PME, AER, capability structure */

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* guard.c - see guard.h
  *
- * The order of guard_seal() is given by what each step needs: chroot needs CAP_SYS_CHROOT, the bounding set CAP_SETPCAP, groups and
- * users CAP_SETGID and CAP_SETUID; then the capabilities themselves go. A filter of system calls belongs behind the last
- * step. A process that was not root in the first place has nothing to drop, which is fine; a step that was asked for and
- * fails is an error.
+ * The order of guard_seal() is given by what each step needs: chroot needs CAP_SYS_CHROOT, the
+ * bounding set CAP_SETPCAP, groups and users CAP_SETGID and CAP_SETUID; then the capabilities
+ * themselves go. A filter of system calls belongs behind the last step. A process that was not root
+ * in the first place has nothing to drop, which is fine; a step that was asked for and fails is an
+ * error.
  *
- * A process that stays root keeps what root owns and nothing else: every capability goes, and the bounding set with them.
+ * A process that stays root keeps what root owns and nothing else: every capability goes, and the
+ * bounding set with them.
  *
- * libxl's dm_restrict starts us with limits that were made for QEMU: a file size of 256 KiB ends every write to a disk image beyond
- * that, and no processes at all means no worker for io_uring once we are not root any more. These two are lifted.
+ * libxl's dm_restrict starts us with limits that were made for QEMU: a file size of 256 KiB ends
+ * every write to a disk image beyond that, and no processes at all means no worker for io_uring
+ * once we are not root any more. These two are lifted.
  */
 #include "guard/guard.h"
 

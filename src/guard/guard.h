@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* guard.h - confinement, in two steps
  *
- * guard_prepare() looks up what needs names and paths (users, the chroot directory) and lifts limits that would break the
- * service; guard_seal() gives everything up for good: root directory, user, capabilities, new privileges. After it nothing is opened by
- * path. Capabilities belong to a thread, and a new thread inherits them: both run on the control thread before any other is started.
+ * guard_prepare() looks up what needs names and paths (users, the chroot directory) and lifts
+ * limits that would break the service; guard_seal() gives everything up for good: root directory,
+ * user, capabilities, new privileges. After it nothing is opened by path. Capabilities belong to a
+ * thread, and a new thread inherits them: both run on the control thread before any other is
+ * started.
  */
 #ifndef GUARD_GUARD_H
 #define GUARD_GUARD_H
@@ -24,7 +26,8 @@ struct guard {
 	int chroot_fd; /* -1: stay */
 };
 
-/* `user`: a name, or uid:gid (or uid.gid); NULL: stay. `chroot_dir`: NULL: stay. 0 or -errno with `e`. */
+/* `user`: a name, or uid:gid (or uid.gid); NULL: stay. `chroot_dir`: NULL: stay. 0 or -errno with
+ * `e`. */
 int guard_prepare(struct guard *g, const char *user, const char *chroot_dir, struct err *e);
 /* Become this user (the one that libxl will kill), unless guard_prepare() was told another one. */
 void guard_user(struct guard *g, uid_t uid);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* layout.c - the guest's physical address space: RAM as stated, windows as stated or chosen
  *
- * The automatic layout fits every size of guest and every host that Xen knows: below 4 GiB the area 0xfc100000-0xfec00000 is
- * free whatever the guest's size, so a small ECAM (16 buses) lies there, where Linux takes the MCFG at once, and a small 32-bit
- * window after it. The 64-bit window lies at 2^38, so that it is the same on hosts with 39 address bits and more, and a
- * guest may move between them.
+ * The automatic layout fits every size of guest and every host that Xen knows: below 4 GiB the area
+ * 0xfc100000-0xfec00000 is free whatever the guest's size, so a small ECAM (16 buses) lies there,
+ * where Linux takes the MCFG at once, and a small 32-bit window after it. The 64-bit window lies at
+ * 2^38, so that it is the same on hosts with 39 address bits and more, and a guest may move between
+ * them.
  */
 #include "hv/layout.h"
 
@@ -113,8 +114,8 @@ unsigned layout_domain_ram(uint64_t mem, uint64_t top, struct hv_range ram[2])
 	uint64_t low = MIN(mem, LAYOUT_LOW_RAM_END), high = mem - low;
 	uint64_t end = MIN(top, MAX_ADDR / PAGE) * PAGE + PAGE;
 
-	/* The highest page ends high RAM, unless the guest has given that page away: then there would be more low RAM than fits below
-	 * 4 GiB, and libxl's split stands. */
+	/* The highest page ends high RAM, unless the guest has given that page away: then there
+	 * would be more low RAM than fits below 4 GiB, and libxl's split stands. */
 	if (end > LAYOUT_HIGH_RAM + high && end - LAYOUT_HIGH_RAM < mem) {
 		high = end - LAYOUT_HIGH_RAM;
 		low = mem - high;
@@ -124,7 +125,8 @@ unsigned layout_domain_ram(uint64_t mem, uint64_t top, struct hv_range ram[2])
 	return high ? 2 : 1;
 }
 
-/* The first stretch of [r.base, end) that no range of `in` covers; size 0 when all of it is covered. Both are ascending. */
+/* The first stretch of [r.base, end) that no range of `in` covers; size 0 when all of it is
+ * covered. Both are ascending. */
 static struct hv_range uncovered(struct hv_range r, const struct hv_range *in, unsigned n)
 {
 	uint64_t at = r.base, end = end_of(r);

@@ -69,7 +69,8 @@ struct xen {
 
 #define to_xen(h) container_of(h, struct xen, hv)
 
-/* privcmd.c: the ioctls of /dev/xen/privcmd that are worth to be done without the libraries. Any thread. */
+/* privcmd.c: the ioctls of /dev/xen/privcmd that are worth to be done without the libraries. Any
+ * thread. */
 int privcmd_open(struct err *e);
 int privcmd_restrict(int fd, unsigned domid);
 int privcmd_msi(int fd, unsigned domid, uint64_t addr, uint32_t data);

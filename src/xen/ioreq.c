@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* ioreq.c - the ioreq server: the guest's accesses to claimed memory arrive here
  *
- * Xen puts each vCPU's request into that vCPU's slot of one shared page and rings the vCPU's event channel; the vCPU sleeps until its
- * slot says RESP_READY and the channel was rung back. One wake-up answers every slot that is ready, then returns to the
- * loop, which does the work that the accesses have only marked (queues).
+ * Xen puts each vCPU's request into that vCPU's slot of one shared page and rings the vCPU's event
+ * channel; the vCPU sleeps until its slot says RESP_READY and the channel was rung back. One
+ * wake-up answers every slot that is ready, then returns to the loop, which does the work that the
+ * accesses have only marked (queues).
  *
  * Owns: the server (it dies with the domain at the latest), the page, the event channels.
- * Trusts: Xen for the page itself; the numbers in a request are the guest's doing, so each slot is copied once, checked, and
- * the copy is used. A request that makes no sense is answered with all ones, never refused: a vCPU would hang.
- * Threads: claims, start and end on the control thread; everything after the start on the exit loop.
+ * Trusts: Xen for the page itself; the numbers in a request are the guest's doing, so each slot is
+ * copied once, checked, and the copy is used. A request that makes no sense is answered with all
+ * ones, never refused: a vCPU would hang. Threads: claims, start and end on the control thread;
+ * everything after the start on the exit loop.
  *
  * xen/include/public/hvm/ioreq.h, xen/include/public/hvm/dm_op.h
  *
@@ -37,7 +39,8 @@
 #define STATE_MASK 0x0f
 #define REP_BYTES  4096 /* Xen cuts a repeated access at the end of a page */
 
-/* The byte of a slot that holds `state` and three flags; bit fields cannot be accessed atomically. */
+/* The byte of a slot that holds `state` and three flags; bit fields cannot be accessed atomically.
+ */
 #define STATE_BYTE (offsetof(struct ioreq, _pad0) + 2)
 _Static_assert(sizeof(struct ioreq) == 32, "layout of struct ioreq");
 _Static_assert(offsetof(struct ioreq, type) == STATE_BYTE + 1, "place of the state");
@@ -107,7 +110,8 @@ static void do_write(struct xen *x, uint64_t addr, uint64_t data, unsigned size)
 		x->client->write(x->client->ctx, addr, data, size);
 }
 
-/* A repeated access whose data lies in RAM (`rep movs`), or the same datum over and over (`rep stos`). */
+/* A repeated access whose data lies in RAM (`rep movs`), or the same datum over and over (`rep
+ * stos`). */
 static uint64_t do_repeated(struct xen *x, const struct ioreq *r)
 {
 	uint64_t step = r->df ? -(uint64_t)r->size : r->size, data = r->data;
@@ -189,8 +193,8 @@ static void on_event(struct loop_fd *w, uint32_t events)
 	evtchn_port_t ports[XEN_VCPUS_MAX];
 	ssize_t n = read(w->fd, ports, sizeof(ports));
 
-	/* A port that was read is masked until it is written back. Unmask before the look at the slots: then a request
-	 * that comes after the look rings again. */
+	/* A port that was read is masked until it is written back. Unmask before the look at the
+	 * slots: then a request that comes after the look rings again. */
 	if (n > 0 && write(w->fd, ports, (size_t)n) != n)
 		log_err("could not unmask the event channels of the domain: %s", strerror(errno));
 	serve_all(x);
@@ -251,7 +255,8 @@ int ioreq_serve(struct xen *x, struct loop *exits, const struct hv_client *clien
 
 void ioreq_close(struct xen *x)
 {
-	/* The domain may be gone: what fails here has been done by its end. Closing the handle unbinds the channels. */
+	/* The domain may be gone: what fails here has been done by its end. Closing the handle
+	 * unbinds the channels. */
 	if (x->exits)
 		loop_fd_del(x->exits, &x->events);
 	if (x->has_server) {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* privcmd.c - raw ioctls where the libraries are too slow or not exact enough
  *
- * Interrupts are raised at the guest's speed: libxendevicemodel allocates twice for each call, the ioctl needs nothing. Foreign
- * mappings are placed inside a reserved window: libxenforeignmemory unmaps the place when the hypercall fails, and
- * another thread's mmap() could then land in the window; here the place is covered again in one step.
+ * Interrupts are raised at the guest's speed: libxendevicemodel allocates twice for each call, the
+ * ioctl needs nothing. Foreign mappings are placed inside a reserved window: libxenforeignmemory
+ * unmaps the place when the hypercall fails, and another thread's mmap() could then land in the
+ * window; here the place is covered again in one step.
  *
- * Both ioctls belong to Linux' stable interface, the structures inside to Xen's. The descriptor is our own, so
- * restricting it is our own duty too.
+ * Both ioctls belong to Linux' stable interface, the structures inside to Xen's. The descriptor is
+ * our own, so restricting it is our own duty too.
  *
  * #syscalls: ioctl mmap munmap
  */
@@ -97,7 +98,8 @@ static void *guest_map(void *ctx, void *at, uint64_t gfn, unsigned pages, uint64
 		errno = EINVAL;
 		return NULL;
 	}
-	/* The first batch must cover the whole mapping, so pages that are no RAM are asked for as one that does not exist. */
+	/* The first batch must cover the whole mapping, so pages that are no RAM are asked for as
+	 * one that does not exist. */
 	for (unsigned i = 0; i < pages; i++)
 		gfns[i] = holes[i / 64] >> (i % 64) & 1 ? NO_PAGE : gfn + i;
 	map = mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | (at ? MAP_FIXED : 0),

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* ram.c - the domain's RAM, without libxenctrl
  *
- * No stable interface lists a domain's memory map. But two numbers are to be had: how much memory the domain may have
- * (xenstore's memory/static-max, or -m), and the highest page it has (XENMEM_maximum_gpfn). RAM above 4 GiB ends at
- * that page, the rest of the memory lies below, from 0. This is right for a domain that stock libxl has built (low RAM ends
- * at 0xfc000000 at most) and for any builder that fills a low and a high range (layout_domain_ram()). A range that is stated
+ * No stable interface lists a domain's memory map. But two numbers are to be had: how much memory
+ * the domain may have (xenstore's memory/static-max, or -m), and the highest page it has
+ * (XENMEM_maximum_gpfn). RAM above 4 GiB ends at that page, the rest of the memory lies below, from
+ * 0. This is right for a domain that stock libxl has built (low RAM ends at 0xfc000000 at most) and
+ * for any builder that fills a low and a high range (layout_domain_ram()). A range that is stated
  * too large is harmless: pages that are not there are holes of guest memory (ballooned, say).
  *
  * Nothing is probed by mapping it: in a guest with memory < maxmem that would populate pages.
@@ -21,7 +22,8 @@
 #include "base/log.h"
 #include "base/util.h"
 
-/* One XENMEM hypercall with `arg` copied in; the result, or -errno. The handle does not outlive it. */
+/* One XENMEM hypercall with `arg` copied in; the result, or -errno. The handle does not outlive it.
+ */
 static long memory_op(unsigned cmd, const void *arg, size_t size, void *extra, size_t extra_size,
 		      size_t extra_at)
 {

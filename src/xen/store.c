@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* store.c - xenstore: what the toolstack says, what it waits for, and the domain's end
  *
- * xenstore is the one connection that can reach everything on the host, and xentoolcore_restrict_all() kills
- * it; but the end of the domain can be learned nowhere else (a domain that dies stays there, without a sound, as long as we hold its
- * pages). So a child process holds the connection and nothing else: it watches @releaseDomain, asks whether the domain is still
- * introduced (a domain that shuts down or suspends is), and knows one command, to write device-model/<domid>/state. The device model
- * talks to it over a socket pair in messages of one struct, and has no way to make it do anything else. No
- * thread of libxenstore runs in the device model.
+ * xenstore is the one connection that can reach everything on the host, and
+ * xentoolcore_restrict_all() kills it; but the end of the domain can be learned nowhere else (a
+ * domain that dies stays there, without a sound, as long as we hold its pages). So a child process
+ * holds the connection and nothing else: it watches @releaseDomain, asks whether the domain is
+ * still introduced (a domain that shuts down or suspends is), and knows one command, to write
+ * device-model/<domid>/state. The device model talks to it over a socket pair in messages of one
+ * struct, and has no way to make it do anything else. No thread of libxenstore runs in the device
+ * model.
  *
- * Owns: the child. It ends when the socket pair does, so it never outlives the device model; it takes the state node away then
- * if it wrote it (libxl has done so before it kills us; after any other end the node would lie).
+ * Owns: the child. It ends when the socket pair does, so it never outlives the device model; it
+ * takes the state node away then if it wrote it (libxl has done so before it kills us; after any
+ * other end the node would lie).
  *
- * Fails: without xenstore there is no device model. When the child dies early the device model goes on, with a warning:
- * the toolstack still ends it by a signal.
+ * Fails: without xenstore there is no device model. When the child dies early the device model goes
+ * on, with a warning: the toolstack still ends it by a signal.
  */
 #include "xen/domain.h"
 
@@ -99,7 +102,8 @@ static bool send_msg(int sock, enum store_msg type, int rc)
 	return send(sock, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m);
 }
 
-/* Close what was inherited, except for the log (0-2) and the socket pair. Before xs_open(): a handle is more than one descriptor. */
+/* Close what was inherited, except for the log (0-2) and the socket pair. Before xs_open(): a
+ * handle is more than one descriptor. */
 static void child_close_all(int sock)
 {
 	if (sock > 3)
@@ -107,8 +111,9 @@ static void child_close_all(int sock)
 	close_range((unsigned)sock + 1, ~0U, 0);
 }
 
-/* A connection to xenstore stays what it is without any right. libxenstore's thread follows: a change of user is one of the whole
- * process, and takes the capabilities along. Where we are not root there are none. */
+/* A connection to xenstore stays what it is without any right. libxenstore's thread follows: a
+ * change of user is one of the whole process, and takes the capabilities along. Where we are not
+ * root there are none. */
 static bool child_confine(void)
 {
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
@@ -118,7 +123,8 @@ static bool child_confine(void)
 		setresuid(NOBODY, NOBODY, NOBODY) == 0);
 }
 
-/* The watch has fired, for whatever domain: is it ours? A domain that was never introduced has no say. */
+/* The watch has fired, for whatever domain: is it ours? A domain that was never introduced has no
+ * say. */
 static bool domain_gone(struct xs_handle *xs, unsigned domid, bool *seen)
 {
 	char **event;
@@ -179,7 +185,8 @@ static void child_run(int sock, unsigned domid)
 		wrote = xs_write(xs, XBT_NULL, path, "running", strlen("running"));
 		send_msg(sock, MSG_ANNOUNCE, wrote ? 0 : -errno);
 	}
-	/* The directory is libxl's, if libxl has started us; that of a domain that is gone is nobody's. */
+	/* The directory is libxl's, if libxl has started us; that of a domain that is gone is
+	 * nobody's. */
 	if (wrote)
 		xs_rm(xs, XBT_NULL, gone || made ? directory : path);
 	xs_close(xs);

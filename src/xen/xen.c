@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* xen.c - attach to a domain: `struct hv` over the stable Xen libraries
  *
- * Owns every Xen handle of the process. The libraries used keep their ABI from Xen 4.17 to today, so one binary serves
- * all; libxenctrl, which does not, is not used.
+ * Owns every Xen handle of the process. The libraries used keep their ABI from Xen 4.17 to today,
+ * so one binary serves all; libxenctrl, which does not, is not used.
  *
- * Fails: before hv_serve() with one line; afterwards nothing here fails that concerns the process: an interrupt that Xen refuses
- * is the guest's mistake or the domain's end.
+ * Fails: before hv_serve() with one line; afterwards nothing here fails that concerns the process:
+ * an interrupt that Xen refuses is the guest's mistake or the domain's end.
  */
 #include "xen/xen.h"
 
@@ -21,7 +21,8 @@
 
 #include <xentoolcore.h> /* after Xen's types */
 
-/* Width of guest-physical addresses: what the host has, what nested paging can do, and Xen's own limit (cpu-policy.c). */
+/* Width of guest-physical addresses: what the host has, what nested paging can do, and Xen's own
+ * limit (cpu-policy.c). */
 static unsigned host_paddr_bits(void)
 {
 	unsigned a, b, c, d, bits = 36, nested;
@@ -100,7 +101,8 @@ static void xen_close(struct hv *hv)
 		xendevicemodel_close(x->dmod);
 	if (x->privcmd >= 0)
 		close(x->privcmd);
-	/* Last: the toolstack takes the end of the watcher for nothing, but the domain's pages are back now. */
+	/* Last: the toolstack takes the end of the watcher for nothing, but the domain's pages are
+	 * back now. */
 	store_stop(&x->store);
 	free(x);
 }

@@ -9,8 +9,9 @@
  *	hv_serve()       exits arrive from here on
  *	hv_restrict()    if -xen-domid-restrict
  *	(guard_seal())
- *	hv_announce()    works after guard_seal(): a child process holds the only xenstore connection. After hv_restrict() it does
- *			 nothing: libxl waits for an answer to QMP's query-status then
+ *	hv_announce()    works after guard_seal(): a child process holds the only connection to
+ *			 xenstore. After hv_restrict() it does nothing: libxl waits for an answer
+ *			 to QMP's query-status then
  *	hv_close()
  *
  * hv_xen_open() forks that child (see store.c), so it comes before the first thread.
@@ -27,17 +28,19 @@
 #include "hv/hv.h"
 #include "hv/layout.h"
 
-/* Attach to domain `domid`. `conf` is only read here: its `mem` serves where xenstore does not know the domain's size,
- * its RAM is compared with the real one. NULL with `e`. */
+/* Attach to domain `domid`. `conf` is only read here: its `mem` serves where xenstore does not know
+ * the domain's size, its RAM is compared with the real one. NULL with `e`. */
 struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, struct err *e);
 
-/* The windows for this domain: what the guest already knows (a restored guest), else what the line says, else chosen. 0 or -errno. */
+/* The windows for this domain: what the guest already knows (a restored guest), else what the line
+ * says, else chosen. 0 or -errno. */
 int hv_xen_layout(struct hv *hv, const struct layout_conf *conf, struct layout *out, struct err *e);
 
 /* Tell the guest about the bridge, if its tables do not and it has not run yet. 0 or -errno. */
 int hv_xen_acpi(struct hv *hv, const struct layout *layout, enum acpi_mode mode, struct err *e);
 
-/* The user that libxl will kill in order to end this device model (dm_restrict); false when it uses the pid. */
+/* The user that libxl will kill in order to end this device model (dm_restrict); false when it uses
+ * the pid. */
 bool hv_xen_kill_uid(struct hv *hv, uid_t *uid);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* unit_acpi.c - tables of a stock guest, completed in plain memory
  *
- * A small libxl: FADT, MADT, DSDT, XSDT and an RSDP alone in the page behind them, at the places that Xen 4.17 and 4.20 give them, and the
- * damage that their AML does when the guest runs it.
+ * A small libxl: FADT, MADT, DSDT, XSDT and an RSDP alone in the page behind them, at the places
+ * that Xen 4.17 and 4.20 give them, and the damage that their AML does when the guest runs it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -253,7 +253,8 @@ static void the_guest_can_run_its_aml(void **state)
 		peek(g, page + PAGE / 2, after, sizeof(after));
 		assert_memory_equal(before, after, sizeof(before));
 
-		/* The restored guest is recognised, with its windows, whatever became of the RSDP. */
+		/* The restored guest is recognised, with its windows, whatever became of the RSDP.
+		 */
 		acpi_inspect(g->gm, &info);
 		assert_true(info.completed);
 		assert_true(info.has_run);
@@ -416,7 +417,8 @@ static void the_ssdt_can_be_disassembled_and_compiled_again(void **state)
 	assert_says(out, "0 Errors");
 }
 
-/* _OSC with this UUID (hex bytes), revision and control field; the first and third DWord of the answer. */
+/* _OSC with this UUID (hex bytes), revision and control field; the first and third DWord of the
+ * answer. */
 static void osc(const char *uuid, const char *revision, const char *control, const char *answer)
 {
 	char format[256];

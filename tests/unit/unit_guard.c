@@ -45,7 +45,8 @@ static void in_child(int (*fn)(void))
 	assert_int_equal(run_in_child(fn), 0);
 }
 
-/* The value of a line of /proc/thread-self/status, read through a descriptor that was opened before. */
+/* The value of a line of /proc/thread-self/status, read through a descriptor that was opened
+ * before. */
 static bool status_is(int fd, const char *name, const char *value)
 {
 	char text[8192], *line;

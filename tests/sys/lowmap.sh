@@ -25,7 +25,7 @@ guest_run g0 'grep "System RAM" /proc/iomem' >"$LOGS/lowmap-iomem"
 check 'RAM ends at 2 GiB' grep -q '^00100000-7fffffff : System RAM' "$LOGS/lowmap-iomem"
 check 'RAM from 4 GiB to 6 GiB' grep -q '^100000000-17fffffff : System RAM' "$LOGS/lowmap-iomem"
 check 'net' guest_run g0 'ip link set eth0 up; ip addr add 10.9.0.2/24 dev eth0; ping -q -c 100 -i 0.02 -s 1400 -W 5 10.9.0.1' 90
-check_ring_above g0 net
+check_ring_above g0 eth0
 guest_destroy g0
 dm_wait
 check_eq 'leaves with the domain' "$DM_STATUS" 0

@@ -108,13 +108,36 @@ void vm_cont(struct vm *vm)
 	qmp_event(vm, "RESUME", NULL);
 }
 
+/* libxl takes a connection that closes together with the last reply for an error. So the probe run (which has nothing else to
+ * do) stays until its client has left, for a moment at most. */
+#define LINGER_NS 1000000000ULL
+
+static void linger_over(struct loop_timer *t)
+{
+	loop_stop(container_of(t, struct vm, linger)->control);
+}
+
+void vm_client_gone(struct vm *vm)
+{
+	if (vm->quitting && !vm->io)
+		loop_stop(vm->control);
+}
+
 void vm_quit(struct vm *vm, const char *reason)
 {
-	if (vm->quitting)
+	if (vm->quitting) {
+		if (!vm->io)
+			loop_stop(vm->control);
 		return;
+	}
 	vm->quitting = true;
 	qmp_event(vm, "SHUTDOWN", json_pack("{s:b, s:s}", "guest", 0, "reason", reason));
 	vm->state = RUN_SHUTDOWN;
+	if (!vm->io && !strcmp(reason, "host-qmp-quit")) {
+		vm->linger.fn = linger_over;
+		loop_timer_set(vm->control, &vm->linger, LINGER_NS);
+		return;
+	}
 	/* A stop that is under way ends first, and sees `quitting`. */
 	if (!vm->io || (!vm->pause && !pause_all(vm, false, NULL, NULL)))
 		loop_stop(vm->control);

@@ -45,6 +45,7 @@ struct vm {
 	struct pause *pause;	   /* vm.c: devices are being paused */
 	bool pid_written;	   /* -pidfile: ours to remove */
 	bool quitting;		   /* vm_quit() was called */
+	struct loop_timer linger;  /* the probe run, after `quit` */
 };
 
 /* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call done(arg) on the control
@@ -54,5 +55,7 @@ void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg);
 void vm_cont(struct vm *vm);
 /* End the program with status 0; `reason` is one of QMP's ("host-qmp-quit", "host-signal", "guest-shutdown"). Sends SHUTDOWN. */
 void vm_quit(struct vm *vm, const char *reason);
+/* A monitor's client has left: in the probe run, that ends a vm_quit(). */
+void vm_client_gone(struct vm *vm);
 
 #endif

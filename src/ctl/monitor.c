@@ -342,10 +342,8 @@ static void opened(struct chardev_user *u)
 		    json_pack("{s:{s:o, s:[]}}", "QMP", "version", qmp_version(), "capabilities"));
 }
 
-static void closed(struct chardev_user *u)
+static void reset_session(struct monitor *m)
 {
-	struct monitor *m = container_of(u, struct monitor, user);
-
 	if (m->call)
 		m->call->mon = NULL;
 	m->call = NULL;
@@ -357,11 +355,19 @@ static void closed(struct chardev_user *u)
 	m->out_len = m->out_size = 0;
 }
 
+static void closed(struct chardev_user *u)
+{
+	struct monitor *m = container_of(u, struct monitor, user);
+
+	reset_session(m);
+	vm_client_gone(m->vm);
+}
+
 static void monitor_free(struct monitor *m)
 {
 	if (m->user.opened) {
 		chardev_detach(m->chardev);
-		closed(&m->user);
+		reset_session(m);
 	}
 	opts_release(mon_tables, m);
 	free(m);

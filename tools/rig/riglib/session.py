@@ -3,7 +3,7 @@
 
 A scenario is a shell script that runs in the control domain. Comments in its head tell the rig what it
 needs: "# limit: SECONDS" (600), "# memory: MIB" of the emulated machine (4096), "# needs: WORD..."
-("tools" for fio, "builder" for the domain builder). Its verdicts are lines "ok - TEXT", "not ok - TEXT",
+("tools" for fio, "builder" for the domain builder, "startwatch" for bench/startwatch). Its verdicts are lines "ok - TEXT", "not ok - TEXT",
 "skip - TEXT"; lines that start with "#" are shown; it must end with status 0.
 """
 import io
@@ -65,6 +65,13 @@ def _build_lowmap(release, results):
 	return out
 
 
+def _build_startwatch(results):
+	out = os.path.join(results, 'startwatch')
+	subprocess.run(['cc', '-O2', '-Wall', '-Wextra', '-D_GNU_SOURCE', '-o', out,
+		os.path.join(TOP, 'bench/startwatch.c'), '-lxenstore'], check=True)
+	return out
+
+
 def _add_bytes(tar, name, data, mode=0o644):
 	info = tarfile.TarInfo(name)
 	info.size = len(data)
@@ -96,6 +103,8 @@ def make_payload(path, args, results, needs=(), env=()):
 			built = _build_lowmap(args.release, results)
 			if built:
 				_add_bytes(tar, 'lowmap.so', open(built, 'rb').read(), 0o755)
+		if 'startwatch' in needs:
+			_add_bytes(tar, 'startwatch', open(_build_startwatch(results), 'rb').read(), 0o755)
 		for d in ('tests/sys', 'bench'):
 			full = os.path.join(TOP, d)
 			for f in sorted(os.listdir(full)) if os.path.isdir(full) else ():

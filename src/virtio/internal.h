@@ -76,6 +76,7 @@ struct vqueue {
 	uint16_t size;
 	uint64_t desc, avail, used;
 	bool enabled;
+	bool live;	 /* started, and not reported as stopped since */
 	bool resetting;	 /* queue_reset is in progress */
 	bool want_stop;	 /* a stop is wanted and has not been reported yet */
 	bool stop_asked; /* ... and the queue's loop knows */

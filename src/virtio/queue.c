@@ -276,6 +276,7 @@ static void run_start(struct loop_task *t)
 
 void vq_start(struct vqueue *vq)
 {
+	vq->live = true;
 	vq->ring = vdev_ring(vq->v);
 	vq->num = vq->size;
 	vq->event_idx = vdev_has(vq->v, VIRTIO_F_EVENT_IDX);

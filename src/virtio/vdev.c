@@ -70,11 +70,12 @@ void vdev_config_changed(struct vdev *v)
 
 /* --- status and reset --- */
 
-/* All are marked before the first is asked: it may report at once, and must not be taken for the last. */
+/* All are marked before the first is asked: it may report at once, and must not be taken for the last. Those that do not run are not
+ * asked: a reset of a device that was not started is over at once, whatever loops its queues have, and so status 0 means that it is. */
 static void stop_queues(struct vdev *v)
 {
 	for (unsigned i = 0; i < v->queues; i++)
-		v->vq[i]->want_stop = true;
+		v->vq[i]->want_stop = v->vq[i]->live;
 	for (unsigned i = 0; i < v->queues; i++)
 		if (v->vq[i]->want_stop && !v->vq[i]->stop_asked)
 			vq_stop(v->vq[i]);
@@ -140,7 +141,7 @@ void vdev_queue_idle(struct vqueue *vq)
 	if (news & REPORT_STOP) {
 		if (vq->resetting && !st->resetting)
 			queue_clear(vq);
-		vq->want_stop = vq->stop_asked = false;
+		vq->want_stop = vq->stop_asked = vq->live = false;
 	}
 	if (!news || any_waiting(v))
 		return;
@@ -217,7 +218,9 @@ void vdev_queue_reset(struct vdev *v, struct vqueue *vq)
 	    v->state->resetting)
 		return;
 	vq->resetting = true;
-	if (!vq->want_stop)
+	if (!vq->live)
+		queue_clear(vq);
+	else if (!vq->want_stop)
 		vq_stop(vq);
 }
 

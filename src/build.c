@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "ctl/qmp.h"
 #include "dev/dev.h"
+#include "iothread/iothread.h"
 #include "net/net.h"
 #include "pci/pci.h"
 #include "qtest/qtest.h"
@@ -173,6 +174,8 @@ static int add_object(struct vm *vm, struct kvs *k, struct err *e)
 		return err_set(e, -EINVAL, "Parameter 'qom-type' is missing");
 	if (rng_is_type(type))
 		return rng_add(vm->rngs, k, e);
+	if (iothread_is_type(type))
+		return iothread_add(vm->iothreads, k, e);
 	if (is_memory_backend(type))
 		return 0; /* build_attach() has used it, if anybody does */
 	return err_set(e, -EINVAL,
@@ -215,9 +218,10 @@ int build_devices(struct vm *vm, struct err *e)
 	int rc;
 
 	vm->rngs = rngs_new();
+	vm->iothreads = iothreads_new();
 	vm->blocks = blocks_new();
 	vm->netdevs = netdevs_new(vm->io);
-	if (!vm->rngs || !vm->blocks || !vm->netdevs)
+	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	qmp_watch_nets(vm);
 	rc = add_all(vm, &c->objects, add_object, e);
@@ -289,7 +293,10 @@ int build_seal(struct vm *vm, struct guard *g, struct err *e)
 		rc = guard_seal(g, e);
 	if (rc < 0)
 		return rc;
-	/* Capabilities belong to a thread: the others begin without any. */
+	/* Capabilities belong to a thread: the others begin without any. Exits come last, when all that they hand work to runs. */
+	rc = iothreads_start(vm->iothreads, e);
+	if (rc < 0)
+		return rc;
 	rc = loop_start(vm->io);
 	if (rc < 0)
 		return err_set(e, rc, "could not start a thread: %s", strerror(-rc));
@@ -302,10 +309,12 @@ void build_undo(struct vm *vm)
 {
 	if (vm->io)
 		loop_join(vm->io);
+	iothreads_join(vm->iothreads);
 	dev_free_all(vm);
 	netdevs_free(vm->netdevs);
 	blocks_free(vm->blocks);
 	rngs_free(vm->rngs);
+	iothreads_free(vm->iothreads);
 	/* The probe run must leave its socket file: the real run is about to replace it. */
 	monitors_free(vm->monitors);
 	if (vm->chardevs)

@@ -2,7 +2,7 @@
 /* vm.h - the one struct that holds the running program together
  *
  * Lives in main(); everything else gets a pointer to it or to the part that it needs. Two threads by default: the
- * control thread (signals, QMP, xenstore) and the exit loop `io` (vCPU exits, queues, I/O).
+ * control thread (signals, QMP, xenstore) and the exit loop `io` (vCPU exits, queues, I/O). Queues may be given to more loops.
  */
 #ifndef VM_H
 #define VM_H
@@ -19,6 +19,7 @@
 struct blocks;
 struct chardevs;
 struct cmdline;
+struct iothreads;
 struct monitors;
 struct netdevs;
 struct pause;
@@ -35,17 +36,18 @@ struct vm {
 	struct hv_client client;
 	struct layout layout; /* where ECAM and the windows lie */
 	struct pci_bus *bus;
-	struct blocks *blocks;	   /* -drive, -blockdev */
-	struct netdevs *netdevs;   /* -netdev */
-	struct rngs *rngs;	   /* -object rng-* */
-	struct chardevs *chardevs; /* -chardev */
-	struct monitors *monitors; /* -mon, -qmp */
-	struct list devices;	   /* struct dev, in order of creation */
-	enum run_state state;	   /* control thread */
-	struct pause *pause;	   /* vm.c: devices are being paused */
-	bool pid_written;	   /* -pidfile: ours to remove */
-	bool quitting;		   /* vm_quit() was called */
-	struct loop_timer linger;  /* the probe run, after `quit` */
+	struct blocks *blocks;	     /* -drive, -blockdev */
+	struct netdevs *netdevs;     /* -netdev */
+	struct rngs *rngs;	     /* -object rng-* */
+	struct iothreads *iothreads; /* -object iothread */
+	struct chardevs *chardevs;   /* -chardev */
+	struct monitors *monitors;   /* -mon, -qmp */
+	struct list devices;	     /* struct dev, in order of creation */
+	enum run_state state;	     /* control thread */
+	struct pause *pause;	     /* vm.c: devices are being paused */
+	bool pid_written;	     /* -pidfile: ours to remove */
+	bool quitting;		     /* vm_quit() was called */
+	struct loop_timer linger;    /* the probe run, after `quit` */
 };
 
 /* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call done(arg) on the control

@@ -224,6 +224,20 @@ const char *kvs_get(struct kvs *k, const char *key)
 	return value;
 }
 
+int kvs_take(struct kvs *k, const char *prefix, struct kvs *out)
+{
+	size_t len = strlen(prefix);
+
+	for (unsigned i = 0; i < k->n; i++) {
+		if (strncmp(k->v[i].key, prefix, len))
+			continue;
+		k->v[i].used = true;
+		if (kvs_add(out, k->v[i].key + len, k->v[i].value) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 const char *kvs_unused(const struct kvs *k)
 {
 	for (unsigned i = 0; i < k->n; i++)

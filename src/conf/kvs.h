@@ -33,6 +33,8 @@ void kvs_free(struct kvs *k);
 const char *kvs_get(struct kvs *k, const char *key);
 /* Append a pair (copies both). 0 or -ENOMEM. */
 int kvs_add(struct kvs *k, const char *key, const char *value);
+/* Copy the pairs whose key begins with `prefix` to `out` (empty before), without it, and mark them used. 0 or -ENOMEM. */
+int kvs_take(struct kvs *k, const char *prefix, struct kvs *out);
 /* First key that kvs_get() was never asked for, or NULL. */
 const char *kvs_unused(const struct kvs *k);
 

@@ -284,10 +284,22 @@ static int set_field(const struct opt *o, const char *value, void *at, struct er
 		*(int *)at = devfn;
 		break;
 	}
+	case OPT_TREE:
+		rc = value ? -EINVAL : 0;
+		break;
 	case OPT_IGNORED:
 		break;
 	}
 	return rc < 0 ? bad_value(o, value, e) : 0;
+}
+
+static int set_tree(const struct opt *o, struct kvs *k, struct kvs *at, struct err *e)
+{
+	char prefix[128];
+
+	snprintf(prefix, sizeof(prefix), "%s.", o->name);
+	kvs_free(at);
+	return kvs_take(k, prefix, at) < 0 ? err_set(e, -ENOMEM, "%s", strerror(ENOMEM)) : 0;
 }
 
 int opts_apply(const struct opt *const *tables, struct kvs *k, void *base, struct err *e)
@@ -300,6 +312,8 @@ int opts_apply(const struct opt *const *tables, struct kvs *k, void *base, struc
 			if (!value && o->required)
 				return err_set(e, -EINVAL, "Parameter '%s' is missing", o->name);
 			rc = set_field(o, value ? value : o->def, (char *)base + o->at, e);
+			if (!rc && o->type == OPT_TREE)
+				rc = set_tree(o, k, (struct kvs *)((char *)base + o->at), e);
 			if (rc < 0)
 				return rc;
 		}
@@ -310,7 +324,9 @@ void opts_release(const struct opt *const *tables, void *base)
 {
 	for (; *tables; tables++)
 		for (const struct opt *o = *tables; o->name; o++)
-			if (o->type == OPT_STRING) {
+			if (o->type == OPT_TREE) {
+				kvs_free((struct kvs *)((char *)base + o->at));
+			} else if (o->type == OPT_STRING) {
 				char **at = (char **)((char *)base + o->at);
 
 				free(*at);
@@ -329,6 +345,7 @@ const char *opts_type_name(const struct opt *o, char *buf, size_t size)
 		[OPT_STRING] = "str",
 		[OPT_MAC] = "xx:xx:xx:xx:xx:xx",
 		[OPT_PCI_ADDR] = "slot[.function] in hex",
+		[OPT_TREE] = "JSON",
 		[OPT_IGNORED] = "any",
 	};
 

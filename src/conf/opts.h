@@ -25,6 +25,7 @@ enum opt_type {
 	OPT_ENUM,      /* unsigned: index into `values` */
 	OPT_MAC,       /* uint8_t[6] */
 	OPT_PCI_ADDR,  /* int: devfn 0..255 from "3" or "3.1" (hex), -1 when absent */
+	OPT_TREE, /* struct kvs: what the JSON form has below this name, as "0.key"; its own keys are for the caller to check */
 	OPT_IGNORED, /* accepted as QEMU does (any value), has no meaning here; not shown in help */
 };
 
@@ -48,10 +49,10 @@ struct opt {
 	}
 
 /* Set every field of `tables` (NULL-terminated list) in `base` to its default or to the value given in `k`. Does not complain of keys that are
- * in no table: the caller asks kvs_unused() when all is read. Strings already set are freed. 0 or -errno with `e`
+ * in no table: the caller asks kvs_unused() when all is read. Strings and trees already set are freed. 0 or -errno with `e`
  * ("Parameter 'x' expects ..."). */
 int opts_apply(const struct opt *const *tables, struct kvs *k, void *base, struct err *e);
-/* Free the strings of the struct. */
+/* Free the strings and trees of the struct. */
 void opts_release(const struct opt *const *tables, void *base);
 
 /* Type as help shows it: "bool", "size", "a|b|c"... in `buf`. */

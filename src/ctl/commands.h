@@ -69,6 +69,7 @@ int query_block(struct qmp_call *call);
 int query_blockstats(struct qmp_call *call);
 int query_chardev(struct qmp_call *call);
 int query_cpus_fast(struct qmp_call *call);
+int query_iothreads(struct qmp_call *call);
 int query_name(struct qmp_call *call);
 int query_named_block_nodes(struct qmp_call *call);
 int query_pci(struct qmp_call *call);

@@ -13,6 +13,7 @@
 #include "ctl/options.h"
 #include "ctl/qmp.h"
 #include "dev/dev.h"
+#include "iothread/iothread.h"
 #include "net/net.h"
 #include "rng/rng.h"
 
@@ -27,6 +28,7 @@ static const struct {
 } object_types[] = {
 	{"rng-random", "entropy from a file or device"},
 	{"rng-builtin", "entropy from the kernel's generator"},
+	{"iothread", "a loop with a thread of its own, for queues of disks"},
 	{"memory-backend-file", "guest RAM in a file, for -accel qtest (size=, mem-path=)"},
 	{"memory-backend-memfd", "guest RAM in anonymous memory, for -accel qtest (size=)"},
 };
@@ -71,6 +73,11 @@ static bool help_object(struct kvs *k, FILE *out)
 	if (type && rng_is_type(type)) {
 		fprintf(out, "%s options:\n", type);
 		opts_help(rng_options(type), out);
+		return true;
+	}
+	if (type && iothread_is_type(type)) {
+		fprintf(out, "%s options:\n", type);
+		opts_help((const struct opt *const[]){iothread_options, NULL}, out);
 		return true;
 	}
 	fputs("List of user creatable objects:\n", out);
@@ -296,6 +303,7 @@ void help_man(FILE *out)
 	man_netdevs(out);
 	man_tables("-object rng-random", rng_options("rng-random"), out);
 	man_tables("-object rng-builtin", rng_options("rng-builtin"), out);
+	man_tables("-object iothread", (const struct opt *const[]){iothread_options, NULL}, out);
 	man_tables("-chardev", (const struct opt *const[]){chardev_options, NULL}, out);
 	man_tables("-mon", (const struct opt *const[]){monitor_options, NULL}, out);
 }

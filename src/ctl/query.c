@@ -13,6 +13,7 @@
 #include "ctl/cmdline.h"
 #include "ctl/commands.h"
 #include "dev/dev.h"
+#include "iothread/iothread.h"
 #include "pci/pci.h"
 #include "vm.h"
 
@@ -56,6 +57,26 @@ int query_cpus_fast(struct qmp_call *call)
 							   "thread-id", (int)getpid(), "qom-path",
 							   json_sprintf("/machine/cpu[%u]", i),
 							   "target", "i386"));
+	return 0;
+}
+
+int query_iothreads(struct qmp_call *call)
+{
+	struct iothreads *all = call->vm->iothreads;
+
+	call->ret = json_array();
+	for (struct iothread *t = NULL; all && (t = iothread_next(all, t));) {
+		struct iothread_info i;
+
+		iothread_info(t, &i);
+		json_array_append_new(call->ret,
+				      json_pack("{s:s, s:i, s:I, s:I, s:I, s:I}", "id", i.id,
+						"thread-id", i.thread_id, "poll-max-ns",
+						(json_int_t)i.poll_max_ns, "poll-grow",
+						(json_int_t)i.poll_grow, "poll-shrink",
+						(json_int_t)i.poll_shrink, "aio-max-batch",
+						(json_int_t)i.aio_max_batch));
+	}
 	return 0;
 }
 

@@ -229,19 +229,33 @@ static uint64_t features(const struct blk *d)
 	return f;
 }
 
-static int add_queue(struct blk *d, struct vm *vm, struct err *e)
+static int add_queue(struct blk *d, struct loop *l, struct err *e)
 {
 	struct blk_queue *q = &d->queue[d->queues];
 
 	q->d = d;
 	q->reqs = calloc(d->queue_size, sizeof(*q->reqs));
-	q->vq = q->reqs ? vdev_queue_add(&d->v, (unsigned)d->queue_size, NULL) : NULL;
+	q->vq = q->reqs ? vdev_queue_add(&d->v, (unsigned)d->queue_size, l) : NULL;
 	d->queues++;
 	if (!q->vq)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
 	vq_set_priv(q->vq, q);
-	q->disk = block_queue_new(d->disk, vm->io, e);
+	q->disk = block_queue_new(d->disk, l, e);
 	return q->disk ? 0 : -ENOMEM;
+}
+
+static int add_queues(struct blk *d, struct vm *vm, struct err *e)
+{
+	struct loop **loops = calloc(d->num_queues, sizeof(struct loop *));
+	int rc;
+
+	d->queue = calloc(d->num_queues, sizeof(*d->queue));
+	rc = loops && d->queue ? blk_map_queues(d, vm, loops, e)
+			       : err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	while (!rc && d->queues < d->num_queues)
+		rc = add_queue(d, loops[d->queues], e);
+	free(loops);
+	return rc;
 }
 
 static int find_drive(struct blk *d, struct vm *vm, struct err *e)
@@ -281,14 +295,11 @@ static int blk_realize(struct vdev *v, struct vm *vm, struct err *e)
 	d->capacity = block_size(d->disk) / BLK_SECTOR;
 	d->wce_default =
 		d->write_cache == OPT_AUTO ? block_write_cache(d->disk) : d->write_cache == OPT_ON;
-	d->queue = calloc(d->num_queues, sizeof(*d->queue));
-	if (!d->queue)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
 	rc = set_geometry(d, e);
 	if (!rc)
 		rc = fill_config(d, e);
-	while (!rc && d->queues < d->num_queues)
-		rc = add_queue(d, vm, e);
+	if (!rc)
+		rc = add_queues(d, vm, e);
 	v->offered |= features(d);
 	return rc;
 }
@@ -334,6 +345,10 @@ static const struct opt blk_options[] = {
 	 .help = "queues; 65535: one for each vCPU"},
 	{.name = "queue-size", .type = OPT_UINT, .at = AT(queue_size), .def = "256",
 	 .help = "entries of a queue, a power of 2 up to 1024"},
+	{.name = "iothread", .type = OPT_STRING, .at = AT(iothread),
+	 .help = "id of the -object iothread that serves all queues"},
+	{.name = "iothread-vq-mapping", .type = OPT_TREE, .at = AT(mapping),
+	 .help = "[{\"iothread\": ID, \"vqs\": [QUEUE...]}...]: a thread for each queue; without vqs they go round"},
 	{.name = "seg-max-adjust", .type = OPT_BOOL, .at = AT(seg_max_adjust), .def = "on",
 	 .help = "segments of a request follow queue-size"},
 	{.name = "logical_block_size", .type = OPT_SIZE, .at = AT(logical), .def = "0",
@@ -374,7 +389,6 @@ static const struct opt blk_options[] = {
 	/* Accepted as QEMU does: they name things that this machine does not have or does by itself. */
 	{.name = "bootindex", .type = OPT_IGNORED},
 	{.name = "request-merging", .type = OPT_IGNORED},
-	{.name = "iothread", .type = OPT_IGNORED},
 	{.name = "account-invalid", .type = OPT_IGNORED},
 	{.name = "account-failed", .type = OPT_IGNORED},
 	{.name = "backend_defaults", .type = OPT_IGNORED},

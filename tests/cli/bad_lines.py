@@ -8,6 +8,13 @@ Files of the directory they run in: text (a few bytes), disk.img (1 MiB), sock (
 Q = '-accel qtest '
 D = Q + '-drive if=none,id=d,file=disk.img,format=raw '
 
+
+def mapping(*members):
+    """A disk with two queues, two threads, and these members of its JSON."""
+    device = ', '.join(('{"driver": "virtio-blk-pci", "drive": "d", "num-queues": 2', *members)) + '}'
+    return (*D.split(), '-object', 'iothread,id=a', '-object', 'iothread,id=b', '-device', device)
+
+
 BAD_LINES = [
     # the line as such
     ('-nosuchoption', '-nosuchoption: invalid option'),
@@ -163,6 +170,22 @@ BAD_LINES = [
     (Q + '-object rng-random,id=r,filename=/nonexistent', "Could not open '/nonexistent'"),
     (Q + '-object rng-builtin,id=r,foo=1', "Property 'rng-builtin.foo' not found"),
     (Q + '-object rng-builtin,id=r -object rng-builtin,id=r', "Duplicate ID 'r' for object"),
+    (Q + '-object iothread', "Parameter 'id' is missing"),
+    (Q + '-object iothread,id=i,poll-max-ns=x', "Parameter 'poll-max-ns' expects integer"),
+    (Q + '-object iothread,id=i,foo=1', "Property 'iothread.foo' not found"),
+    (Q + '-object iothread,id=i -object iothread,id=i', "Duplicate ID 'i' for object"),
+    (D + '-device virtio-blk-pci,drive=d,iothread=nope', 'IOThread object "nope" does not exist'),
+    (D + '-device virtio-blk-pci,drive=d,iothread-vq-mapping=nope', "Parameter 'iothread-vq-mapping' does not accept value"),
+    (mapping('"iothread": "a"', '"iothread-vq-mapping": [{"iothread": "a"}]'), 'cannot be given at the same time'),
+    (mapping('"iothread-vq-mapping": [{"iothread": "c"}]'), 'IOThread object "c" does not exist'),
+    (mapping('"iothread-vq-mapping": [{"iothread": "a"}, {"iothread": "a"}]'), 'IOThread "a" is there twice'),
+    (mapping('"iothread-vq-mapping": [{"iothread": "a", "vqs": [0, 2]}]'), 'vq 2 of IOThread "a" must be less than num-queues'),
+    (mapping('"iothread-vq-mapping": [{"iothread": "a", "vqs": [-1]}]'), 'vq -1 of IOThread "a" must be less'),
+    (mapping('"iothread-vq-mapping": [{"iothread": "a", "vqs": [0]}]'), 'vq 1 is missing'),
+    (mapping('"iothread-vq-mapping": [{"iothread": "a", "vqs": [0, 1]}, {"iothread": "b", "vqs": [1]}]'), 'vq 1 is assigned twice'),
+    (mapping('"iothread-vq-mapping": [{"iothread": "a", "vqs": [0, 1]}, {"iothread": "b"}]'), 'all items must have vqs or none'),
+    (mapping('"iothread-vq-mapping": [{"vqs": [0, 1]}]'), "Property 'iothread-vq-mapping.0.vqs.0' not found"),
+    (mapping('"iothread-vq-mapping": [{"iothread": "a", "foo": 1}]'), "Property 'iothread-vq-mapping.0.foo' not found"),
     (Q + '-machine memory-backend=m -object memory-backend-file,id=m,size=64M', "Parameter 'mem-path' is missing"),
     (Q + '-machine memory-backend=m -object memory-backend-memfd,id=m', "Parameter 'size' is missing"),
 ]

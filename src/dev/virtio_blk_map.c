@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio_blk_map.c - which loop each queue of a disk runs on: iothread= and iothread-vq-mapping=
+ *
+ * The mapping is a list, [{"iothread": "io0", "vqs": [0, 1]}, ...]; without "vqs" (in all of them) the queues go
+ * round. Control thread.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/util.h"
+#include "dev/virtio_blk.h"
+#include "iothread/iothread.h"
+#include "vm.h"
+
+static struct loop *find_loop(struct vm *vm, const char *id, struct err *e)
+{
+	struct iothread *t = iothread_find(vm->iothreads, id);
+
+	if (!t) {
+		err_set(e, -ENOENT, "IOThread object \"%s\" does not exist", id);
+		return NULL;
+	}
+	return iothread_loop(t);
+}
+
+/* The queues that entry `i` names. Their number, or -errno with `e`. */
+static int assign(struct blk *d, unsigned i, const char *id, struct loop *l, struct loop **loops,
+		  struct err *e)
+{
+	const char *text;
+	char key[64];
+	unsigned n;
+
+	for (n = 0;; n++) {
+		uint64_t vq;
+
+		snprintf(key, sizeof(key), "%u.vqs.%u", i, n);
+		text = kvs_get(&d->mapping, key);
+		if (!text)
+			return (int)n;
+		if (parse_uint(text, &vq) < 0 || vq >= d->num_queues)
+			return err_set(e, -EINVAL,
+				       "iothread-vq-mapping: vq %s of IOThread \"%s\" must be less "
+				       "than num-queues, which is %llu",
+				       text, id, (unsigned long long)d->num_queues);
+		if (loops[vq])
+			return err_set(e, -EINVAL, "iothread-vq-mapping: vq %s is assigned twice",
+				       text);
+		loops[vq] = l;
+	}
+}
+
+static int check_all(struct blk *d, struct loop **loops, unsigned entries, unsigned with_vqs,
+		     struct err *e)
+{
+	const char *unused = kvs_unused(&d->mapping);
+
+	if (unused)
+		return err_set(e, -EINVAL, "Property 'iothread-vq-mapping.%s' not found", unused);
+	if (with_vqs && with_vqs < entries)
+		return err_set(e, -EINVAL,
+			       "iothread-vq-mapping: either all items must have vqs or none");
+	for (unsigned q = 0; with_vqs && q < d->num_queues; q++)
+		if (!loops[q])
+			return err_set(e, -EINVAL, "iothread-vq-mapping: vq %u is missing", q);
+	return 0;
+}
+
+static int by_mapping(struct blk *d, struct vm *vm, struct loop **loops, struct err *e)
+{
+	struct loop **each = calloc(d->mapping.n, sizeof(struct loop *));
+	unsigned n, with_vqs = 0;
+	int rc = 0;
+
+	if (!each)
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	for (n = 0;; n++) {
+		const char *id;
+		char key[64];
+
+		snprintf(key, sizeof(key), "%u.iothread", n);
+		id = kvs_get(&d->mapping, key);
+		if (!id)
+			break;
+		each[n] = find_loop(vm, id, e);
+		rc = each[n] ? 0 : -ENOENT;
+		for (unsigned i = 0; i < n && !rc; i++)
+			if (each[i] == each[n])
+				rc = err_set(e, -EINVAL,
+					     "iothread-vq-mapping: IOThread \"%s\" is there twice",
+					     id);
+		if (!rc)
+			rc = assign(d, n, id, each[n], loops, e);
+		if (rc < 0)
+			goto out;
+		with_vqs += rc > 0;
+	}
+	rc = check_all(d, loops, n, with_vqs, e);
+	for (unsigned q = 0; !rc && !with_vqs && q < d->num_queues; q++)
+		loops[q] = each[q % n];
+out:
+	free(each);
+	return rc;
+}
+
+int blk_map_queues(struct blk *d, struct vm *vm, struct loop **loops, struct err *e)
+{
+	struct loop *l = vm->io;
+
+	if (d->iothread && d->mapping.n)
+		return err_set(e, -EINVAL,
+			       "iothread and iothread-vq-mapping cannot be given at the same time");
+	if (d->mapping.n)
+		return by_mapping(d, vm, loops, e);
+	if (d->iothread)
+		l = find_loop(vm, d->iothread, e);
+	for (unsigned q = 0; q < d->num_queues; q++)
+		loops[q] = l;
+	return l ? 0 : -ENOENT;
+}

@@ -379,7 +379,8 @@ struct race {
 	uint64_t data;
 };
 
-static void *racer(void *arg)
+/* It races the driver of this program, too, on purpose. */
+__attribute__((no_sanitize_thread)) static void *racer(void *arg)
 {
 	struct race *c = arg;
 
@@ -393,8 +394,12 @@ static void *racer(void *arg)
 		if (!ring_packed())
 			__atomic_store_n(&d->flags, n & 512 ? GV_DESC_WRITE : GV_DESC_NEXT,
 					 __ATOMIC_RELAXED);
-		put_le32(c->mem, n & 16 ? GBLK_IN : n & 32 ? GBLK_DISCARD : 0xffff);
-		put_le64(c->mem + 8, n & 64 ? 0 : UINT64_MAX);
+		__atomic_store_n((uint32_t *)c->mem,
+				 n & 16	  ? GBLK_IN
+				 : n & 32 ? GBLK_DISCARD
+					  : 0xffffu,
+				 __ATOMIC_RELAXED);
+		__atomic_store_n((uint64_t *)c->mem + 1, n & 64 ? 0 : UINT64_MAX, __ATOMIC_RELAXED);
 	}
 	return NULL;
 }

@@ -20,7 +20,7 @@ struct layout {
 
 /* The one that the present test is for. */
 extern const struct layout *layout;
-/* Run the tests for each of `n` layouts (in_order=on is not known to QEMU 10.0); the number of failed groups. */
+/* Run the tests for each of `n` layouts (QEMU 7.2 does not know in_order=on); the number of failed groups. */
 #define rings_run(layouts, n, tests)                                                              \
 	({                                                                                        \
 		int failed_ = 0;                                                                  \

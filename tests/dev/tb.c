@@ -51,6 +51,7 @@ int tb_setup(void **state)
 	t->qmp = -1;
 	t->qemu = tb_is_qemu();
 	t->ring = getenv("TB_RING");
+	t->iothreads = getenv("TB_IOTHREADS") ? (unsigned)atoi(getenv("TB_IOTHREADS")) : 0;
 	if (t->ring && strstr(t->ring, "packed=on"))
 		t->config.features |= GV_F_PACKED;
 	if (t->ring && strstr(t->ring, "in_order=on"))
@@ -118,6 +119,21 @@ void tb_device(struct tb *t, const char *fmt, ...)
 		guest_panic("out of memory");
 	va_end(ap);
 	tb_arg(t, "-device");
+	if (t->iothreads && strstr(text, "virtio-blk")) {
+		char *more = NULL;
+
+		for (unsigned i = 0; i < t->iothreads; i++) {
+			char *longer = NULL;
+
+			if (asprintf(&longer, "%s,iothread-vq-mapping.%u.iothread=tb%u",
+				     more ? more : text, i, i) < 0)
+				guest_panic("out of memory");
+			free(more);
+			more = longer;
+		}
+		free(text);
+		text = more;
+	}
 	tb_arg(t, "%s%s%s", text, t->ring && strstr(text, "virtio") ? t->ring : "",
 	       t->qemu ? ",disable-legacy=on" : "");
 	free(text);
@@ -152,6 +168,10 @@ void tb_start(struct tb *t)
 {
 	tb_arg(t, "-chardev");
 	tb_arg(t, "socket,id=mon,path=%s/qmp,server=on,wait=off", t->dir);
+	for (unsigned i = 0; i < t->iothreads; i++) {
+		tb_arg(t, "-object");
+		tb_arg(t, "iothread,id=tb%u", i);
+	}
 	tb_arg(t, "-mon");
 	tb_arg(t, "chardev=mon,mode=control");
 	t->config.args = (const char *const *)t->args;

@@ -5,7 +5,8 @@
  * ends with tb_stop(), which demands a clean exit. What a failed test leaves behind is removed by the tear-down.
  * With GUEST_DM=qemu-system-x86_64 the same tests check the expectations against QEMU; tests that QEMU
  * is known to fail say so with tb_skip_qemu() and the reason. With TB_RING=,packed=on they use packed rings (those
- * that make their rings themselves fail then).
+ * that make their rings themselves fail then). With TB_IOTHREADS=4 the queues of disks are on four loops (not with QEMU,
+ * which takes the mapping as JSON only).
  */
 #ifndef DEV_TB_H
 #define DEV_TB_H
@@ -30,7 +31,8 @@ struct tb {
 	struct guest g;
 	struct guest_config config;
 	bool qemu;
-	const char *ring; /* $TB_RING: ",packed=on", ",in_order=on" or both, for every device */
+	const char *ring;   /* $TB_RING: ",packed=on", ",in_order=on" or both, for every device */
+	unsigned iothreads; /* $TB_IOTHREADS: the queues of every disk go round these */
 	char dir[32];
 	char *args[256];
 	unsigned n_args;

@@ -21,6 +21,7 @@ struct thing {
 	unsigned kind;
 	uint8_t mac[6];
 	int addr;
+	struct kvs tree;
 };
 
 static const char *const kinds[] = {"raw", "host", NULL};
@@ -40,6 +41,7 @@ static const struct opt more_rows[] = {
 	{"name", OPT_STRING, offsetof(struct thing, name), .required = true, .help = "a name"},
 	{"mac", OPT_MAC, offsetof(struct thing, mac), .help = "an address"},
 	{"addr", OPT_PCI_ADDR, offsetof(struct thing, addr), .help = "a place"},
+	{"tree", OPT_TREE, offsetof(struct thing, tree), .help = "a list of things"},
 	OPT_END,
 };
 static const struct opt *const tables[] = {rows, more_rows, NULL};
@@ -87,6 +89,28 @@ static void defaults(void **state)
 	assert_string_equal(t.name, "n");
 	opts_release(tables, &t);
 	assert_null(t.name);
+}
+
+/* What is below a name goes to it alone, in order, and counts as used. */
+static void tree(void **state)
+{
+	struct thing t;
+	struct err e;
+
+	assert_int_equal(
+		apply(&t,
+		      "{\"name\": \"n\", \"tree\": [{\"a\": 1, \"b\": [2, 3]}, {\"a\": \"x\"}]}",
+		      &e),
+		0);
+	assert_int_equal(t.tree.n, 4);
+	assert_string_equal(kvs_get(&t.tree, "0.a"), "1");
+	assert_string_equal(kvs_get(&t.tree, "0.b.0"), "2");
+	assert_string_equal(kvs_get(&t.tree, "0.b.1"), "3");
+	assert_string_equal(kvs_unused(&t.tree), "1.a");
+	assert_string_equal(t.name, "n");
+	opts_release(tables, &t);
+	assert_int_equal(t.tree.n, 0);
+	refuse("name=n,tree=x", "Parameter 'tree' does not accept value 'x' (accepted: JSON)");
 }
 
 static void given(void **state)
@@ -222,9 +246,9 @@ static void help(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults), cmocka_unit_test(given), cmocka_unit_test(bad),
-		cmocka_unit_test(numbers),  cmocka_unit_test(sizes), cmocka_unit_test(ids),
-		cmocka_unit_test(help),
+		cmocka_unit_test(defaults), cmocka_unit_test(given),   cmocka_unit_test(tree),
+		cmocka_unit_test(bad),	    cmocka_unit_test(numbers), cmocka_unit_test(sizes),
+		cmocka_unit_test(ids),	    cmocka_unit_test(help),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

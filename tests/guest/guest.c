@@ -440,6 +440,14 @@ const char *guest_ask(struct guest *g, const char *fmt, ...)
 	return next_answer(g);
 }
 
+void guest_send_lines(struct guest *g, const char *lines, size_t len, unsigned n)
+{
+	guest_sync(g);
+	send_all(g, lines, len);
+	while (n--)
+		expect_ok(g);
+}
+
 /* --- RAM --- */
 
 void *guest_ptr(struct guest *g, uint64_t gpa, uint64_t len)

@@ -78,6 +78,9 @@ void guest_sync(struct guest *g);
 /* Send one raw line of the protocol (no newline) and return its answer, valid until the next call. */
 const char *guest_ask(struct guest *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Send `n` whole lines of the protocol in one go and wait for as many answers, each of which must be OK. */
+void guest_send_lines(struct guest *g, const char *lines, size_t len, unsigned n);
+
 /* --- RAM --- */
 
 /* Our address of guest RAM; panics when the range is not RAM. */

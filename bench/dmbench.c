@@ -236,16 +236,39 @@ static const struct {
 	{"rng", bench_rng},	{"start", bench_start},
 };
 
-enum { DM, TEST, DEPTH, QUEUES, LEN, DEVICES, SECONDS, RATE, WRITE, TAP, RAM, VCPUS, TRACE };
+enum {
+	DM,
+	TEST,
+	DEPTH,
+	QUEUES,
+	LEN,
+	DEVICES,
+	SECONDS,
+	RATE,
+	PACKED,
+	WRITE,
+	TAP,
+	RAM,
+	VCPUS,
+	TRACE
+};
 
 static const struct option longs[] = {
-	{"dm", required_argument, NULL, DM},	       {"test", required_argument, NULL, TEST},
-	{"depth", required_argument, NULL, DEPTH},     {"queues", required_argument, NULL, QUEUES},
-	{"devices", required_argument, NULL, DEVICES}, {"len", required_argument, NULL, LEN},
-	{"seconds", required_argument, NULL, SECONDS}, {"rate", required_argument, NULL, RATE},
-	{"write", no_argument, NULL, WRITE},	       {"tap", required_argument, NULL, TAP},
-	{"ram", required_argument, NULL, RAM},	       {"vcpus", required_argument, NULL, VCPUS},
-	{"trace", no_argument, NULL, TRACE},	       {0},
+	{"dm", required_argument, NULL, DM},
+	{"test", required_argument, NULL, TEST},
+	{"depth", required_argument, NULL, DEPTH},
+	{"queues", required_argument, NULL, QUEUES},
+	{"devices", required_argument, NULL, DEVICES},
+	{"len", required_argument, NULL, LEN},
+	{"seconds", required_argument, NULL, SECONDS},
+	{"rate", required_argument, NULL, RATE},
+	{"packed", no_argument, NULL, PACKED},
+	{"write", no_argument, NULL, WRITE},
+	{"tap", required_argument, NULL, TAP},
+	{"ram", required_argument, NULL, RAM},
+	{"vcpus", required_argument, NULL, VCPUS},
+	{"trace", no_argument, NULL, TRACE},
+	{0},
 };
 
 static void parse(struct bench *b, int argc, char **argv)
@@ -277,6 +300,9 @@ static void parse(struct bench *b, int argc, char **argv)
 			break;
 		case RATE:
 			b->rate = atof(optarg);
+			break;
+		case PACKED:
+			b->features |= GV_F_PACKED;
 			break;
 		case WRITE:
 			b->write = true;

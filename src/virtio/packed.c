@@ -107,9 +107,10 @@ static enum verdict walk(struct vqueue *vq, struct chain_slot *s)
 	uint16_t at = vq->last_avail;
 
 	while (s->places < vq->num) {
-		struct desc d = ring_load_desc((const uint64_t *)place(vq, at), true);
+		struct desc d;
 		enum verdict verdict;
 
+		ring_load_desc((const uint64_t *)place(vq, at), true, &d);
 		if (!is_available(d.flags, wrap))
 			return CHAIN_BREAK; /* the rest of a chain must be there when its head is */
 		s->c.head = d.id;	    /* the buffer id of the last one counts */

@@ -116,11 +116,11 @@ enum verdict ring_add_table(struct vqueue *vq, struct vchain *c, const struct de
 		uint64_t raw[2];
 
 		if (likely(aligned)) {
-			in = ring_load_desc(ring_area(&table, (size_t)i * DESC_SIZE), !linked);
+			ring_load_desc(ring_area(&table, (size_t)i * DESC_SIZE), !linked, &in);
 		} else {
 			if (gmem_read(gm, d->addr + (uint64_t)i * DESC_SIZE, raw, sizeof(raw)) < 0)
 				break;
-			in = ring_load_desc(raw, !linked);
+			ring_load_desc(raw, !linked, &in);
 		}
 		if (in.flags & DESC_INDIRECT)
 			break;

@@ -69,16 +69,18 @@ static inline void *ring_area(const struct ring_area *a, size_t off)
 	return likely(a->segs == 1) ? (uint8_t *)a->seg[0].iov_base + off : ring_area_slow(a, off);
 }
 
-/* Two loads: the guest may change a descriptor between them, but each half is then a constant for us. */
-static inline struct desc ring_load_desc(const uint64_t *p, bool packed)
+/* Two loads: the guest may change a descriptor between them, but each half is then a constant for us. Field by field into `d`: a struct
+ * returned by value is put together from parts in memory and read back whole, which stalls. */
+static inline void ring_load_desc(const uint64_t *p, bool packed, struct desc *d)
 {
-	uint64_t addr = le64toh(__atomic_load_n(&p[0], __ATOMIC_RELAXED));
-	uint64_t rest = le64toh(__atomic_load_n(&p[1], __ATOMIC_RELAXED));
-	uint16_t third = (uint16_t)(rest >> 32), last = (uint16_t)(rest >> 48);
+	uint64_t rest;
 
-	if (packed)
-		return (struct desc){addr, (uint32_t)rest, .flags = last, .id = third};
-	return (struct desc){addr, (uint32_t)rest, .flags = third, .next = last};
+	d->addr = le64toh(__atomic_load_n(&p[0], __ATOMIC_RELAXED));
+	rest = le64toh(__atomic_load_n(&p[1], __ATOMIC_RELAXED));
+	d->len = (uint32_t)rest;
+	d->flags = (uint16_t)(packed ? rest >> 48 : rest >> 32);
+	d->next = packed ? 0 : (uint16_t)(rest >> 48);
+	d->id = packed ? (uint16_t)(rest >> 32) : 0;
 }
 
 static inline uint16_t load16(void *p, int order)

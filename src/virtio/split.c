@@ -44,10 +44,10 @@ static enum verdict walk(struct vqueue *vq, struct vchain *c, unsigned head)
 	unsigned i = head;
 
 	for (unsigned n = 0; n < vq->num; n++) {
-		struct desc d =
-			ring_load_desc(ring_area(&vq->desc_area, (size_t)i * DESC_SIZE), false);
+		struct desc d;
 		enum verdict verdict;
 
+		ring_load_desc(ring_area(&vq->desc_area, (size_t)i * DESC_SIZE), false, &d);
 		if (d.flags & DESC_INDIRECT) {
 			if (!vq->indirect || d.flags & DESC_NEXT)
 				return CHAIN_BREAK;

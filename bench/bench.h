@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* bench.h - what the measurements share: options, the clock and the CPU time of the device model, a histogram
+/* bench.h - what the measurements share: options, the clock and the CPU time of the device model, a
+ * histogram
  *
- * One run of dmbench is one device model, one case, one line of JSON. The guest is this program, single-threaded: it polls the
- * word that an interrupt writes instead of sleeping, so that what is counted is the device model's work.
+ * One run of dmbench is one device model, one case, one line of JSON. The guest is this program,
+ * single-threaded: it polls the word that an interrupt writes instead of sleeping, so that what is
+ * counted is the device model's work.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -34,7 +36,8 @@ double hist_us(const struct hist *h, double quantile);
 struct meter {
 	struct bench *b;
 	uint64_t ops, bytes, kicks, irqs;
-	double least; /* of the devices: its operations, as a part of a fair share; 0: not measured */
+	double least; /* of the devices: its operations, as a part of a fair share; 0: not measured
+		       */
 	struct hist latency;
 	uint64_t begin, deadline, wall;
 	double cpu_begin, cpu;
@@ -48,7 +51,8 @@ void meter_end(struct meter *m);
 void meter_print(const struct meter *m);
 /* Seconds of CPU that the device model has used so far. */
 double dm_cpu(const struct bench *b);
-/* Proportional set size of the device model without the guest's RAM, KiB; `anon`: of it, anonymous. */
+/* Proportional set size of the device model without the guest's RAM, KiB; `anon`: of it, anonymous.
+ */
 unsigned long dm_pss(const struct bench *b, unsigned long *anon);
 unsigned dm_threads(const struct bench *b);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* disk.c - random reads or writes of a disk: `queues` queues with `depth` requests in flight on each
+/* disk.c - random reads or writes of a disk: `queues` queues with `depth` requests in flight on
+ * each
  *
- * The driver does what Linux's does with a deep queue: on an interrupt it empties the used ring with interrupts off, turns them on
- * again, puts as many requests on the ring as it took, and rings the bell once if the device wants it.
+ * The driver does what Linux's does with a deep queue: on an interrupt it empties the used ring
+ * with interrupts off, turns them on again, puts as many requests on the ring as it took, and rings
+ * the bell once if the device wants it.
  */
 #include "bench.h"
 
@@ -93,7 +95,8 @@ static void drain(struct disk *d, struct gvq *q)
 	d->m.kicks += q->kicks - kicks;
 }
 
-/* Paced: a burst of `depth` requests at a time; those of the last one that are still out are not started again. */
+/* Paced: a burst of `depth` requests at a time; those of the last one that are still out are not
+ * started again. */
 static void burst(struct disk *d, struct gvq *q)
 {
 	uint64_t now = now_ns(), kicks = q->kicks;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dmbench.c - one measurement of one device model; bench/run calls it, interleaved, and makes the tables
+/* dmbench.c - one measurement of one device model; bench/run calls it, interleaved, and makes the
+ * tables
  *
  *     dmbench --dm BINARY --test NAME [--depth N] ... -- arguments of the device model
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* fair.c - many disks with many queues, all kept busy: does each get its share?
  *
- * The driver polls, device by device, so that it gives none of them an advantage for longer than one pass.
+ * The driver polls, device by device, so that it gives none of them an advantage for longer than
+ * one pass.
  */
 #include "bench.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* floor.c - what the kernel takes for the bare operations: no device model can be faster than that
  *
- * The arguments are two images, one in memory and one on a real file system, both in the page cache. Microseconds of CPU each.
+ * The arguments are two images, one in memory and one on a real file system, both in the page
+ * cache. Microseconds of CPU each.
  */
 #include "bench.h"
 

@@ -4,8 +4,9 @@
 
 #include <stdio.h>
 
-/* One access of the kind that --len selects, as a line of the protocol: configuration space (0), a virtio register (1), the bell of an
- * empty queue (2), or none at all (3): a question of the protocol, so that its own share is known. */
+/* One access of the kind that --len selects, as a line of the protocol: configuration space (0), a
+ * virtio register (1), the bell of an empty queue (2), or none at all (3): a question of the
+ * protocol, so that its own share is known. */
 static int access_line(char *out, size_t room, struct gblk *d, unsigned kind)
 {
 	static const char *const format[] = {"readl 0x%llx\n", "readb 0x%llx\n",
@@ -18,7 +19,8 @@ static int access_line(char *out, size_t room, struct gblk *d, unsigned kind)
 	return snprintf(out, room, format[kind], (unsigned long long)addr[kind]);
 }
 
-/* Register accesses: --depth of them at a time, as if so many vCPUs made one each. All travel through the same socket. */
+/* Register accesses: --depth of them at a time, as if so many vCPUs made one each. All travel
+ * through the same socket. */
 void bench_exit(struct bench *b)
 {
 	char lines[8192];

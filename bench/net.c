@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* net.c - frames to and from a network card: through a tap, or one end of a socket pair
  *
- * Sending: the ring is kept full, the driver reclaims by polling and wants no interrupts. Receiving: the host's side sends frames as
- * long as no more than HOST_AHEAD are on their way; the driver works by interrupts. Frames longer than an Ethernet frame are TCP
- * segments to be cut later (GSO), which pass through whole.
+ * Sending: the ring is kept full, the driver reclaims by polling and wants no interrupts.
+ * Receiving: the host's side sends frames as long as no more than HOST_AHEAD are on their way; the
+ * driver works by interrupts. Frames longer than an Ethernet frame are TCP segments to be cut later
+ * (GSO), which pass through whole.
  *
  * The tap leads nowhere: the kernel drops what the guest sends.
  */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* blocking.c - disk operations as blocking system calls, run by the pool's workers
  *
- * Reads, writes and flushes come here when io_uring is not used; discard and write-zeroes always do, because each is a
- * ladder of attempts. What the host turns out not to support is remembered in the image and not tried again.
+ * Reads, writes and flushes come here when io_uring is not used; discard and write-zeroes always
+ * do, because each is a ladder of attempts. What the host turns out not to support is remembered in
+ * the image and not tried again.
  *
- * Writes to an image whose host blocks are larger than the guest's (img->rmw) all come here as well: a write of a part of a
- * host block reads the block, changes it and writes it back, and no other write may happen in between.
+ * Writes to an image whose host blocks are larger than the guest's (img->rmw) all come here as
+ * well: a write of a part of a host block reads the block, changes it and writes it back, and no
+ * other write may happen in between.
  *
- * Any thread, but image_read_quick(), which does not sleep: the loop calls it. Nothing here touches a queue, a loop or a device.
+ * Any thread, but image_read_quick(), which does not sleep: the loop calls it. Nothing here touches
+ * a queue, a loop or a device.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -101,7 +104,8 @@ static int sync_data(struct image *img)
 	return 0;
 }
 
-/* Fill the host blocks at both ends of the aligned buffer that [offset, offset + len) does not cover. */
+/* Fill the host blocks at both ends of the aligned buffer that [offset, offset + len) does not
+ * cover. */
 static int read_edges(struct image *img, char *buf, uint64_t start, uint64_t end, uint64_t offset,
 		      uint64_t len)
 {
@@ -173,7 +177,8 @@ static bool unsupported(int err)
 	       err == ENODEV;
 }
 
-/* fallocate() in `mode`: 0, -errno, or -ENOTSUP (remembered in `flag`) when another way must be found. */
+/* fallocate() in `mode`: 0, -errno, or -ENOTSUP (remembered in `flag`) when another way must be
+ * found. */
 static int allocate(struct image *img, int mode, uint64_t offset, uint64_t len, atomic_bool *flag)
 {
 	if (atomic_load_explicit(flag, memory_order_relaxed))

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* engine.c - what one loop needs for disk I/O, shared by all disks on it
  *
- * Requests of a turn are collected, in the ring or in a list for the pool, and handed over by the loop's hook at the end of the
- * turn: one system call, or one lock, for all of them. What completes at once (the page cache had it) is reaped right there. Results of
- * the pool come back through a lock-free stack and one posted task, however many they are. A turn with no more than a few small buffered reads
- * asks the page cache by a plain system call instead, which costs less than the ring; when that would sleep, the ring gets them. A file on
- * tmpfs is always read so: the ring would hand each read to a thread of the kernel, which costs more than the copy.
+ * Requests of a turn are collected, in the ring or in a list for the pool, and handed over by the
+ * loop's hook at the end of the turn: one system call, or one lock, for all of them. What completes
+ * at once (the page cache had it) is reaped right there. Results of the pool come back through a
+ * lock-free stack and one posted task, however many they are. A turn with no more than a few small
+ * buffered reads asks the page cache by a plain system call instead, which costs less than the
+ * ring; when that would sleep, the ring gets them. A file on tmpfs is always read so: the ring
+ * would hand each read to a thread of the kernel, which costs more than the copy.
  *
  * Made on the control thread; then everything runs on the loop, but engine_worker_done().
  */
@@ -161,7 +163,8 @@ static void flush_batches(struct loop_hook *h)
 		loop_defer(en->loop, &en->again);
 }
 
-/* A small buffered read that may be tried at once. A host that was told how to do its I/O does it so. */
+/* A small buffered read that may be tried at once. A host that was told how to do its I/O does it
+ * so. */
 static bool quick_ok(struct engine *en, const struct image *img, const struct block_req *r)
 {
 	if (r->op != BLOCK_READ || img->direct || en->bulk || r->piece > QUICK_BYTES ||

@@ -52,11 +52,11 @@ struct image {
 
 	/* Found out at work, by any thread; they only ever become true. */
 	atomic_bool no_discard, no_punch, no_zero_range, no_nowait;
-	atomic_bool
-		lost; /* a flush failed and the page cache may have forgotten the data: no later one may succeed */
+	atomic_bool lost; /* a flush failed and the page cache may have forgotten the data: no later
+			     one may succeed */
 
-	/* The guest's blocks are smaller than the host's: a write of a part reads, changes and writes whole host blocks, alone;
-	 * others share the lock. */
+	/* The guest's blocks are smaller than the host's: a write of a part reads, changes and
+	 * writes whole host blocks, alone; others share the lock. */
 	bool rmw;
 	pthread_rwlock_t rmw_lock;
 };
@@ -75,9 +75,11 @@ int image_lock(struct image *img, unsigned perm, unsigned unshared, struct err *
 
 /* --- blocking.c: operations that may sleep, for the workers --- */
 
-/* Read what r->io_* says if that needs no waiting: bytes, or -errno; -EAGAIN when it does. The loop. */
+/* Read what r->io_* says if that needs no waiting: bytes, or -errno; -EAGAIN when it does. The
+ * loop. */
 int64_t image_read_quick(struct image *img, struct block_req *r);
-/* Do what r->io_* (read, write) or the request itself (flush, discard, write-zeroes) says: bytes done, or -errno. */
+/* Do what r->io_* (read, write) or the request itself (flush, discard, write-zeroes) says: bytes
+ * done, or -errno. */
 int64_t image_execute(struct image *img, struct block_req *r);
 
 /* --- bounce.c: page-aligned buffers, one arena for each loop --- */
@@ -85,7 +87,8 @@ int64_t image_execute(struct image *img, struct block_req *r);
 #define BOUNCE_PAGE  4096
 #define BOUNCE_PAGES 512 /* 2 MiB in all */
 #define BOUNCE_MAX   (256 * 1024ULL)
-/* So much of the low end, which is used first, is registered with the ring: pinned once instead of for each request. */
+/* So much of the low end, which is used first, is registered with the ring: pinned once instead of
+ * for each request. */
 #define BOUNCE_FIXED (512 * 1024ULL)
 
 struct bounce {
@@ -106,7 +109,8 @@ struct pool;
 
 struct pool *pool_new(void);
 void pool_free(struct pool *p); /* nothing is queued */
-/* Any thread: have `n` requests (linked by `next`) executed. Each goes back by engine_worker_done(). */
+/* Any thread: have `n` requests (linked by `next`) executed. Each goes back by
+ * engine_worker_done(). */
 void pool_submit(struct pool *p, struct block_req *first, struct block_req *last, unsigned n);
 
 /* --- uring.c --- */
@@ -120,7 +124,8 @@ void uring_free(struct uring *u);
 int uring_fd(const struct uring *u);
 /* From now on the calling thread, and no other, uses the ring. 0 or -errno. */
 int uring_begin(struct uring *u);
-/* Register the low end of the arena. A process that may not pin it goes on without. After uring_begin(), same thread. */
+/* Register the low end of the arena. A process that may not pin it goes on without. After
+ * uring_begin(), same thread. */
 void uring_fix(struct uring *u, const struct bounce *b);
 /* Queue the I/O that r->io_* describes. False: no room even after a submission. */
 bool uring_queue(struct uring *u, struct image *img, struct block_req *r);
@@ -133,8 +138,8 @@ unsigned uring_reap(struct uring *u, struct engine *en);
 
 /* --- engine.c --- */
 
-/* Reads of one turn that are tried at once, and the bytes of each. More than a few are a batch, for the ring, unless the file
- * is in memory. */
+/* Reads of one turn that are tried at once, and the bytes of each. More than a few are a batch, for
+ * the ring, unless the file is in memory. */
 #define QUICK_FEW   4
 #define QUICK_MAX   128
 #define QUICK_BYTES (16 * KiB)
@@ -152,12 +157,13 @@ struct engine {
 	struct loop_fd watch; /* the ring */
 	struct loop_task again;
 
-	/* Of this turn: what the page cache may answer at once; and what the pool gets at its end. */
+	/* Of this turn: what the page cache may answer at once; and what the pool gets at its end.
+	 */
 	struct block_req *quick[QUICK_MAX];
 	unsigned quicks;
-	bool bulk; /* this turn has too many for that */
-	unsigned
-		quick_pause; /* so many more are not tried, because the cache did not have the last one */
+	bool bulk;	      /* this turn has too many for that */
+	unsigned quick_pause; /* so many more are not tried, because the cache did not have the last
+				 one */
 	struct block_req *batch, *batch_last;
 	unsigned batched;
 	_Atomic(struct block_req *) done; /* from the pool, newest first */
@@ -170,8 +176,8 @@ struct engine {
 	sem_t *drained; /* posted when inflight becomes 0 */
 };
 
-/* The engine of loop `l`, fit for `img`. It stays until the end: a worker may still be handing back the last result of a queue
- * that is gone. */
+/* The engine of loop `l`, fit for `img`. It stays until the end: a worker may still be handing back
+ * the last result of a queue that is gone. */
 struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, struct err *e);
 void engine_free(struct engine *en); /* after pool_free() */
 /* Control thread: wait until nothing is in flight. */
@@ -195,7 +201,8 @@ bool request_retry(struct block_req *r);
 
 /* --- iovecs --- */
 
-/* The bytes [skip, skip + len) of `iov` as at most `max` elements in `out`; `*bytes` says how many bytes these are. Returns the count. */
+/* The bytes [skip, skip + len) of `iov` as at most `max` elements in `out`; `*bytes` says how many
+ * bytes these are. Returns the count. */
 unsigned iov_window(const struct iovec *iov, unsigned cnt, uint64_t skip, uint64_t len,
 		    struct iovec *out, unsigned max, uint64_t *bytes);
 void iov_to_buf(const struct iovec *iov, unsigned cnt, uint64_t skip, void *buf, uint64_t len);
@@ -248,7 +255,8 @@ struct block_queue {
 	struct block_counters count; /* written by the loop, read by anybody */
 };
 
-/* A nameless disk over all of `img` (with a reference of its own; NULL: no medium). NULL: out of memory. */
+/* A nameless disk over all of `img` (with a reference of its own; NULL: no medium). NULL: out of
+ * memory. */
 struct block *block_new(struct blocks *bs, struct image *img, const char *driver);
 void block_free(struct block *b);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* count_allocations.c - preloaded into the device model: counts what it asks of the heap
  *
- * The counter is one 64-bit word at the begin of the file that COUNT_ALLOCATIONS names; the test maps the same file.
- * glibc's own functions do the work under their second names.
+ * The counter is one 64-bit word at the begin of the file that COUNT_ALLOCATIONS names; the test
+ * maps the same file. glibc's own functions do the work under their second names.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_counts.c - what a request may cost, in things that can be counted on any machine: interrupts, system calls, allocations
+/* dev_counts.c - what a request may cost, in things that can be counted on any machine: interrupts,
+ * system calls, allocations
  *
- * The driver is a well-behaved one with event indices: on an interrupt it takes all that is done, asks for interrupts again, adds as many
- * requests as it took and kicks once. Each bound is the target of docs/performance.md. An interrupt is seen by what it writes, so two that
- * follow each other closely are one here; unit_ring counts them one by one.
+ * The driver is a well-behaved one with event indices: on an interrupt it takes all that is done,
+ * asks for interrupts again, adds as many requests as it took and kicks once. Each bound is the
+ * target of docs/performance.md. An interrupt is seen by what it writes, so two that follow each
+ * other closely are one here; unit_ring counts them one by one.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -199,7 +201,8 @@ static void calls_cached(void **state)
 	calls(state, "", 0.15, 0.05);
 }
 
-/* Everything goes to the device and comes back when it likes: a wake-up, perhaps, and a submission. */
+/* Everything goes to the device and comes back when it likes: a wake-up, perhaps, and a submission.
+ */
 static void calls_direct(void **state)
 {
 	calls(state, ",cache=none", 3, 3);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* startwatch.c - how long a device model takes from exec to `state=running`, and how large it is then
+/* startwatch.c - how long a device model takes from exec to `state=running`, and how large it is
+ * then
  *
  *	startwatch XENSTORE-NODE PROGRAM [ARG]...
  *
- * Watches the node, spawns the program, and takes the time when the node reads "running": no shell and no other process
- * between the two clock readings. Prints microseconds and the program's PSS in KiB, ends it by SIGTERM, and waits for it. Status 0; 1
- * with a line on stderr when the program ends before, or is not running after 30 s.
+ * Watches the node, spawns the program, and takes the time when the node reads "running": no shell
+ * and no other process between the two clock readings. Prints microseconds and the program's PSS in
+ * KiB, ends it by SIGTERM, and waits for it. Status 0; 1 with a line on stderr when the program
+ * ends before, or is not running after 30 s.
  */
 #include <errno.h>
 #include <poll.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* build.c - see build.h
  *
- * QEMU's order: objects, chardevs, disks and nets first whatever their place on the command line, then devices in
- * the order given. An error names the option that it comes from.
+ * QEMU's order: objects, chardevs, disks and nets first whatever their place on the command line,
+ * then devices in the order given. An error names the option that it comes from.
  */
 #include "build.h"
 
@@ -256,7 +256,8 @@ static void client_event(void *ctx, enum hv_event event)
 {
 	struct vm *vm = ctx;
 
-	/* A suspended domain may come back (xl save -c, a failed migration): it is served as before. */
+	/* A suspended domain may come back (xl save -c, a failed migration): it is served as
+	 * before. */
 	if (event == HV_GONE)
 		vm_quit(vm, "guest-shutdown");
 }
@@ -293,7 +294,8 @@ int build_seal(struct vm *vm, struct guard *g, struct err *e)
 		rc = guard_seal(g, e);
 	if (rc < 0)
 		return rc;
-	/* Capabilities belong to a thread: the others begin without any. Exits come last, when all that they hand work to runs. */
+	/* Capabilities belong to a thread: the others begin without any. Exits come last, when all
+	 * that they hand work to runs. */
 	rc = iothreads_start(vm->iothreads, e);
 	if (rc < 0)
 		return rc;

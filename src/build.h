@@ -7,8 +7,8 @@
 #include "guard/guard.h"
 #include "vm.h"
 
-/* All on the control thread, in this order; 0 or -errno with `e` complete (option included). After a failure,
- * build_undo() takes back whatever was reached; it is also the way to end. */
+/* All on the control thread, in this order; 0 or -errno with `e` complete (option included). After
+ * a failure, build_undo() takes back whatever was reached; it is also the way to end. */
 
 /* Attach to the domain (or the qtest peer), check and choose the memory map. */
 int build_attach(struct vm *vm, struct err *e);
@@ -18,7 +18,8 @@ int build_monitors(struct vm *vm, struct err *e);
 int build_devices(struct vm *vm, struct err *e);
 /* Complete the ACPI tables, claim the windows, be ready for exits. */
 int build_serve(struct vm *vm, struct err *e);
-/* Give up what is not needed any more, for good; then start the io thread and say that the device model runs. */
+/* Give up what is not needed any more, for good; then start the io thread and say that the device
+ * model runs. */
 int build_seal(struct vm *vm, struct guard *g, struct err *e);
 
 void build_undo(struct vm *vm);

@@ -11,8 +11,9 @@
  * Then the control loop: QMP, signals, the domain's end. Nothing is opened by path after the seal.
  * `-machine none` (libxl's probe) has only monitors and touches nothing of Xen.
  *
- * Signals are taken by a signalfd on the control loop: SIGTERM, SIGINT and SIGHUP end the program in good order whatever
- * disposition it inherited, with everything in flight done and on stable storage, and status 0.
+ * Signals are taken by a signalfd on the control loop: SIGTERM, SIGINT and SIGHUP end the program
+ * in good order whatever disposition it inherited, with everything in flight done and on stable
+ * storage, and status 0.
  */
 #include <errno.h>
 #include <signal.h>

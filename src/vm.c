@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* vm.c - stop, continue, and the end
  *
- * Control thread. All three go the same way: the exit loop pauses every device, each queue reports when nothing of it is
- * in flight, and when the last one has, the control thread goes on: it writes the disks' caches to stable
- * storage and tells whoever asked. The vCPUs' register accesses are answered all the while.
+ * Control thread. All three go the same way: the exit loop pauses every device, each queue reports
+ * when nothing of it is in flight, and when the last one has, the control thread goes on: it writes
+ * the disks' caches to stable storage and tells whoever asked. The vCPUs' register accesses are
+ * answered all the while.
  */
 #include "vm.h"
 
@@ -108,8 +109,8 @@ void vm_cont(struct vm *vm)
 	qmp_event(vm, "RESUME", NULL);
 }
 
-/* libxl takes a connection that closes together with the last reply for an error. So the probe run (which has nothing else to
- * do) stays until its client has left, for a moment at most. */
+/* libxl takes a connection that closes together with the last reply for an error. So the probe run
+ * (which has nothing else to do) stays until its client has left, for a moment at most. */
 #define LINGER_NS 1000000000ULL
 
 static void linger_over(struct loop_timer *t)

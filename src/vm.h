@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* vm.h - the one struct that holds the running program together
  *
- * Lives in main(); everything else gets a pointer to it or to the part that it needs. Two threads by default: the
- * control thread (signals, QMP, xenstore) and the exit loop `io` (vCPU exits, queues, I/O). Queues may be given to more loops.
+ * Lives in main(); everything else gets a pointer to it or to the part that it needs. Two threads
+ * by default: the control thread (signals, QMP, xenstore) and the exit loop `io` (vCPU exits,
+ * queues, I/O). Queues may be given to more loops.
  */
 #ifndef VM_H
 #define VM_H
@@ -50,12 +51,14 @@ struct vm {
 	struct loop_timer linger;    /* the probe run, after `quit` */
 };
 
-/* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call done(arg) on the control
- * thread (perhaps before this returns). The vCPUs are answered all the time. */
+/* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call
+ * done(arg) on the control thread (perhaps before this returns). The vCPUs are answered all the
+ * time. */
 void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg);
 /* QMP's `cont`: serve again and send RESUME. */
 void vm_cont(struct vm *vm);
-/* End the program with status 0; `reason` is one of QMP's ("host-qmp-quit", "host-signal", "guest-shutdown"). Sends SHUTDOWN. */
+/* End the program with status 0; `reason` is one of QMP's ("host-qmp-quit", "host-signal",
+ * "guest-shutdown"). Sends SHUTDOWN. */
 void vm_quit(struct vm *vm, const char *reason);
 /* A monitor's client has left: in the probe run, that ends a vm_quit(). */
 void vm_client_gone(struct vm *vm);

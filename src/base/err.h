@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* err.h - one line of explanation that travels up with a negative errno
  *
- * Configuration code (command line, QMP, opening of back ends, attaching to Xen) returns a negative errno
- * and describes the reason in a `struct err` that the caller owns. Whoever reports it adds the place
+ * Configuration code (command line, QMP, opening of back ends, attaching to Xen) returns a negative
+ * errno and describes the reason in a `struct err` that the caller owns. Whoever reports it adds
+ * the place
  * (`-device virtio-blk-pci,...:`) with err_prefix() and prints it once, or sends it as a QMP error.
  * The data path does not use it: there a negative errno is enough.
  */
@@ -22,8 +23,9 @@ struct err {
 	char text[480];
 };
 
-/* Describe a failure; returns `code` (a negative errno) so that `return err_set(e, -EINVAL, ...)` reads well.
- * Control characters that came in with foreign text are replaced by '?'. `e` may be NULL. Keeps errno. */
+/* Describe a failure; returns `code` (a negative errno) so that `return err_set(e, -EINVAL, ...)`
+ * reads well. Control characters that came in with foreign text are replaced by '?'. `e` may be
+ * NULL. Keeps errno. */
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Put "prefix: " before the text that is there. */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* log.h - the log: stderr or the file of `-D`, one line per message
  *
- * The sink (file descriptor, level, stamp) is the one process-wide state outside main(): it is set before
- * the first thread starts and only read afterwards. Each message is one write(2), so lines of several threads do
- * not mix. A quiet good run prints nothing: errors and warnings are on by default, info and debug are not.
+ * The sink (file descriptor, level, stamp) is the one process-wide state outside main(): it is set
+ * before the first thread starts and only read afterwards. Each message is one write(2), so lines
+ * of several threads do not mix. A quiet good run prints nothing: errors and warnings are on by
+ * default, info and debug are not.
  *
- * Text that a guest can cause goes through log_guest() only: it is limited per device, so that a guest cannot
- * fill the host's disk, and says how many lines it swallowed.
+ * Text that a guest can cause goes through log_guest() only: it is limited per device, so that a
+ * guest cannot fill the host's disk, and says how many lines it swallowed.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -31,7 +32,8 @@ void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(p
 #define log_info(...) log_msg(LOG_INFO, __VA_ARGS__)
 #define log_dbg(...)  log_msg(LOG_DEBUG, __VA_ARGS__)
 
-/* At most LOG_GUEST_BURST lines in LOG_GUEST_WINDOW_S seconds per `struct log_rate`; zero-initialise it. */
+/* At most LOG_GUEST_BURST lines in LOG_GUEST_WINDOW_S seconds per `struct log_rate`;
+ * zero-initialise it. */
 #define LOG_GUEST_BURST	   8
 #define LOG_GUEST_WINDOW_S 10
 struct log_rate {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* loop.c - see loop.h
  *
- * epoll for descriptors, a sorted list for timers (a loop has a handful of them), an eventfd to wake it, and a
- * lock-free stack for tasks that other threads post. The poster rings the eventfd only when the loop sleeps or is about to:
- * `sleeping` is set before the last look at the stack, and the poster looks at it after its push.
+ * epoll for descriptors, a sorted list for timers (a loop has a handful of them), an eventfd to
+ * wake it, and a lock-free stack for tasks that other threads post. The poster rings the eventfd
+ * only when the loop sleeps or is about to: `sleeping` is set before the last look at the stack,
+ * and the poster looks at it after its push.
  */
 #include "base/loop.h"
 
@@ -276,7 +277,8 @@ void loop_turn(struct loop *l, int timeout_ms)
 {
 	int n;
 
-	/* Pairs with loop_post(): announce the sleep, then look for work once more (in sleep_ms()). */
+	/* Pairs with loop_post(): announce the sleep, then look for work once more (in sleep_ms()).
+	 */
 	atomic_store(&l->sleeping, true);
 	n = epoll_wait(l->epfd, l->events, TURN_EVENTS, sleep_ms(l, timeout_ms));
 	atomic_store(&l->sleeping, false);
@@ -353,7 +355,8 @@ int loop_start(struct loop *l)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc)
 		return -rc;
-	/* From here on loop_is_mine() is false for everybody else: a loop_call() must not run beside the loop. */
+	/* From here on loop_is_mine() is false for everybody else: a loop_call() must not run
+	 * beside the loop. */
 	while (sem_wait(&l->started) < 0) {}
 	l->threaded = true;
 	return 0;

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* loop.h - an event loop: file descriptors, timers, deferred and posted tasks
  *
- * A loop belongs to the thread that runs it; everything registered with it is called on that thread and nowhere
- * else. Only the functions marked "any thread" may be called from outside.
+ * A loop belongs to the thread that runs it; everything registered with it is called on that thread
+ * and nowhere else. Only the functions marked "any thread" may be called from outside.
  *
- * One turn of the loop: wait for descriptors (not at all while tasks are deferred), call the ready watchers, run
- * due timers, run posted tasks, run deferred tasks, then the hooks, then the closing tasks. So a watcher that answers a
- * vCPU only marks work (loop_defer) and the work is done after every vCPU has been answered; a hook (submission of
- * a batch of I/O, say) runs once per turn however many tasks added to the batch; and what all of them completed is
- * announced once (loop_close) before the loop sleeps.
+ * One turn of the loop: wait for descriptors (not at all while tasks are deferred), call the ready
+ * watchers, run due timers, run posted tasks, run deferred tasks, then the hooks, then the closing
+ * tasks. So a watcher that answers a vCPU only marks work (loop_defer) and the work is done after
+ * every vCPU has been answered; a hook (submission of a batch of I/O, say) runs once per turn
+ * however many tasks added to the batch; and what all of them completed is announced once
+ * (loop_close) before the loop sleeps.
  *
- * No allocation: callers embed the watcher, task, timer or hook in their own object and must remove it before they free it.
- * Removal is always allowed, also of another watcher inside a callback; the removed one is not called any more.
+ * No allocation: callers embed the watcher, task, timer or hook in their own object and must remove
+ * it before they free it. Removal is always allowed, also of another watcher inside a callback; the
+ * removed one is not called any more.
  */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
@@ -49,21 +51,25 @@ struct loop_hook {
 	struct list link;
 };
 
-/* A new loop; NULL when out of memory or descriptors (errno). `name` is the thread's name once it runs. */
+/* A new loop; NULL when out of memory or descriptors (errno). `name` is the thread's name once it
+ * runs. */
 struct loop *loop_new(const char *name);
 /* Run on the calling thread until loop_stop(). */
 void loop_run(struct loop *l);
-/* One turn; waits at most `timeout_ms` (-1: for ever). For tests and for a main program of its own. */
+/* One turn; waits at most `timeout_ms` (-1: for ever). For tests and for a main program of its own.
+ */
 void loop_turn(struct loop *l, int timeout_ms);
 /* Any thread: make loop_run() return after the present turn. */
 void loop_stop(struct loop *l);
 /* After the thread has ended. */
 void loop_free(struct loop *l);
 
-/* Start a thread of its own for the loop, with all signals blocked; loop_join() stops it and waits for it. 0 or -errno. */
+/* Start a thread of its own for the loop, with all signals blocked; loop_join() stops it and waits
+ * for it. 0 or -errno. */
 int loop_start(struct loop *l);
 void loop_join(struct loop *l);
-/* Any thread: is this the loop's own thread (or does the loop not run yet)? For checks of ownership. */
+/* Any thread: is this the loop's own thread (or does the loop not run yet)? For checks of
+ * ownership. */
 bool loop_is_mine(const struct loop *l);
 /* Time read once at the begin of the turn, ns. */
 uint64_t loop_now(const struct loop *l);
@@ -80,8 +86,8 @@ void loop_defer(struct loop *l, struct loop_task *t);
 void loop_close(struct loop *l, struct loop_task *t);
 /* Any thread: run `t` on the loop's thread soon; wakes it only if it sleeps. */
 void loop_post(struct loop *l, struct loop_task *t);
-/* Any other thread: run fn(arg) on the loop's thread and wait for it; runs it directly on the loop's own thread
- * and while no thread runs the loop. Control plane only: the caller sleeps. */
+/* Any other thread: run fn(arg) on the loop's thread and wait for it; runs it directly on the
+ * loop's own thread and while no thread runs the loop. Control plane only: the caller sleeps. */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 
 /* One shot after `delay_ns`; setting an armed timer moves it. */

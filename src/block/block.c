@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* block.c - the disks of the machine: names, attachment, queues, drain, and what QMP asks
  *
- * Control thread. While a device is attached its disk does not change, so the loops read it without a lock; what they count
- * is read here as it stands.
+ * Control thread. While a device is attached its disk does not change, so the loops read it without
+ * a lock; what they count is read here as it stands.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* block.h - disk images: what -drive and -blockdev describe, and asynchronous I/O on them
  *
- * A `struct block` is one node: a raw view on an image file, a block device, or nothing at all (null-co). It is opened
- * once, when its option is read; after that nothing is opened by path. A device attaches itself to it (which takes QEMU's
- * image locks) and gets one block_queue for each loop that it works on. Requests are submitted on that loop and complete
- * there. The caller embeds the request; the data path neither allocates nor takes a lock.
+ * A `struct block` is one node: a raw view on an image file, a block device, or nothing at all
+ * (null-co). It is opened once, when its option is read; after that nothing is opened by path. A
+ * device attaches itself to it (which takes QEMU's image locks) and gets one block_queue for each
+ * loop that it works on. Requests are submitted on that loop and complete there. The caller embeds
+ * the request; the data path neither allocates nor takes a lock.
  *
- * Files:   options.c (-drive, -blockdev), image.c (open, probe, size), lock.c (image locks), block.c (disks, attachment),
- *          request.c (life of a request), engine.c (what a loop needs for I/O, and drain), uring.c and pool.c (the two ways to
- *          the kernel), blocking.c (the same operations, blocking), bounce.c (aligned buffers for O_DIRECT).
- * Threads: blocks_*() and block_*() belong to the control thread unless they say otherwise; block_submit() to the loop of
- *          the queue.
+ * Files:   options.c (-drive, -blockdev), image.c (open, probe, size), lock.c (image locks),
+ * block.c (disks, attachment), request.c (life of a request), engine.c (what a loop needs for I/O,
+ * and drain), uring.c and pool.c (the two ways to the kernel), blocking.c (the same operations,
+ * blocking), bounce.c (aligned buffers for O_DIRECT). Threads: blocks_*() and block_*() belong to
+ * the control thread unless they say otherwise; block_submit() to the loop of the queue.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
@@ -35,8 +36,9 @@ struct blocks *blocks_new(void); /* NULL: out of memory */
 /* Close everything: nobody is attached any more, the loops have stopped. */
 void blocks_free(struct blocks *bs);
 
-/* `-drive ...` (parsed without an implied key) and `-blockdev ...` or QMP blockdev-add (the same). They read their keys from `k`,
- * complain of those left over, and open the image. 0 or -errno with `e`. */
+/* `-drive ...` (parsed without an implied key) and `-blockdev ...` or QMP blockdev-add (the same).
+ * They read their keys from `k`, complain of those left over, and open the image. 0 or -errno with
+ * `e`. */
 int blocks_add_drive(struct blocks *bs, struct kvs *k, struct err *e);
 int blocks_add_node(struct blocks *bs, struct kvs *k, struct err *e);
 /* QMP blockdev-del. -ENOENT, or -EBUSY while it is in use. */
@@ -50,8 +52,9 @@ struct block *block_find(struct blocks *bs, const char *name);
 /* All of them in order of creation: the first one for NULL; NULL at the end. */
 struct block *block_next(struct blocks *bs, const struct block *b);
 
-/* Wait until no request is in flight on any disk, then write all caches to stable storage. For `stop`, suspend and the end of
- * the program: the devices are paused already, the loops still run. 0 or the first -errno (logged). */
+/* Wait until no request is in flight on any disk, then write all caches to stable storage. For
+ * `stop`, suspend and the end of the program: the devices are paused already, the loops still run.
+ * 0 or the first -errno (logged). */
 int blocks_drain(struct blocks *bs);
 
 /* --- a device and its disk --- */
@@ -62,15 +65,17 @@ struct block_use {
 	unsigned block_size; /* the guest's logical block, bytes: no request is aligned worse */
 };
 
-/* Claim the disk for a device and lock the image. -EBUSY ("already in use", `Failed to get "write" lock`) with `e`. */
+/* Claim the disk for a device and lock the image. -EBUSY ("already in use", `Failed to get "write"
+ * lock`) with `e`. */
 int block_attach(struct block *b, const struct block_use *use, struct err *e);
 void block_detach(struct block *b); /* its queues are freed already */
 
 bool block_read_only(const struct block *b);
 /* Bytes, a multiple of 512 (the tail of a file that is shorter reads as zeroes). Constant. */
 uint64_t block_size(const struct block *b);
-/* cache=: does a completed write wait for a flush before it is stable? The device keeps the present value, as the driver may change
- * it (and then asks for BLOCK_FUA on each write); block_set_write_cache() is for query-block only. Any thread. */
+/* cache=: does a completed write wait for a flush before it is stable? The device keeps the present
+ * value, as the driver may change it (and then asks for BLOCK_FUA on each write);
+ * block_set_write_cache() is for query-block only. Any thread. */
 bool block_write_cache(const struct block *b);
 void block_set_write_cache(struct block *b, bool on);
 
@@ -88,12 +93,13 @@ struct block_req {
 	/* The submitter's; unchanged until done(). */
 	enum block_op op;
 	unsigned flags;
-	uint64_t offset, len; /* bytes, inside block_size(); 0 and 0 for a flush */
-	const struct iovec *
-		iov; /* read, write: the data begins `skip` bytes into it; it may be longer than the request */
+	uint64_t offset, len;	 /* bytes, inside block_size(); 0 and 0 for a flush */
+	const struct iovec *iov; /* read, write: the data begins `skip` bytes into it; it may be
+				    longer than the request */
 	unsigned iovcnt;
 	uint64_t skip;
-	/* On the queue's loop, perhaps from within block_submit(). `ret`: 0 or -errno; never a partial result. May free `r`. */
+	/* On the queue's loop, perhaps from within block_submit(). `ret`: 0 or -errno; never a
+	 * partial result. May free `r`. */
 	void (*done)(struct block_req *r, int ret);
 
 	/* The block layer's. */
@@ -114,14 +120,17 @@ struct block_req {
 	struct iovec part[BLOCK_REQ_IOV]; /* where `iov` cannot be used as it is */
 };
 
-/* I/O on `b` from loop `l`. Control thread while the loop does not run, or the loop; NULL with `e`. */
+/* I/O on `b` from loop `l`. Control thread while the loop does not run, or the loop; NULL with `e`.
+ */
 struct block_queue *block_queue_new(struct block *b, struct loop *l, struct err *e);
-/* Nothing is in flight, and this is not called from done(). Where block_queue_new() may be called. */
+/* Nothing is in flight, and this is not called from done(). Where block_queue_new() may be called.
+ */
 void block_queue_free(struct block_queue *q);
 
-/* Start `r`, from within a turn of the loop. Bad ranges and writes to a read-only disk complete with an error, whoever asks for them. Requests that are submitted in
- * one turn of the loop reach the kernel together at its end. No order among requests, except that a flush covers all
- * writes that had completed when it was submitted. */
+/* Start `r`, from within a turn of the loop. Bad ranges and writes to a read-only disk complete
+ * with an error, whoever asks for them. Requests that are submitted in one turn of the loop reach
+ * the kernel together at its end. No order among requests, except that a flush covers all writes
+ * that had completed when it was submitted. */
 void block_submit(struct block_queue *q, struct block_req *r);
 /* Requests submitted and not done. The queue's loop. */
 unsigned block_inflight(const struct block_queue *q);
@@ -132,9 +141,9 @@ struct block_info {
 	const char *id;	       /* -drive id=, or NULL */
 	const char *node_name; /* given or made up ("#block0") */
 	const char *driver;    /* "raw", "file", "host_device", "null-co", "null-aio" */
-	const char *
-		filename; /* absolute, or a null driver's "null-co://"; NULL: a drive without medium */
-	const char *user; /* device that is attached, or NULL */
+	const char *filename;  /* absolute, or a null driver's "null-co://"; NULL: a drive without
+				  medium */
+	const char *user;      /* device that is attached, or NULL */
 	const char *detect_zeroes;
 	bool read_only, writeback, direct, no_flush;
 	uint64_t size;	    /* bytes */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* bounce.c - aligned buffers for direct I/O
  *
- * A foreign mapping of guest memory has no pages that the kernel could pin, so O_DIRECT cannot reach it: direct I/O goes
- * through memory of our own and one copy. Each loop has one arena of BOUNCE_PAGES pages, reserved when the first direct disk
- * appears and touched only where it is used; the lowest pages are taken first, so light use touches few. The
- * arena's size bounds what a guest can make us hold: who finds it full waits (engine.c).
+ * A foreign mapping of guest memory has no pages that the kernel could pin, so O_DIRECT cannot
+ * reach it: direct I/O goes through memory of our own and one copy. Each loop has one arena of
+ * BOUNCE_PAGES pages, reserved when the first direct disk appears and touched only where it is
+ * used; the lowest pages are taken first, so light use touches few. The arena's size bounds what a
+ * guest can make us hold: who finds it full waits (engine.c).
  *
  * One thread only, the loop's; no lock.
  */

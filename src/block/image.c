@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* image.c - open image files and devices, and find out what the host can do with them
  *
- * An image is opened once, read-write or read-only, with or without O_DIRECT, and stays open: nothing is opened by path later.
- * Control thread only.
+ * An image is opened once, read-write or read-only, with or without O_DIRECT, and stays open:
+ * nothing is opened by path later. Control thread only.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,8 @@
 #define ALIGN_GUESS 4096
 #define ALIGN_MAX   65536
 
-/* A path that still means the same file when the working directory changes. NULL: out of memory, or no working directory. */
+/* A path that still means the same file when the working directory changes. NULL: out of memory, or
+ * no working directory. */
 static char *absolute(const char *path)
 {
 	char cwd[PATH_MAX], *out;
@@ -37,7 +38,8 @@ static char *absolute(const char *path)
 
 static int open_fd(const struct image_opts *o, const char *path, struct err *e)
 {
-	/* Without O_NONBLOCK a FIFO would stop us here. It must not stay: io_uring would answer EAGAIN. */
+	/* Without O_NONBLOCK a FIFO would stop us here. It must not stay: io_uring would answer
+	 * EAGAIN. */
 	int flags = (o->read_only ? O_RDONLY : O_RDWR) | (o->direct ? O_DIRECT : 0);
 	int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* lock.c - image locks that QEMU, qemu-img and other instances of this program understand
  *
- * Two byte ranges of the image stand for permissions: a read lock on byte 100 + p says "I use permission p", one on
- * 200 + p "nobody else may use p". Whoever wants p first takes its own locks, then asks whether anybody holds the
- * opposite byte. The locks belong to the open file description, so they neither conflict with our own nor vanish when
- * another descriptor of the file is closed; they end with the process. The locks are advisory.
+ * Two byte ranges of the image stand for permissions: a read lock on byte 100 + p says "I use
+ * permission p", one on 200 + p "nobody else may use p". Whoever wants p first takes its own locks,
+ * then asks whether anybody holds the opposite byte. The locks belong to the open file description,
+ * so they neither conflict with our own nor vanish when another descriptor of the file is closed;
+ * they end with the process. The locks are advisory.
  *
- * A disk uses "consistent read", and "write" unless it is read-only, and denies "write" unless share-rw=on.
+ * A disk uses "consistent read", and "write" unless it is read-only, and denies "write" unless
+ * share-rw=on.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* options.c - from -drive and -blockdev to open disks
  *
- * A node of QEMU's block graph is either a protocol (file, host_device, null-co: it holds the image) or the format `raw` on top of
- * one. Here both are a `struct block`; one that stands on another shares its image. -drive describes at most one raw node and its
- * protocol in one flat list; -blockdev one node, whose `file` is the name of an older node or an inline child (`file.driver`...).
+ * A node of QEMU's block graph is either a protocol (file, host_device, null-co: it holds the
+ * image) or the format `raw` on top of one. Here both are a `struct block`; one that stands on
+ * another shares its image. -drive describes at most one raw node and its protocol in one flat
+ * list; -blockdev one node, whose `file` is the name of an older node or an inline child
+ * (`file.driver`...).
  *
- * Images are raw and never probed: a guest could write another format's header into its disk and so name any file of the
- * host.
+ * Images are raw and never probed: a guest could write another format's header into its disk and so
+ * name any file of the host.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* pool.c - a few threads for what blocks: aio=threads, discard, write-zeroes, and kernels without io_uring
+/* pool.c - a few threads for what blocks: aio=threads, discard, write-zeroes, and kernels without
+ * io_uring
  *
- * Threads are started when requests wait and nobody is idle, up to POOL_THREADS, and stay. A loop hands over the requests of a
- * turn at once, under one lock. Results go back to the engine of the request's loop.
+ * Threads are started when requests wait and nobody is idle, up to POOL_THREADS, and stay. A loop
+ * hands over the requests of a turn at once, under one lock. Results go back to the engine of the
+ * request's loop.
  */
 #include <errno.h>
 #include <signal.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* request.c - the life of a request: checked, cut into pieces, started, continued, finished
  *
- * A request is done in pieces, mostly in one: a piece is what one system call can do. Buffered I/O goes straight to and from
- * the submitter's memory; its iovec is used as it is when the request covers it, else through the few elements
- * in the request. Direct I/O goes through an aligned buffer (bounce.c) that covers whole host blocks. Short results are
- * continued; what lies behind the end of the file reads as zeroes.
+ * A request is done in pieces, mostly in one: a piece is what one system call can do. Buffered I/O
+ * goes straight to and from the submitter's memory; its iovec is used as it is when the request
+ * covers it, else through the few elements in the request. Direct I/O goes through an aligned
+ * buffer (bounce.c) that covers whole host blocks. Short results are continued; what lies behind
+ * the end of the file reads as zeroes.
  *
  * All on the loop of the queue. Never fails but through done().
  */

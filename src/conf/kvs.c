@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* kvs.c - see kvs.h
  *
- * Text comes from the command line or from a monitor, so it is foreign but not hostile: the limits below keep a mistake
- * from turning into a slow or huge parse. Messages carry no place; the caller puts `origin` before them.
+ * Text comes from the command line or from a monitor, so it is foreign but not hostile: the limits
+ * below keep a mistake from turning into a slow or huge parse. Messages carry no place; the caller
+ * puts `origin` before them.
  */
 #include "conf/kvs.h"
 
@@ -44,7 +45,8 @@ int kvs_add(struct kvs *k, const char *key, const char *value)
 	return add_taken(k, strdup(key), strdup(value));
 }
 
-/* Cut a value out of `*text`: up to a single comma, with `,,` standing for one; `*text` moves behind it. */
+/* Cut a value out of `*text`: up to a single comma, with `,,` standing for one; `*text` moves
+ * behind it. */
 static char *take_value(const char **text)
 {
 	const char *p = *text;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* opts.c - see opts.h
  *
- * Messages begin as QEMU's do ("Parameter 'x' expects ...") and end with what is accepted. They carry no place; the
- * caller puts the origin of the `struct kvs` before them.
+ * Messages begin as QEMU's do ("Parameter 'x' expects ...") and end with what is accepted. They
+ * carry no place; the caller puts the origin of the `struct kvs` before them.
  */
 #include "conf/opts.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* opts.h - typed options: one table row per property
  *
- * A table says name, type, range, default, help and the place in a struct. From the same rows come the parser
- * (opts_apply), `-device X,help`, QMP's device-list-properties and the manual page. Defaults are written in the syntax
- * of the command line and go through the same parser, so that a wrong one is found by a test.
+ * A table says name, type, range, default, help and the place in a struct. From the same rows come
+ * the parser (opts_apply), `-device X,help`, QMP's device-list-properties and the manual page.
+ * Defaults are written in the syntax of the command line and go through the same parser, so that a
+ * wrong one is found by a test.
  */
 #ifndef CONF_OPTS_H
 #define CONF_OPTS_H
@@ -25,7 +26,8 @@ enum opt_type {
 	OPT_ENUM,      /* unsigned: index into `values` */
 	OPT_MAC,       /* uint8_t[6] */
 	OPT_PCI_ADDR,  /* int: devfn 0..255 from "3" or "3.1" (hex), -1 when absent */
-	OPT_TREE, /* struct kvs: what the JSON form has below this name, as "0.key"; its own keys are for the caller to check */
+	OPT_TREE,    /* struct kvs: what the JSON form has below this name, as "0.key"; its own keys
+			are for the caller to check */
 	OPT_IGNORED, /* accepted as QEMU does (any value), has no meaning here; not shown in help */
 };
 
@@ -48,8 +50,9 @@ struct opt {
 		.name = NULL \
 	}
 
-/* Set every field of `tables` (NULL-terminated list) in `base` to its default or to the value given in `k`. Does not complain of keys that are
- * in no table: the caller asks kvs_unused() when all is read. Strings and trees already set are freed. 0 or -errno with `e`
+/* Set every field of `tables` (NULL-terminated list) in `base` to its default or to the value given
+ * in `k`. Does not complain of keys that are in no table: the caller asks kvs_unused() when all is
+ * read. Strings and trees already set are freed. 0 or -errno with `e`
  * ("Parameter 'x' expects ..."). */
 int opts_apply(const struct opt *const *tables, struct kvs *k, void *base, struct err *e);
 /* Free the strings and trees of the struct. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* chardev.c - see chardev.h
  *
- * Three kinds: a unix socket that listens or connects (by path, or as a descriptor that we inherit), the program's stdin and
- * stdout, and null. A listening socket is watched only while it has a front end and no client, so further clients
- * wait in the backlog.
+ * Three kinds: a unix socket that listens or connects (by path, or as a descriptor that we
+ * inherit), the program's stdin and stdout, and null. A listening socket is watched only while it
+ * has a front end and no client, so further clients wait in the backlog.
  *
- * Socket files. Another process may have replaced ours since (the real device model follows libxl's probe at the same path),
- * so a file is removed only if it still is the one that we made.
+ * Socket files. Another process may have replaced ours since (the real device model follows libxl's
+ * probe at the same path), so a file is removed only if it still is the one that we made.
  */
 #include "ctl/chardev.h"
 

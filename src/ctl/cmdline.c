@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* cmdline.c - see cmdline.h
  *
- * One pass over the arguments fills struct cmdline by the rows of options.c; then come the checks that need the whole line,
- * since options may come in any order.
+ * One pass over the arguments fills struct cmdline by the rows of options.c; then come the checks
+ * that need the whole line, since options may come in any order.
  *
- * Paths. libxl starts the device model in the directory of the user's shell, but xl starts it again in `/` when the guest
- * reboots. A relative path would work once and then not, so for a domain it is refused; elsewhere it is made absolute.
+ * Paths. libxl starts the device model in the directory of the user's shell, but xl starts it again
+ * in `/` when the guest reboots. A relative path would work once and then not, so for a domain it
+ * is refused; elsewhere it is made absolute.
  */
 #include "ctl/cmdline.h"
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* cmdline.h - the command line as plain data
  *
- * cmdline_parse() reads QEMU's syntax and has no side effect but the text of `-help` on stdout: nothing is opened, looked up
- * or resolved but the directory against which relative paths are read. What each option is called, takes and means is in one
- * table (options.c), from which help, QMP's query-command-line-options and the manual page are made too.
+ * cmdline_parse() reads QEMU's syntax and has no side effect but the text of `-help` on stdout:
+ * nothing is opened, looked up or resolved but the directory against which relative paths are read.
+ * What each option is called, takes and means is in one table (options.c), from which help, QMP's
+ * query-command-line-options and the manual page are made too.
  *
- * The lists keep the order of the command line. Their entries are not interpreted here beyond ids, duplicates and paths:
- * the owner of each kind applies its own option tables when it opens them.
+ * The lists keep the order of the command line. Their entries are not interpreted here beyond ids,
+ * duplicates and paths: the owner of each kind applies its own option tables when it opens them.
  */
 #ifndef CTL_CMDLINE_H
 #define CTL_CMDLINE_H
@@ -58,13 +59,14 @@ struct cmdline {
 	struct kvs_list devices, drives, blockdevs, netdevs, objects, chardevs, mons;
 };
 
-/* Fill `c`. 0; 1 when a help text was printed and the program should exit with 0; or -errno with `e` complete ("-m 12X:
+/* Fill `c`. 0; 1 when a help text was printed and the program should exit with 0; or -errno with
+ * `e` complete ("-m 12X:
  * ..."). Free with cmdline_free() in all cases. */
 int cmdline_parse(struct cmdline *c, int argc, char **argv, struct err *e);
 void cmdline_free(struct cmdline *c);
 
-/* What QMP's query-command-line-options shows: the groups in table order, NULL at the end (`i` counts from 0). `name` is QEMU's name
- * of the group. */
+/* What QMP's query-command-line-options shows: the groups in table order, NULL at the end (`i`
+ * counts from 0). `name` is QEMU's name of the group. */
 const struct opt *cmdline_group(unsigned i, const char **name);
 
 #endif

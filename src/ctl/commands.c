@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* commands.c - the table of QMP commands, the check of their arguments, and the handlers that are not about state
+/* commands.c - the table of QMP commands, the check of their arguments, and the handlers that are
+ * not about state
  *
- * Shapes and texts follow QEMU 10's schema (qapi), since that is what libxl, libvirt and people's scripts parse.
+ * Shapes and texts follow QEMU 10's schema (qapi), since that is what libxl, libvirt and people's
+ * scripts parse.
  */
 #include "ctl/commands.h"
 

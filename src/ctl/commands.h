@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* commands.h - QMP commands: one table row each (private to the monitor's files)
  *
- * The monitor checks the arguments against the row before it calls run(), so a handler only reads them. A handler that has to wait
- * returns QMP_LATER and calls qmp_done() when it knows; meanwhile the monitor takes no further command from its client, as
- * replies come in the order of the commands.
+ * The monitor checks the arguments against the row before it calls run(), so a handler only reads
+ * them. A handler that has to wait returns QMP_LATER and calls qmp_done() when it knows; meanwhile
+ * the monitor takes no further command from its client, as replies come in the order of the
+ * commands.
  */
 #ifndef CTL_COMMANDS_H
 #define CTL_COMMANDS_H
@@ -33,8 +34,8 @@ struct qmp_call {
 
 #define QMP_LATER 1
 
-/* End a call whose handler returned (or is about to return) QMP_LATER. `rc`: 0 with call->ret, or -errno with call->err. Control
- * thread. `call` is gone afterwards. */
+/* End a call whose handler returned (or is about to return) QMP_LATER. `rc`: 0 with call->ret, or
+ * -errno with call->err. Control thread. `call` is gone afterwards. */
 void qmp_done(struct qmp_call *call, int rc);
 
 enum qmp_type { QMP_STRING, QMP_INT, QMP_BOOL, QMP_ANY };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* help.c - every help text, made from the tables
  *
- * -help; `-device help`, `-device X,help` and their like; and the parts of the manual page that are tables (tools/mkman puts them into
- * docs/xenpvh.1.in).
+ * -help; `-device help`, `-device X,help` and their like; and the parts of the manual page that are
+ * tables (tools/mkman puts them into docs/xenpvh.1.in).
  */
 #include <stdlib.h>
 #include <string.h>

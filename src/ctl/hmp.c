@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* hmp.c - human-monitor-command: a few questions that people ask, answered in text
  *
- * `xl qemu-monitor-command` and habits. Each answer is made from the QMP reply, so the two cannot differ. As in QEMU, also
- * "unknown command" is a successful reply; lines end with CR LF.
+ * `xl qemu-monitor-command` and habits. Each answer is made from the QMP reply, so the two cannot
+ * differ. As in QEMU, also "unknown command" is a successful reply; lines end with CR LF.
  */
 #include <errno.h>
 #include <stdio.h>

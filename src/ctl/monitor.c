@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* monitor.c - QMP on the wire; see qmp.h
  *
- * Each monitor serves the one client of its chardev: greeting, negotiation, then commands one after the other. Monitors know
- * nothing of each other but that events go to all that have negotiated.
+ * Each monitor serves the one client of its chardev: greeting, negotiation, then commands one after
+ * the other. Monitors know nothing of each other but that events go to all that have negotiated.
  *
- * Back pressure. Output that the socket does not take is kept. While more than OUT_SOFT bytes wait, or while a command runs, the monitor
- * does not read, so a client that does not take its replies cannot cause more. Events come without being
- * asked for: a client with more than OUT_HARD bytes waiting is thrown out.
+ * Back pressure. Output that the socket does not take is kept. While more than OUT_SOFT bytes wait,
+ * or while a command runs, the monitor does not read, so a client that does not take its replies
+ * cannot cause more. Events come without being asked for: a client with more than OUT_HARD bytes
+ * waiting is thrown out.
  *
- * Events may be posted by any thread; at most EVENTS_POSTED are on their way to the control thread, the rest are dropped, so that a
- * guest that can cause events cannot fill our memory.
+ * Events may be posted by any thread; at most EVENTS_POSTED are on their way to the control thread,
+ * the rest are dropped, so that a guest that can cause events cannot fill our memory.
  */
 #include <errno.h>
 #include <poll.h>

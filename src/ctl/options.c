@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* options.c - what each option of the command line is called, takes and means
  *
- * The table at the end is the product; above it are the few options that need code of their own. QEMU's options that have no
- * meaning for this machine are there too: without effect where libxl or a habit sends them and they harm nobody, refused
- * with a reason where ignoring them would deceive.
+ * The table at the end is the product; above it are the few options that need code of their own.
+ * QEMU's options that have no meaning for this machine are there too: without effect where libxl or
+ * a habit sends them and they harm nobody, refused with a reason where ignoring them would deceive.
  */
 #include "ctl/options.h"
 
@@ -207,7 +207,8 @@ static const struct opt msg_params[] = {
 	OPT_END,
 };
 
-/* QEMU's items are names of subsystems; here they are levels. Its two common ones mean what is always logged. */
+/* QEMU's items are names of subsystems; here they are levels. Its two common ones mean what is
+ * always logged. */
 static int take_log_items(struct cmdline *c, const struct option_row *o, const char *arg,
 			  struct err *e)
 {

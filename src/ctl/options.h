@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* options.h - one table row per option of the command line (private to cmdline.c, options.c and help.c) */
+/* options.h - one table row per option of the command line (private to cmdline.c, options.c and
+ * help.c) */
 #ifndef CTL_OPTIONS_H
 #define CTL_OPTIONS_H
 
@@ -39,7 +40,8 @@ struct option_row {
 /* Ends with a row whose name is NULL. */
 extern const struct option_row option_rows[];
 
-/* Parse `arg` as key=value,...; 1 when it asked for help and got it. `k` is empty unless 0 is returned. */
+/* Parse `arg` as key=value,...; 1 when it asked for help and got it. `k` is empty unless 0 is
+ * returned. */
 int options_parse_keys(const struct option_row *o, const char *arg, struct kvs *k, struct err *e);
 /* Complain of a key that nobody asked for. */
 int options_no_more(struct kvs *k, struct err *e);
@@ -53,7 +55,8 @@ const struct option_row *option_find(const char *arg);
 /* Is `word` one of `words` ("a|b|c")? */
 bool word_among(const char *word, const char *words);
 
-/* help.c: -help; and the text for `-device help`, `-device X,help`, ... False when `o` has no such text. */
+/* help.c: -help; and the text for `-device help`, `-device X,help`, ... False when `o` has no such
+ * text. */
 void help_options(FILE *out);
 void help_man(FILE *out);
 bool help_about(const struct option_row *o, struct kvs *k, FILE *out);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* qmp.h - QEMU Machine Protocol: the monitors (-mon, -qmp) and the events that they send
  *
- * monitor.c is the wire (greeting, negotiation, replies, events, back pressure) for any number of independent monitors;
- * qmp_input.c cuts the byte stream into JSON values; commands.c is the one table of commands, query.c and query_net.c what they
- * show; hmp.c the few human monitor commands. All on the control thread, but qmp_event().
+ * monitor.c is the wire (greeting, negotiation, replies, events, back pressure) for any number of
+ * independent monitors; qmp_input.c cuts the byte stream into JSON values; commands.c is the one
+ * table of commands, query.c and query_net.c what they show; hmp.c the few human monitor commands.
+ * All on the control thread, but qmp_event().
  */
 #ifndef CTL_QMP_H
 #define CTL_QMP_H
@@ -19,13 +20,15 @@ struct vm;
 /* The keys of -mon. */
 extern const struct opt monitor_options[];
 
-/* Put a monitor on each chardev that -mon names. vm->chardevs is open. NULL with `e` (origin included). */
+/* Put a monitor on each chardev that -mon names. vm->chardevs is open. NULL with `e` (origin
+ * included). */
 struct monitors *monitors_open(struct vm *vm, struct err *e);
 /* Sends what is queued as far as it goes, then closes. Before chardevs_free(). NULL is allowed. */
 void monitors_free(struct monitors *ms);
 
-/* Any thread: send event `name` with `data` (may be NULL; the reference is taken over) to all monitors that have negotiated. On the
- * control thread it is queued before this returns, so it comes before the reply to the command that caused it. */
+/* Any thread: send event `name` with `data` (may be NULL; the reference is taken over) to all
+ * monitors that have negotiated. On the control thread it is queued before this returns, so it
+ * comes before the reply to the command that caused it. */
 void qmp_event(struct vm *vm, const char *name, json_t *data);
 
 /* vm->netdevs is there: send NIC_RX_FILTER_CHANGED when a driver changes its receive filter. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* qmp_input.c - see qmp_input.h
  *
- * This file only finds where a value ends and enforces the limits; jansson parses it. So everything that is balanced comes back as one
- * value or one error, and what is not balanced is caught here as soon as it is seen.
+ * This file only finds where a value ends and enforces the limits; jansson parses it. So everything
+ * that is balanced comes back as one value or one error, and what is not balanced is caught here as
+ * soon as it is seen.
  */
 #include "ctl/qmp_input.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* qmp_input.h - cut a stream of bytes into JSON values
  *
- * QMP needs no line ends and no blanks: values may follow each other directly, and one may come in any number of pieces. After
- * an error the rest is skipped up to the next line or the next '{', so that a client can go on. Strings may have single
- * quotes, as QEMU allows.
+ * QMP needs no line ends and no blanks: values may follow each other directly, and one may come in
+ * any number of pieces. After an error the rest is skipped up to the next line or the next '{', so
+ * that a client can go on. Strings may have single quotes, as QEMU allows.
  */
 #ifndef CTL_QMP_INPUT_H
 #define CTL_QMP_INPUT_H
@@ -31,8 +31,8 @@ struct qmp_input {
 	bool skip;		   /* after an error */
 };
 
-/* Take bytes up to the end of the first value or the first error; returns their number. `*value` is the value (the caller's
- * reference) or NULL; then `e->text` is not empty if there was an error. */
+/* Take bytes up to the end of the first value or the first error; returns their number. `*value` is
+ * the value (the caller's reference) or NULL; then `e->text` is not empty if there was an error. */
 size_t qmp_input_feed(struct qmp_input *in, const char *buf, size_t len, json_t **value,
 		      struct err *e);
 /* Forget what is there; frees the buffer. */

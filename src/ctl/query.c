@@ -98,7 +98,8 @@ int query_chardev(struct qmp_call *call)
 
 /* --- block --- */
 
-/* The device that uses a disk, as a path of QEMU's object model; NULL when several without an id answer to that name. */
+/* The device that uses a disk, as a path of QEMU's object model; NULL when several without an id
+ * answer to that name. */
 static json_t *device_path(struct vm *vm, const char *user)
 {
 	unsigned anonymous = 0, found = 0, place = 0;

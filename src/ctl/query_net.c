@@ -87,7 +87,8 @@ static bool is_among(json_t *names, const struct pci_fn *fn)
 	return !names;
 }
 
-/* Guests announce themselves, as often as their drivers see fit; so the numbers of the command say nothing here. */
+/* Guests announce themselves, as often as their drivers see fit; so the numbers of the command say
+ * nothing here. */
 int announce_self(struct qmp_call *call)
 {
 	json_t *names = json_object_get(call->args, "interfaces");

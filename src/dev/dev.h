@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* dev.h - the table of devices
  *
- * One row (in list.def) and one file per device. The command line, help, QMP and the manual page are driven
- * by this table; nothing else in the program knows a device by name.
+ * One row (in list.def) and one file per device. The command line, help, QMP and the manual page
+ * are driven by this table; nothing else in the program knows a device by name.
  */
 #ifndef DEV_DEV_H
 #define DEV_DEV_H
@@ -19,7 +19,8 @@ struct dev_class {
 	const char *name;  /* "virtio-blk-pci" */
 	const char *alias; /* "virtio-blk", or NULL */
 	const char *desc;  /* one line for -device help */
-	size_t size; /* of the device's struct, which begins with struct pci_fn (struct vdev for virtio) */
+	size_t size; /* of the device's struct, which begins with struct pci_fn (struct vdev for
+			virtio) */
 	const struct opt *options;     /* its own rows, offsets in that struct */
 	const struct vdev_ops *virtio; /* NULL: a plain PCI device, with: */
 	int (*realize)(struct pci_fn *fn, struct vm *vm, struct err *e);
@@ -34,7 +35,8 @@ const struct dev_class *dev_class_find(const char *name);
 /* The option tables that apply to `c`, most general first: at most 4 with the final NULL. */
 void dev_class_tables(const struct dev_class *c, const struct opt *tables[4]);
 
-/* Create, realize and plug a device from `driver=...,...`. Control thread, before hv_serve(). 0 or -errno with `e`. */
+/* Create, realize and plug a device from `driver=...,...`. Control thread, before hv_serve(). 0 or
+ * -errno with `e`. */
 int dev_add(struct vm *vm, struct kvs *k, struct err *e);
 /* Unplug and free everything (nothing is served any more). */
 void dev_free_all(struct vm *vm);

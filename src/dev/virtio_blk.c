@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_blk.c - virtio-blk-pci: a disk; its options, its configuration space, its write cache
  *
- * Owns one attachment to a disk of src/block and, for each virtqueue, a queue on that disk and a fixed set of requests, so
- * that nothing is allocated while the guest runs. The requests themselves are in virtio_blk_io.c.
+ * Owns one attachment to a disk of src/block and, for each virtqueue, a queue on that disk and a
+ * fixed set of requests, so that nothing is allocated while the guest runs. The requests themselves
+ * are in virtio_blk_io.c.
  *
  * Control thread (set-up) and exit loop (write cache).
  *
@@ -150,8 +151,8 @@ static int check_limits(struct blk *d, struct err *e)
 	return 0;
 }
 
-/* Given in part, the rest of the geometry is missing; not given, it is the one that QEMU guesses for a disk without
- * a DOS partition table. */
+/* Given in part, the rest of the geometry is missing; not given, it is the one that QEMU guesses
+ * for a disk without a DOS partition table. */
 static int set_geometry(struct blk *d, struct err *e)
 {
 	if (!d->cyls && !d->heads && !d->secs) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* virtio_blk.h - what virtio_blk.c (set-up, configuration), virtio_blk_map.c (threads) and virtio_blk_io.c (requests) share */
+/* virtio_blk.h - what virtio_blk.c (set-up, configuration), virtio_blk_map.c (threads) and
+ * virtio_blk_io.c (requests) share */
 #ifndef DEV_VIRTIO_BLK_H
 #define DEV_VIRTIO_BLK_H
 
@@ -56,7 +57,8 @@ struct blk {
 	bool config_wce, discard, zeroes, seg_max_adjust, report_granularity, share_rw;
 };
 
-/* virtio_blk_map.c: the loop of each of the d->num_queues queues, in `loops` (all NULL before). 0 or -errno with `e`. */
+/* virtio_blk_map.c: the loop of each of the d->num_queues queues, in `loops` (all NULL before). 0
+ * or -errno with `e`. */
 int blk_map_queues(struct blk *d, struct vm *vm, struct loop **loops, struct err *e);
 /* The vdev's kick(): take requests until the queue is empty. */
 void blk_kick(struct vqueue *vq);

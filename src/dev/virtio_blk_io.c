@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_blk_io.c - the requests of a virtio disk
  *
- * Trusts nothing: the header and the segment of a discard are copied once and checked against capacity, block size and
- * limits; a request that fails a check completes with IOERR or UNSUPP and never reaches the disk. A chain without room for the
- * status byte breaks the device, as there is no other way to answer. A good one goes straight from the chain's
- * pinned memory to the disk.
+ * Trusts nothing: the header and the segment of a discard are copied once and checked against
+ * capacity, block size and limits; a request that fails a check completes with IOERR or UNSUPP and
+ * never reaches the disk. A chain without room for the status byte breaks the device, as there is
+ * no other way to answer. A good one goes straight from the chain's pinned memory to the disk.
  *
- * Runs on the queue's loop, requests and completions alike. The write cache mode comes from the exit loop, as one atomic
- * flag. On reset nothing is cancelled: the I/O in flight ends by itself and gives its chains back.
+ * Runs on the queue's loop, requests and completions alike. The write cache mode comes from the
+ * exit loop, as one atomic flag. On reset nothing is cancelled: the I/O in flight ends by itself
+ * and gives its chains back.
  *
  * Virtio 1.3 §5.2.6.
  */
@@ -31,7 +32,8 @@
 #define SEGMENT_UNMAP 1u
 #define SERIAL_LEN    20
 
-/* There is always one: as many requests as the ring has entries, and a chain in flight for each that is taken. */
+/* There is always one: as many requests as the ring has entries, and a chain in flight for each
+ * that is taken. */
 static struct blk_req *req_get(struct blk_queue *q)
 {
 	struct blk_req *r = q->free;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_blk_map.c - which loop each queue of a disk runs on: iothread= and iothread-vq-mapping=
  *
- * The mapping is a list, [{"iothread": "io0", "vqs": [0, 1]}, ...]; without "vqs" (in all of them) the queues go
- * round. Control thread.
+ * The mapping is a list, [{"iothread": "io0", "vqs": [0, 1]}, ...]; without "vqs" (in all of them)
+ * the queues go round. Control thread.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* hv.h - the hypervisor as the machine sees it
  *
- * Two implementations: src/xen (a domain of a real Xen) and src/qtest (one process, RAM from a memory backend, accesses
- * from QEMU's qtest protocol). The machine, PCI and virtio know only this header.
+ * Two implementations: src/xen (a domain of a real Xen) and src/qtest (one process, RAM from a
+ * memory backend, accesses from QEMU's qtest protocol). The machine, PCI and virtio know only this
+ * header.
  *
- * Life: open (constructor of the implementation) -> facts below are valid -> hv_claim() for each range -> hv_serve() ->
- * hv_restrict() -> hv_announce() -> ... -> hv_close(). All on the control thread. After hv_serve(), exits arrive on the
- * exit loop: read() and write() of the client are called there, one access at a time per loop turn's batch, and a vCPU
- * is released before any task deferred by them runs.
+ * Life: open (constructor of the implementation) -> facts below are valid -> hv_claim() for each
+ * range -> hv_serve() -> hv_restrict() -> hv_announce() -> ... -> hv_close(). All on the control
+ * thread. After hv_serve(), exits arrive on the exit loop: read() and write() of the client are
+ * called there, one access at a time per loop turn's batch, and a vCPU is released before any task
+ * deferred by them runs.
  */
 #ifndef HV_HV_H
 #define HV_HV_H
@@ -21,7 +23,8 @@
 struct gmem;
 struct hv;
 
-/* What becomes of the domain; reported on the control loop. A paused or suspended domain is still served. */
+/* What becomes of the domain; reported on the control loop. A paused or suspended domain is still
+ * served. */
 enum hv_event {
 	HV_SUSPENDED, /* SHUTDOWN_suspend: saved or migrated away, may come back */
 	HV_GONE,      /* destroyed, or the qtest peer has left: time to leave */
@@ -77,7 +80,8 @@ static inline int hv_serve(struct hv *hv, struct loop *exits, struct loop *contr
 	return hv->ops->serve(hv, exits, control, client, e);
 }
 
-/* Any thread: deliver a message-signalled interrupt. A failure is the guest's fault or the domain's end: never fatal. */
+/* Any thread: deliver a message-signalled interrupt. A failure is the guest's fault or the domain's
+ * end: never fatal. */
 static inline int hv_msi(struct hv *hv, uint64_t addr, uint32_t data)
 {
 	return hv->ops->msi(hv, addr, data);

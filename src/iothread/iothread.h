@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* iothread.h - threads for I/O: -object iothread
  *
- * Each is a loop with a thread of its own. Disks give it queues (iothread=, iothread-vq-mapping=), any number of them; what is on
- * one loop runs one after the other, what is on different loops runs side by side.
+ * Each is a loop with a thread of its own. Disks give it queues (iothread=, iothread-vq-mapping=),
+ * any number of them; what is on one loop runs one after the other, what is on different loops runs
+ * side by side.
  *
- * All functions belong to the control thread. The objects are made before the program gives up its rights, the threads
- * start afterwards and before the exit loop, and they end after it: so whoever finds the exit loop running finds
- * all others running, too (loop_is_mine() is no question then).
+ * All functions belong to the control thread. The objects are made before the program gives up its
+ * rights, the threads start afterwards and before the exit loop, and they end after it: so whoever
+ * finds the exit loop running finds all others running, too (loop_is_mine() is no question then).
  */
 #ifndef IOTHREAD_IOTHREAD_H
 #define IOTHREAD_IOTHREAD_H
@@ -36,7 +37,8 @@ int iothread_add(struct iothreads *all, struct kvs *k, struct err *e);
 int iothreads_start(struct iothreads *all, struct err *e);
 void iothreads_join(struct iothreads *all);
 
-/* By id; NULL when unknown. All of them in order of creation: the first one for NULL, NULL at the end. */
+/* By id; NULL when unknown. All of them in order of creation: the first one for NULL, NULL at the
+ * end. */
 struct iothread *iothread_find(struct iothreads *all, const char *id);
 struct iothread *iothread_next(struct iothreads *all, const struct iothread *t);
 struct loop *iothread_loop(const struct iothread *t);

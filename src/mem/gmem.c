@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* gmem.c - see gmem.h
  *
- * Owns: the window, one `struct granule` per granule of the guest's address range, and the mappings beside the window.
+ * Owns: the window, one `struct granule` per granule of the guest's address range, and the mappings
+ * beside the window.
  *
- * The fast path of gmem_pin() takes the pin first and looks at the granule's generation afterwards; whoever wants to
- * replace a mapping marks the granule GEN_BUSY first and looks at the pins afterwards (both sequentially consistent). So
- * either the user sees that it must take the slow path, or the replacing side sees the pin and leaves the mapping alone.
- * The slow path holds `lock`: at boot, after a balloon, never in steady state.
+ * The fast path of gmem_pin() takes the pin first and looks at the granule's generation afterwards;
+ * whoever wants to replace a mapping marks the granule GEN_BUSY first and looks at the pins
+ * afterwards (both sequentially consistent). So either the user sees that it must take the slow
+ * path, or the replacing side sees the pin and leaves the mapping alone. The slow path holds
+ * `lock`: at boot, after a balloon, never in steady state.
  *
- * The array of granules is anonymous memory that the kernel fills with zeroes on first touch: a guest of 64 GiB costs
- * nothing before it uses its memory. The number of mappings is capped (the kernel counts them per process): beyond the
- * cap the oldest one that nobody uses goes.
+ * The array of granules is anonymous memory that the kernel fills with zeroes on first touch: a
+ * guest of 64 GiB costs nothing before it uses its memory. The number of mappings is capped (the
+ * kernel counts them per process): beyond the cap the oldest one that nobody uses goes.
  *
  * Fails: a page that is not RAM, or a hole in it, is -EFAULT for that request alone.
  */
@@ -41,7 +43,8 @@ static const uint64_t nothing[GMEM_GRANULE_PAGES / 64] = {
 	[0 ... GMEM_GRANULE_PAGES / 64 - 1] = UINT64_MAX,
 };
 
-/* A second mapping of a granule whose place in the window is still in use by I/O on its previous frames. */
+/* A second mapping of a granule whose place in the window is still in use by I/O on its previous
+ * frames. */
 struct aside {
 	struct list link;
 	uint64_t index;
@@ -235,7 +238,8 @@ static bool make_room(struct gmem *gm)
 	return gm->mapped_count < MAPPED_MAX;
 }
 
-/* Map granule `index` at `at` (NULL: anywhere), only the part of it that is RAM; the rest are holes. */
+/* Map granule `index` at `at` (NULL: anywhere), only the part of it that is RAM; the rest are
+ * holes. */
 static uint8_t *map_granule(struct gmem *gm, uint64_t index, uint8_t *at, uint64_t *holes)
 {
 	uint64_t first = gm->base + (index << gm->shift);
@@ -256,8 +260,9 @@ static bool any_hole(const uint64_t *holes)
 	return false;
 }
 
-/* (Re-)map a granule in the window and pin it. Under `lock`, with the granule GEN_BUSY and not pinned.
- * A granule of which nothing could be mapped is remembered as all holes until the next invalidation. */
+/* (Re-)map a granule in the window and pin it. Under `lock`, with the granule GEN_BUSY and not
+ * pinned. A granule of which nothing could be mapped is remembered as all holes until the next
+ * invalidation. */
 static int map_in_place(struct gmem *gm, uint64_t index, struct granule *g, uint32_t old_gen)
 {
 	bool was_mapped = old_gen != GEN_NONE;
@@ -270,7 +275,8 @@ static int map_in_place(struct gmem *gm, uint64_t index, struct granule *g, uint
 		atomic_store(&g->gen, old_gen);
 		return -EFAULT;
 	}
-	/* A mapping of foreign pages cannot be replaced in part or on top: the old one goes as a whole. */
+	/* A mapping of foreign pages cannot be replaced in part or on top: the old one goes as a
+	 * whole. */
 	if (was_mapped)
 		unmap_granule(gm, index, true);
 	else
@@ -307,8 +313,8 @@ static void drop_aside(struct gmem *gm, struct aside *a)
 	free(a);
 }
 
-/* Those of earlier generations that nobody uses go first: a guest that invalidates for ever while one request is stuck
- * must not pile them up. */
+/* Those of earlier generations that nobody uses go first: a guest that invalidates for ever while
+ * one request is stuck must not pile them up. */
 static struct aside *map_aside(struct gmem *gm, uint64_t index)
 {
 	struct aside *a = calloc(1, sizeof(*a));
@@ -511,8 +517,8 @@ void gmem_invalidate(struct gmem *gm)
 {
 	uint32_t gen = atomic_load(&gm->gen) + 1;
 
-	/* Skip the two values with a meaning. A granule unused for 2^32 generations would look current:
-	 * each one costs the guest a hypercall, and it only fools itself. */
+	/* Skip the two values with a meaning. A granule unused for 2^32 generations would look
+	 * current: each one costs the guest a hypercall, and it only fools itself. */
 	if (gen == GEN_BUSY)
 		gen = 1;
 	atomic_store(&gm->gen, gen);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* gmem.h - checked access to guest memory
  *
- * This folder alone turns guest-physical addresses into host pointers, and only for RAM: a device's own BARs, ECAM, holes
- * and the LAPIC page are no valid target of DMA. Everybody else holds iovecs that were pinned for one request (or one ring)
- * and gives them back.
+ * This folder alone turns guest-physical addresses into host pointers, and only for RAM: a device's
+ * own BARs, ECAM, holes and the LAPIC page are no valid target of DMA. Everybody else holds iovecs
+ * that were pinned for one request (or one ring) and gives them back.
  *
- * The RAM of the guest is one reserved window of address space as large as its address range. It is populated in
- * granules on first use by the `map` operation of the hypervisor. When the domain's memory changes under us (Xen's
- * INVALIDATE request), gmem_invalidate() makes every granule stale: one that nobody pins is mapped again in place on its
- * next use; one with I/O in flight keeps its old mapping until that drains and new users get a mapping beside the window.
- * A granule with holes (ballooned pages) carries a bitmap of them, and no access ever touches a hole.
+ * The RAM of the guest is one reserved window of address space as large as its address range. It is
+ * populated in granules on first use by the `map` operation of the hypervisor. When the domain's
+ * memory changes under us (Xen's INVALIDATE request), gmem_invalidate() makes every granule stale:
+ * one that nobody pins is mapped again in place on its next use; one with I/O in flight keeps its
+ * old mapping until that drains and new users get a mapping beside the window. A granule with holes
+ * (ballooned pages) carries a bitmap of them, and no access ever touches a hole.
  *
  * Threads: gmem_pin/unpin/read/write may be called by any thread; the fast path takes no lock.
  */
@@ -26,9 +27,10 @@
 struct gmem;
 
 struct gmem_ops {
-	/* Map guest pages [gfn, gfn + pages) at `at` (page aligned, reserved by the caller; to be replaced as by MAP_FIXED), or at an
-	 * address of its own choice when `at` is NULL. Sets bit i of `holes` (all zero on entry) for a page that is not there;
-	 * the caller never touches such a page. Returns the address or NULL when nothing could be mapped (errno). */
+	/* Map guest pages [gfn, gfn + pages) at `at` (page aligned, reserved by the caller; to be
+	 * replaced as by MAP_FIXED), or at an address of its own choice when `at` is NULL. Sets bit
+	 * i of `holes` (all zero on entry) for a page that is not there; the caller never touches
+	 * such a page. Returns the address or NULL when nothing could be mapped (errno). */
 	void *(*map)(void *ctx, void *at, uint64_t gfn, unsigned pages, uint64_t *holes);
 	/* Undo map() of a whole granule; `reserve`: leave inaccessible address space behind. */
 	void (*unmap)(void *ctx, void *at, unsigned pages, bool reserve);
@@ -37,18 +39,21 @@ struct gmem_ops {
 #define GMEM_PAGE_SHIFT	   12
 #define GMEM_GRANULE_PAGES 1024 /* the usual granule: 4 MiB */
 
-/* RAM that is populated lazily. `granule_pages`: a power of two up to GMEM_GRANULE_PAGES; 1 where a mapping has side effects
- * (populate-on-demand guests). Ranges must be page aligned. NULL with `e` on failure. */
+/* RAM that is populated lazily. `granule_pages`: a power of two up to GMEM_GRANULE_PAGES; 1 where a
+ * mapping has side effects (populate-on-demand guests). Ranges must be page aligned. NULL with `e`
+ * on failure. */
 struct gmem *gmem_new(const struct hv_range *ram, unsigned ranges, unsigned granule_pages,
 		      const struct gmem_ops *ops, void *ctx, struct err *e);
 
-/* RAM that is all there already: map `fd` (from offset 0, the ranges following each other) into a window of its own. */
+/* RAM that is all there already: map `fd` (from offset 0, the ranges following each other) into a
+ * window of its own. */
 struct gmem *gmem_new_file(const struct hv_range *ram, unsigned ranges, int fd, struct err *e);
 
 void gmem_free(struct gmem *gm);
 
-/* Translate [gpa, gpa + len) to host memory and keep it mapped until gmem_unpin(). Fills at most `max` elements of `iov` and returns
- * their number (0 when len is 0); -EFAULT when a byte of it is not RAM, -E2BIG when `max` is too small. */
+/* Translate [gpa, gpa + len) to host memory and keep it mapped until gmem_unpin(). Fills at most
+ * `max` elements of `iov` and returns their number (0 when len is 0); -EFAULT when a byte of it is
+ * not RAM, -E2BIG when `max` is too small. */
 int gmem_pin(struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov, unsigned max);
 /* Give back what gmem_pin() returned, unchanged. */
 void gmem_unpin(struct gmem *gm, const struct iovec *iov, unsigned n);

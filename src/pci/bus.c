@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* bus.c - the root bus: slots, the address map, ECAM, and the four interrupt lines
  *
- * An exit comes in as an address. It is either in the ECAM window (bus, device, function and register are in the
- * address) or in a BAR: `map` holds the decoded BARs sorted by address, built anew whenever a guest changes COMMAND or a
- * BAR, which it does at boot and hardly ever after. The last hit is tried first.
+ * An exit comes in as an address. It is either in the ECAM window (bus, device, function and
+ * register are in the address) or in a BAR: `map` holds the decoded BARs sorted by address, built
+ * anew whenever a guest changes COMMAND or a BAR, which it does at boot and hardly ever after. The
+ * last hit is tried first.
  *
- * A BAR that the guest places over the ECAM window or over a BAR of a function in a lower slot is not decoded: the
- * one that was there goes on working. RAM is never shadowed, because only the windows are claimed from the hypervisor.
+ * A BAR that the guest places over the ECAM window or over a BAR of a function in a lower slot is
+ * not decoded: the one that was there goes on working. RAM is never shadowed, because only the
+ * windows are claimed from the hypervisor.
  *
  * Threads: everything on the exit loop, but pci_intx_set(), which takes the line lock.
  */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* function.c - configuration space of one PCI function
  *
- * Values in `cfg`, the bits that the guest may change in `wmask`: a write is a masked store, whatever its width and
- * alignment, and then the few registers with consequences are looked at: COMMAND and the BARs (the bus decodes anew),
- * MSI-X control, FLR, and what the device itself asked to be told of. Exit loop only.
+ * Values in `cfg`, the bits that the guest may change in `wmask`: a write is a masked store,
+ * whatever its width and alignment, and then the few registers with consequences are looked at:
+ * COMMAND and the BARs (the bus decodes anew), MSI-X control, FLR, and what the device itself asked
+ * to be told of. Exit loop only.
  *
- * Every function is an integrated endpoint of the root complex with 4 KiB of configuration space, of which the extended part
- * is empty (reads as zero).
+ * Every function is an integrated endpoint of the root complex with 4 KiB of configuration space,
+ * of which the extended part is empty (reads as zero).
  */
 #include "pci/internal.h"
 

@@ -10,7 +10,8 @@
 void pci_bus_decode(struct pci_bus *bus);
 /* Does the function answer memory accesses (COMMAND.MEM)? */
 bool pci_decodes(const struct pci_fn *fn);
-/* Exit loop: configuration bytes [off, off + len) were written; MSI-X looks whether its control is among them. */
+/* Exit loop: configuration bytes [off, off + len) were written; MSI-X looks whether its control is
+ * among them. */
 void msix_cfg_written(struct pci_fn *fn, unsigned off, unsigned len);
 
 #endif

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* msix.c - the MSI-X table and pending bits of one function
  *
- * Owns:    the table (written by the guest through the BAR, on the exit loop), the pending bits, the two control bits.
- * Threads: msix_raise() is called by any loop and takes no lock. A raise on a masked vector sets the pending bit and
- *          then looks at the mask again; an unmask clears the mask and then looks at the pending bit. Whoever takes the
- *          bit (exchange) sends, so a message is neither lost nor doubled.
- * Limits:  an entry that the guest rewrites while it is unmasked may send a mixed message: the specification leaves that
- *          undefined (§7.7.2.2), and the message reaches nobody but the guest itself.
- * Fails:   a vector beyond the table is ignored, an address that is no interrupt is the hypervisor's to refuse.
+ * Owns:    the table (written by the guest through the BAR, on the exit loop), the pending bits,
+ * the two control bits. Threads: msix_raise() is called by any loop and takes no lock. A raise on a
+ * masked vector sets the pending bit and then looks at the mask again; an unmask clears the mask
+ * and then looks at the pending bit. Whoever takes the bit (exchange) sends, so a message is
+ * neither lost nor doubled. Limits:  an entry that the guest rewrites while it is unmasked may send
+ * a mixed message: the specification leaves that undefined (§7.7.2.2), and the message reaches
+ * nobody but the guest itself. Fails:   a vector beyond the table is ignored, an address that is no
+ * interrupt is the hypervisor's to refuse.
  */
 #include "pci/internal.h"
 
@@ -127,7 +128,8 @@ static void msix_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned 
 	struct msix *m = fn->msix;
 	uint64_t last = off + size - 1;
 
-	/* Word by word: an 8-byte write is two, and odd widths are merged into the word they touch. */
+	/* Word by word: an 8-byte write is two, and odd widths are merged into the word they touch.
+	 */
 	for (uint64_t at = off & ~3ULL; at <= last; at += 4) {
 		unsigned v = (unsigned)(at / ENTRY_SIZE), which = at % ENTRY_SIZE / 4;
 		uint32_t word;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* pci.h - PCI functions, the root bus, and the address map that leads exits to them
  *
- * struct pci_fn is one function: its configuration space (values plus a mask of writable bits), its BARs and its MSI-X table.
- * struct pci_bus is the root bus: 32 slots of 8 functions, the host bridge at 00.0, and the table of decoded BARs. ECAM
- * accesses and BAR accesses are answered on the exit loop only; so configuration space, BAR addresses and the
- * address map need no lock. What other threads ask (may this function do DMA? send this vector) is atomic.
+ * struct pci_fn is one function: its configuration space (values plus a mask of writable bits), its
+ * BARs and its MSI-X table. struct pci_bus is the root bus: 32 slots of 8 functions, the host
+ * bridge at 00.0, and the table of decoded BARs. ECAM accesses and BAR accesses are answered on the
+ * exit loop only; so configuration space, BAR addresses and the address map need no lock. What
+ * other threads ask (may this function do DMA? send this vector) is atomic.
  *
- * PCI Express Base 6.0 §7.5 (configuration space), §7.7.2 (MSI-X); Xen's and Linux' habits where the issue leaves room.
+ * PCI Express Base 6.0 §7.5 (configuration space), §7.7.2 (MSI-X); Xen's and Linux' habits where
+ * the issue leaves room.
  */
 #ifndef PCI_PCI_H
 #define PCI_PCI_H
@@ -69,7 +71,8 @@ struct pci_fn {
 	void (*cfg_written)(struct pci_fn *fn, unsigned off, unsigned len);
 	/* Called before a configuration read, so that a window can be refreshed. May be NULL. */
 	void (*cfg_reading)(struct pci_fn *fn, unsigned off, unsigned len);
-	/* Bus reset or function-level reset: back to the state after plug, BARs cleared by the caller. May be NULL. */
+	/* Bus reset or function-level reset: back to the state after plug, BARs cleared by the
+	 * caller. May be NULL. */
 	void (*reset)(struct pci_fn *fn);
 	struct log_rate rate;
 };
@@ -80,9 +83,11 @@ struct pci_fn {
 void pci_fn_init(struct pci_fn *fn, const char *kind, const struct pci_ident *ident);
 void pci_fn_free(struct pci_fn *fn); /* what init and the calls below allocated; not `fn` */
 
-/* Append a capability of `len` bytes (header included); returns its offset. Callers know that it fits. */
+/* Append a capability of `len` bytes (header included); returns its offset. Callers know that it
+ * fits. */
 uint8_t pci_cap_add(struct pci_fn *fn, uint8_t cap_id, uint8_t len);
-/* PCI Express capability of a root complex integrated endpoint, version 2, with function-level reset. */
+/* PCI Express capability of a root complex integrated endpoint, version 2, with function-level
+ * reset. */
 void pci_cap_express(struct pci_fn *fn);
 /* Declare BAR `n` (and `n` + 1 when 64 bit). */
 void pci_bar_add(struct pci_fn *fn, unsigned n, uint64_t size, bool is64, bool prefetch,
@@ -92,7 +97,8 @@ void pci_bar_add(struct pci_fn *fn, unsigned n, uint64_t size, bool is64, bool p
 
 struct pci_bus *pci_bus_new(struct hv *hv, uint64_t ecam_base, uint64_t ecam_size);
 void pci_bus_free(struct pci_bus *bus); /* the functions must be gone */
-/* Put `fn` at fn->devfn, or at the first free slot when that is -1. -EBUSY or -ENOSPC with `e`. Exit loop or before hv_serve(). */
+/* Put `fn` at fn->devfn, or at the first free slot when that is -1. -EBUSY or -ENOSPC with `e`.
+ * Exit loop or before hv_serve(). */
 int pci_bus_plug(struct pci_bus *bus, struct pci_fn *fn, struct err *e);
 void pci_bus_unplug(struct pci_fn *fn);
 struct pci_fn *pci_bus_fn(struct pci_bus *bus, unsigned devfn); /* NULL when empty */
@@ -102,11 +108,13 @@ bool pci_bus_has_intx(const struct pci_bus *bus);
 /* The 1b36:0008 host bridge at 00.0, as QEMU's GPEX shows it. */
 int pci_host_bridge_add(struct pci_bus *bus, struct err *e);
 
-/* Exits (exit loop): any address in a claimed range. Unclaimed bytes read as ones; writes there are dropped. */
+/* Exits (exit loop): any address in a claimed range. Unclaimed bytes read as ones; writes there are
+ * dropped. */
 uint64_t pci_bus_read(struct pci_bus *bus, uint64_t addr, unsigned size);
 void pci_bus_write(struct pci_bus *bus, uint64_t addr, uint64_t data, unsigned size);
 
-/* Configuration space by function and offset (exit loop), all widths; also used by QMP's query-pci through loop_call(). */
+/* Configuration space by function and offset (exit loop), all widths; also used by QMP's query-pci
+ * through loop_call(). */
 uint64_t pci_cfg_read(struct pci_fn *fn, unsigned off, unsigned size);
 void pci_cfg_write(struct pci_fn *fn, unsigned off, uint64_t data, unsigned size);
 /* Address at which BAR `n` is programmed (decoded or not); UINT64_MAX when it is not. */
@@ -114,18 +122,21 @@ uint64_t pci_bar_addr(const struct pci_fn *fn, unsigned n);
 
 /* --- interrupts --- */
 
-/* MSI-X with `vectors` entries (1..2048) in BAR `bar` of its own (64 bit): table at 0, PBA in the second half. 0 or -ENOMEM. */
+/* MSI-X with `vectors` entries (1..2048) in BAR `bar` of its own (64 bit): table at 0, PBA in the
+ * second half. 0 or -ENOMEM. */
 int msix_init(struct pci_fn *fn, unsigned bar, unsigned vectors);
 void msix_free(struct pci_fn *fn);
 void msix_reset(struct pci_fn *fn);
 unsigned msix_vectors(const struct pci_fn *fn);
 /* Any thread: is MSI-X on in the control register? */
 bool msix_enabled(const struct pci_fn *fn);
-/* Any thread: send vector `v`, or set its pending bit while it or the function is masked. A bad vector is ignored. */
+/* Any thread: send vector `v`, or set its pending bit while it or the function is masked. A bad
+ * vector is ignored. */
 void msix_raise(struct pci_fn *fn, unsigned v);
 
-/* Any thread: assert or deassert the function's INTA, routed to line (slot + pin) % 4 and shared with other functions. Does nothing
- * where the platform has no INTx (then interrupt pin reads 0) or COMMAND says no. */
+/* Any thread: assert or deassert the function's INTA, routed to line (slot + pin) % 4 and shared
+ * with other functions. Does nothing where the platform has no INTx (then interrupt pin reads 0) or
+ * COMMAND says no. */
 void pci_intx_set(struct pci_fn *fn, bool level);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* regs.h - offsets and bits of configuration space (PCI Express Base 6.0 §7.5, §7.7.2) that this program uses */
+/* regs.h - offsets and bits of configuration space (PCI Express Base 6.0 §7.5, §7.7.2) that this
+ * program uses */
 #ifndef PCI_REGS_H
 #define PCI_REGS_H
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* conn.c - the qtest socket: lines in, lines out
  *
- * Every line that has arrived is run, and its answer sent, before the watcher returns to the loop: like a vCPU, the peer is
- * released before deferred work (a kicked queue) begins. A peer that does not take its answers is not read
- * any further, so both buffers are of fixed size. A line that is too long is refused and skipped.
+ * Every line that has arrived is run, and its answer sent, before the watcher returns to the loop:
+ * like a vCPU, the peer is released before deferred work (a kicked queue) begins. A peer that does
+ * not take its answers is not read any further, so both buffers are of fixed size. A line that is
+ * too long is refused and skipped.
  *
- * All on the exit loop, except that any thread may change an interrupt line: the output buffer has a lock. A line that toggles while
- * the buffer is full is reported as it stands when there is room again.
+ * All on the exit loop, except that any thread may change an interrupt line: the output buffer has
+ * a lock. A line that toggles while the buffer is full is reported as it stands when there is room
+ * again.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -69,7 +69,8 @@ void qtest_store_bytes(struct qtest *q, uint64_t addr, const uint8_t *buf, uint6
 
 /* --- conn.c --- */
 
-/* `peer` and `log` as in struct qtest_config. 0 or -errno with `e`; undo with conn_close() in both cases. */
+/* `peer` and `log` as in struct qtest_config. 0 or -errno with `e`; undo with conn_close() in both
+ * cases. */
 int conn_open(struct conn *c, const char *peer, const char *log, struct err *e);
 /* Begin to serve the peer; gone(ctx) is called on the exit loop when it has left. */
 int conn_serve(struct conn *c, struct loop *exits, void (*gone)(void *ctx), void *ctx);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* proto.c - the commands of QEMU's qtest protocol
  *
- * One line, words separated by one space, numbers as strtoull(…, 0) takes them; one line of answer. What QEMU treats as a
- * fatal error of its test client (missing or malformed arguments) is answered with "FAIL" or "ERR" here.
- * Runs on the exit loop; no allocation, one command carries at most QTEST_DATA_MAX bytes.
+ * One line, words separated by one space, numbers as strtoull(…, 0) takes them; one line of answer.
+ * What QEMU treats as a fatal error of its test client (missing or malformed arguments) is answered
+ * with "FAIL" or "ERR" here. Runs on the exit loop; no allocation, one command carries at most
+ * QTEST_DATA_MAX bytes.
  */
 #include <ctype.h>
 #include <errno.h>

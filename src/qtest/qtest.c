@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* qtest.c - RAM and address map of the machine that a test drives
  *
- * Implements struct hv_ops for one process. RAM is a file (memory-backend-file, shared with the test) or an
- * anonymous one, mapped at once and populated by the kernel on first touch. Loads and stores of the peer go to RAM, or to
- * the claimed range that holds them, or nowhere (all ones). An MSI is what it is on the bus: a store of four bytes; one that
- * does not hit RAM is lost, as there is no interrupt controller.
+ * Implements struct hv_ops for one process. RAM is a file (memory-backend-file, shared with the
+ * test) or an anonymous one, mapped at once and populated by the kernel on first touch. Loads and
+ * stores of the peer go to RAM, or to the claimed range that holds them, or nowhere (all ones). An
+ * MSI is what it is on the bus: a store of four bytes; one that does not hit RAM is lost, as there
+ * is no interrupt controller.
  *
- * Owns the struct qtest and everything in it. The peer is trusted like a vCPU: it can make the machine do what guests
- * do, not more. When it leaves, the control loop hears HV_GONE.
+ * Owns the struct qtest and everything in it. The peer is trusted like a vCPU: it can make the
+ * machine do what guests do, not more. When it leaves, the control loop hears HV_GONE.
  */
 #include "qtest/qtest.h"
 

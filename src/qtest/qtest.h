@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* qtest.h - the hypervisor that is not there: one process, RAM from a memory backend, a test as the only vCPU
+/* qtest.h - the hypervisor that is not there: one process, RAM from a memory backend, a test as the
+ * only vCPU
  *
- * `-accel qtest` runs the whole machine without Xen. A peer (device test, fuzzer, benchmark) connects with QEMU's qtest
- * protocol and does what a vCPU would do: loads and stores at guest-physical addresses. RAM may be
- * shared with the peer through a file, so that rings and buffers need no protocol at all.
+ * `-accel qtest` runs the whole machine without Xen. A peer (device test, fuzzer, benchmark)
+ * connects with QEMU's qtest protocol and does what a vCPU would do: loads and stores at
+ * guest-physical addresses. RAM may be shared with the peer through a file, so that rings and
+ * buffers need no protocol at all.
  *
- * The address map is that of QEMU's microvm machine unless the command line says otherwise, so that one guest driver fits both.
+ * The address map is that of QEMU's microvm machine unless the command line says otherwise, so that
+ * one guest driver fits both.
  */
 #ifndef QTEST_QTEST_H
 #define QTEST_QTEST_H
@@ -27,12 +30,13 @@
 #define QTEST_PADDR_BITS     46
 
 struct qtest_config {
-	/* -qtest: "unix:PATH" connects, "unix:PATH,server=on[,wait=off]" listens. NULL: nobody drives the machine. */
+	/* -qtest: "unix:PATH" connects, "unix:PATH,server=on[,wait=off]" listens. NULL: nobody
+	 * drives the machine. */
 	const char *peer;
 	/* -qtest-log: a file; "none" or NULL: no log. */
 	const char *log;
-	/* memory-backend-file's mem-path: a file, created and extended when needed, or a directory; NULL: anonymous memory. It
-	 * is always mapped shared. */
+	/* memory-backend-file's mem-path: a file, created and extended when needed, or a directory;
+	 * NULL: anonymous memory. It is always mapped shared. */
 	const char *mem_path;
 	uint64_t mem_size; /* of the backend, page aligned; at least the sum of `ram` */
 	/* Where RAM lies, in the order of the file; ram_ranges 0: the map above. */
@@ -41,7 +45,8 @@ struct qtest_config {
 	unsigned vcpus;
 };
 
-/* Make the RAM and connect or listen. NULL with `e` on failure. The config may be freed afterwards. */
+/* Make the RAM and connect or listen. NULL with `e` on failure. The config may be freed afterwards.
+ */
 struct hv *hv_qtest_open(const struct qtest_config *c, struct err *e);
 
 #endif

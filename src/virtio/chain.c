@@ -5,8 +5,8 @@
 #include "base/util.h"
 #include "virtio/queue.h"
 
-/* Visit [off, off + len) of iov[0 .. n): the part in the chain is host memory that other vCPUs may be changing, so every byte is
- * touched once. */
+/* Visit [off, off + len) of iov[0 .. n): the part in the chain is host memory that other vCPUs may
+ * be changing, so every byte is touched once. */
 static void copy(const struct iovec *iov, unsigned n, uint64_t off, uint8_t *buf, size_t len,
 		 bool in)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* internal.h - what the files of this folder share: the queue's insides and the device's status
  *
- * queue.c owns a queue's life (start, stop, kick, batching), split.c and packed.c the two layouts of a ring (ring.h), vdev.c
- * the device's life (status, features, reset, interrupts), transport.c the registers.
+ * queue.c owns a queue's life (start, stop, kick, batching), split.c and packed.c the two layouts
+ * of a ring (ring.h), vdev.c the device's life (status, features, reset, interrupts), transport.c
+ * the registers.
  */
 #ifndef VIRTIO_INTERNAL_H
 #define VIRTIO_INTERNAL_H
@@ -23,7 +24,8 @@
 #define STATUS_NEEDS_RESET 0x40
 #define STATUS_FAILED	   0x80
 
-/* One of the three areas of a ring. Elements never cross a page, but the area may lie in several mappings. */
+/* One of the three areas of a ring. Elements never cross a page, but the area may lie in several
+ * mappings. */
 #define RING_SEGMENTS 6
 struct ring_area {
 	struct iovec seg[RING_SEGMENTS];
@@ -142,13 +144,15 @@ struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop
 void vq_free(struct vqueue *vq);
 /* Exit loop: the ring addresses are checked and the queue's loop takes over. */
 void vq_start(struct vqueue *vq);
-/* Exit loop: ask for a stop; vdev_queue_idle() is called there when nothing is in flight any more (perhaps at once). */
+/* Exit loop: ask for a stop; vdev_queue_idle() is called there when nothing is in flight any more
+ * (perhaps at once). */
 void vq_stop(struct vqueue *vq);
 void vq_pause(struct vqueue *vq);
 void vq_resume(struct vqueue *vq);
 /* Are the areas that the driver programmed aligned and in RAM? */
 bool vq_areas_ok(const struct vqueue *vq);
-/* A chain from the queue's pool with room for `iov` elements; NULL: more are in flight than the ring has entries. */
+/* A chain from the queue's pool with room for `iov` elements; NULL: more are in flight than the
+ * ring has entries. */
 struct vchain *vq_chain_get(struct vqueue *vq);
 struct iovec *vq_chain_grow(struct vchain *c);
 void vq_chain_put(struct vchain *c);

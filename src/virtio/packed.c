@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* packed.c - the packed virtqueue (Virtio 1.3 §2.8)
  *
- * One ring of descriptors, written by both sides. A descriptor is available when its AVAIL bit equals the driver's wrap counter and its
- * USED bit does not; it is used when both equal the device's. A chain takes consecutive places; one used descriptor in
- * the first of them hands all of them back, so the device keeps how many there were.
+ * One ring of descriptors, written by both sides. A descriptor is available when its AVAIL bit
+ * equals the driver's wrap counter and its USED bit does not; it is used when both equal the
+ * device's. A chain takes consecutive places; one used descriptor in the first of them hands all of
+ * them back, so the device keeps how many there were.
  *
- * Used descriptors of a batch are written from the second on at once, and the flags of the first one last: the driver, which looks at them in
- * order, sees the batch as a whole.
+ * Used descriptors of a batch are written from the second on at once, and the flags of the first
+ * one last: the driver, which looks at them in order, sees the batch as a whole.
  *
- * Bounds: the chains that were taken and are not yet shown as used have at most as many places as the ring, whatever the
- * flags say. A guest that makes more available has lost count of its wrap counter, and its device breaks.
+ * Bounds: the chains that were taken and are not yet shown as used have at most as many places as
+ * the ring, whatever the flags say. A guest that makes more available has lost count of its wrap
+ * counter, and its device breaks.
  *
- * Fields of struct vqueue: last_avail and avail_wrap (next place to look at), used_idx and used_wrap (next place to fill), published (first
- * place of the batch), batch (places filled since), taken (places of chains that are not published).
+ * Fields of struct vqueue: last_avail and avail_wrap (next place to look at), used_idx and
+ * used_wrap (next place to fill), published (first place of the batch), batch (places filled
+ * since), taken (places of chains that are not published).
  */
 #include "virtio/ring.h"
 
@@ -71,7 +74,8 @@ static bool is_available(uint16_t flags, bool wrap)
 	return !!(flags & DESC_AVAIL) == wrap && !!(flags & DESC_USED) != wrap;
 }
 
-/* Is the next place available? Pairs with the driver's barrier between a chain and the flags of its first descriptor. */
+/* Is the next place available? Pairs with the driver's barrier between a chain and the flags of its
+ * first descriptor. */
 static bool has_chain(struct vqueue *vq)
 {
 	return is_available(load16(place(vq, vq->last_avail) + AT_FLAGS, __ATOMIC_ACQUIRE),
@@ -96,7 +100,8 @@ static bool still_empty(struct vqueue *vq)
 	} else if (vq->notify_off) {
 		set_notify(vq, EVENT_ENABLE);
 	}
-	/* Pairs with the driver's barrier between making a descriptor available and reading this structure. */
+	/* Pairs with the driver's barrier between making a descriptor available and reading this
+	 * structure. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return !has_chain(vq);
 }
@@ -192,7 +197,8 @@ static void packed_push(struct vqueue *vq, const struct chain_slot *s, uint32_t 
 	store32(d + AT_LEN, written);
 	store16(d + AT_ID, (uint16_t)s->c.head, __ATOMIC_RELAXED);
 	if (vq->batch) {
-		/* The driver reads flags first, but comes here only after those of the batch's first one. */
+		/* The driver reads flags first, but comes here only after those of the batch's
+		 * first one. */
 		store16(d + AT_FLAGS, flags, __ATOMIC_RELAXED);
 	} else {
 		vq->published = vq->used_idx;
@@ -212,7 +218,8 @@ static bool packed_publish(struct vqueue *vq)
 	vq->batch = 0;
 	/* Pairs with the driver's barrier between the flags and the rest of a used descriptor. */
 	store16(place(vq, vq->published) + AT_FLAGS, vq->first_flags, __ATOMIC_RELEASE);
-	/* Pairs with the driver's barrier between writing its event structure and its last look at the ring. */
+	/* Pairs with the driver's barrier between writing its event structure and its last look at
+	 * the ring. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	flags = load16(ring_area(&vq->avail_area, EVENT_FLAGS), __ATOMIC_ACQUIRE);
 	if (flags != EVENT_DESC || !vq->event_idx)

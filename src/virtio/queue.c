@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* queue.c - a virtqueue's life: start, kick, batching of completions, pause, stop; and its pool of chains
+/* queue.c - a virtqueue's life: start, kick, batching of completions, pause, stop; and its pool of
+ * chains
  *
- * The exit loop programs a queue and asks for starts and stops, the queue's loop does them: directly where it is
- * the same loop, else by posted tasks. A stop or pause is reported back (vdev_queue_idle() on the exit loop) once no
- * chain is in flight. So a reset never waits, and after it is reported nothing touches guest memory.
+ * The exit loop programs a queue and asks for starts and stops, the queue's loop does them:
+ * directly where it is the same loop, else by posted tasks. A stop or pause is reported back
+ * (vdev_queue_idle() on the exit loop) once no chain is in flight. So a reset never waits, and
+ * after it is reported nothing touches guest memory.
  *
- * Chains live in an array with as many slots as the ring has entries, used last-in first-out so that a queue
- * touches only as much of it as its depth needs. A chain with more segments than fit in its slot borrows a block of
- * them; blocks stay with the queue, so that a busy queue allocates nothing.
+ * Chains live in an array with as many slots as the ring has entries, used last-in first-out so
+ * that a queue touches only as much of it as its depth needs. A chain with more segments than fit
+ * in its slot borrows a block of them; blocks stay with the queue, so that a busy queue allocates
+ * nothing.
  */
 #include "virtio/ring.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* Chains popped per queue and turn of its loop: other queues and descriptors get their turn after that many. */
+/* Chains popped per queue and turn of its loop: other queues and descriptors get their turn after
+ * that many. */
 #define TURN_BUDGET 256
 
 bool vq_ready(const struct vqueue *vq)
@@ -167,7 +171,8 @@ static void push(struct vqueue *vq, struct chain_slot *s, uint32_t written)
 {
 	int state = atomic_load_explicit(&vq->state, memory_order_relaxed);
 
-	/* Without bus mastering nothing may be written; a stopping queue has nobody who would read it. */
+	/* Without bus mastering nothing may be written; a stopping queue has nobody who would read
+	 * it. */
 	if ((state == VQ_RUNNING || state == VQ_PAUSED) && atomic_load(&vq->v->fn.master)) {
 		vq->ring->push(vq, s, (uint32_t)MIN(written, s->c.in_len));
 		if (!vq->in_kick)
@@ -176,7 +181,8 @@ static void push(struct vqueue *vq, struct chain_slot *s, uint32_t written)
 	vq_chain_put(&s->c);
 }
 
-/* §2.7.9: used in the order in which they became available. What is done early waits for its elders. */
+/* §2.7.9: used in the order in which they became available. What is done early waits for its
+ * elders. */
 static void push_in_order(struct vqueue *vq)
 {
 	while (!list_empty(&vq->by_age)) {
@@ -293,7 +299,8 @@ static void run_stop(struct loop_task *t)
 
 	if (state == VQ_RUNNING || state == VQ_PAUSED) {
 		atomic_store(&vq->state, VQ_STOPPING);
-		/* Nothing must be reported from inside quiesce(): it may give back the last chain. */
+		/* Nothing must be reported from inside quiesce(): it may give back the last chain.
+		 */
 		asked = vq->report;
 		vq->report = 0;
 		if (vq->v->ops->quiesce)

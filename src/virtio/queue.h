@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* queue.h - virtqueues: the only way from a device to guest memory
  *
- * A device pops a chain, works on its iovecs (checked, pinned host memory), and pushes it back with the number of bytes
- * that it wrote. It never sees a descriptor, a flag, an index or a guest address. Everything the guest wrote is read once into
- * locals; the walk is bounded by the queue's size; a ring that breaks the rules breaks its device (vdev_break()) and
- * nothing else.
+ * A device pops a chain, works on its iovecs (checked, pinned host memory), and pushes it back with
+ * the number of bytes that it wrote. It never sees a descriptor, a flag, an index or a guest
+ * address. Everything the guest wrote is read once into locals; the walk is bounded by the queue's
+ * size; a ring that breaks the rules breaks its device (vdev_break()) and nothing else.
  *
- * Used entries are batched: vq_push() only fills the ring, and at the end of the loop's turn the core publishes
- * the used index once and sends at most one interrupt for the batch. Notifications from the guest are on only
- * while the device has seen the queue empty (vq_pop() returned NULL).
+ * Used entries are batched: vq_push() only fills the ring, and at the end of the loop's turn the
+ * core publishes the used index once and sends at most one interrupt for the batch. Notifications
+ * from the guest are on only while the device has seen the queue empty (vq_pop() returned NULL).
  *
  * Owner: all functions run on the queue's loop, but vq_kick(), which any thread may call.
  *
- * Virtio 1.3 §2.6 (virtqueues), §2.7 (split), §2.7.5.3 (indirect), §2.7.7 and §2.7.10 (notification suppression).
+ * Virtio 1.3 §2.6 (virtqueues), §2.7 (split), §2.7.5.3 (indirect), §2.7.7 and §2.7.10 (notification
+ * suppression).
  */
 #ifndef VIRTIO_QUEUE_H
 #define VIRTIO_QUEUE_H
@@ -28,8 +29,9 @@ struct vqueue;
 
 #define VQ_SIZE_MAX 1024
 
-/* One request of the guest. iov[0 .. n_out) is what the device may read, iov[n_out .. n_out + n_in) what it may
- * write; pull and put move the cursors. The struct belongs to the queue and is valid until push, rewind or drop. */
+/* One request of the guest. iov[0 .. n_out) is what the device may read, iov[n_out .. n_out + n_in)
+ * what it may write; pull and put move the cursors. The struct belongs to the queue and is valid
+ * until push, rewind or drop. */
 struct vchain {
 	struct vqueue *vq;
 	struct iovec *iov;
@@ -37,19 +39,23 @@ struct vchain {
 	uint64_t out_len, in_len; /* bytes in all, before any pull or put */
 	uint64_t pulled, put;	  /* bytes consumed so far */
 	uint32_t head;		  /* the ring's own */
-	struct vchain *
-		next; /* free for the device while it holds the chain; a list of waiting chains, say */
+	struct vchain *next;	  /* free for the device while it holds the chain; a list of waiting
+				     chains, say */
 };
 
-/* Next available chain, or NULL: the queue is empty (the guest will notify when it is not), stopped, or broken, or this turn's
- * budget is used up (the core calls kick() again in the next turn). */
+/* Next available chain, or NULL: the queue is empty (the guest will notify when it is not),
+ * stopped, or broken, or this turn's budget is used up (the core calls kick() again in the next
+ * turn). */
 struct vchain *vq_pop(struct vqueue *vq);
-/* Done: `written` bytes of the writable part are valid (at most in_len). The chain is gone afterwards. */
+/* Done: `written` bytes of the writable part are valid (at most in_len). The chain is gone
+ * afterwards. */
 void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written);
-/* Give the chain that was popped last back to the ring, as if it had not been popped. Newest first. Where a younger one was
- * used already (one that was refused while this one was held, say) the ring cannot take it back: it is pushed with nothing written. */
+/* Give the chain that was popped last back to the ring, as if it had not been popped. Newest first.
+ * Where a younger one was used already (one that was refused while this one was held, say) the ring
+ * cannot take it back: it is pushed with nothing written. */
 void vq_rewind(struct vqueue *vq, struct vchain *c);
-/* Forget a chain without an entry in the used ring: only while the queue is being stopped (quiesce). */
+/* Forget a chain without an entry in the used ring: only while the queue is being stopped
+ * (quiesce). */
 void vq_drop(struct vqueue *vq, struct vchain *c);
 /* Any thread: have the device's kick() called on the queue's loop (as after a doorbell). */
 void vq_kick(struct vqueue *vq);
@@ -71,13 +77,15 @@ void *vq_priv(const struct vqueue *vq);
 bool vchain_pull(struct vchain *c, void *buf, size_t len);
 /* Copy `len` bytes to the next writable ones. False (nothing written) when fewer are left. */
 bool vchain_put(struct vchain *c, const void *buf, size_t len);
-/* Copy `len` bytes to the writable part at absolute offset `off`; does not move the cursor. False when out of range. */
+/* Copy `len` bytes to the writable part at absolute offset `off`; does not move the cursor. False
+ * when out of range. */
 bool vchain_put_at(struct vchain *c, uint64_t off, const void *buf, size_t len);
 
 /* --- access to a chain, in place --- */
 
-/* The unconsumed readable or writable part as an iovec: at most `max` elements, at most `limit` bytes from `skip` bytes behind
- * the cursor on. Returns the number of elements, -E2BIG when `max` is too small. Does not move the cursor. */
+/* The unconsumed readable or writable part as an iovec: at most `max` elements, at most `limit`
+ * bytes from `skip` bytes behind the cursor on. Returns the number of elements, -E2BIG when `max`
+ * is too small. Does not move the cursor. */
 int vchain_out(const struct vchain *c, uint64_t skip, uint64_t limit, struct iovec *iov,
 	       unsigned max);
 int vchain_in(const struct vchain *c, uint64_t skip, uint64_t limit, struct iovec *iov,

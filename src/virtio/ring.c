@@ -100,7 +100,8 @@ enum verdict ring_add_table(struct vqueue *vq, struct vchain *c, const struct de
 	unsigned entries = d->len / DESC_SIZE, i = 0;
 	enum verdict verdict = CHAIN_BREAK;
 	struct gmem *gm = vq->v->hv->mem;
-	/* Drivers align their tables; where one does not, a descriptor may lie across two mappings. */
+	/* Drivers align their tables; where one does not, a descriptor may lie across two mappings.
+	 */
 	bool aligned = !(d->addr % DESC_SIZE);
 	struct ring_area table;
 	int n;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* ring.h - what the two ring layouts share: the three areas in guest memory, descriptors, buffers of a chain
+/* ring.h - what the two ring layouts share: the three areas in guest memory, descriptors, buffers
+ * of a chain
  *
- * split.c and packed.c each fill one `struct ring_ops`. Everything the guest can write is loaded once, with an
- * atomic load, into a local. Queue's loop only.
+ * split.c and packed.c each fill one `struct ring_ops`. Everything the guest can write is loaded
+ * once, with an atomic load, into a local. Queue's loop only.
  *
- * Three verdicts on a chain: good; one that points outside RAM or is put together wrongly in itself is completed with
- * nothing written; one that makes no sense (nesting, a loop) breaks the device.
+ * Three verdicts on a chain: good; one that points outside RAM or is put together wrongly in itself
+ * is completed with nothing written; one that makes no sense (nesting, a loop) breaks the device.
  */
 #ifndef VIRTIO_RING_H
 #define VIRTIO_RING_H
@@ -19,7 +20,8 @@
 #define DESC_SIZE     16
 
 struct ring_ops {
-	/* Bytes of the descriptor, driver and device areas of a ring of `n` entries, and how the last two are aligned. */
+	/* Bytes of the descriptor, driver and device areas of a ring of `n` entries, and how the
+	 * last two are aligned. */
 	uint64_t (*driver_size)(unsigned n);
 	uint64_t (*device_size)(unsigned n);
 	unsigned driver_align, device_align;
@@ -27,7 +29,8 @@ struct ring_ops {
 	bool (*size_ok)(unsigned n);
 	/* A ring that was just set up. */
 	void (*start)(struct vqueue *vq);
-	/* See vq_pop(), vq_rewind(); NULL when there is no chain now, false when it was not the last one taken. */
+	/* See vq_pop(), vq_rewind(); NULL when there is no chain now, false when it was not the
+	 * last one taken. */
 	struct vchain *(*pop)(struct vqueue *vq);
 	bool (*rewind)(struct vqueue *vq, const struct chain_slot *s);
 	/* Put a chain in the used state; the guest sees it with publish(). */
@@ -40,8 +43,8 @@ extern const struct ring_ops split_ring, packed_ring;
 
 enum verdict { CHAIN_OK, CHAIN_REJECT, CHAIN_BREAK };
 
-/* A descriptor. In the split layout its last quarter holds flags and `next`, in the packed one the buffer id and
- * flags; so it is in the tables that indirect descriptors point to. */
+/* A descriptor. In the split layout its last quarter holds flags and `next`, in the packed one the
+ * buffer id and flags; so it is in the tables that indirect descriptors point to. */
 struct desc {
 	uint64_t addr;
 	uint32_t len;
@@ -53,24 +56,27 @@ struct desc {
 /* Pin the areas; -1 when they are not (all) in memory. */
 int ring_map(struct vqueue *vq);
 void ring_unmap(struct vqueue *vq);
-/* Guest memory may have been re-mapped: pin the areas anew. False: they are gone, and the device is broken. */
+/* Guest memory may have been re-mapped: pin the areas anew. False: they are gone, and the device is
+ * broken. */
 bool ring_fresh(struct vqueue *vq);
 /* Append the buffer of one descriptor to the chain. */
 enum verdict ring_add_buffer(struct vqueue *vq, struct vchain *c, const struct desc *d);
-/* Append those of the table that `d` points to, in the layout of the queue: at most `left`, following `next` when it is `linked`
- * (split), else all in order (packed). */
+/* Append those of the table that `d` points to, in the layout of the queue: at most `left`,
+ * following `next` when it is `linked` (split), else all in order (packed). */
 enum verdict ring_add_table(struct vqueue *vq, struct vchain *c, const struct desc *d,
 			    unsigned left, bool linked);
 uint8_t *ring_area_slow(const struct ring_area *a, size_t off);
 
-/* Where byte `off` of an area is. Offsets come from the ring's size alone, so they are always inside. */
+/* Where byte `off` of an area is. Offsets come from the ring's size alone, so they are always
+ * inside. */
 static inline void *ring_area(const struct ring_area *a, size_t off)
 {
 	return likely(a->segs == 1) ? (uint8_t *)a->seg[0].iov_base + off : ring_area_slow(a, off);
 }
 
-/* Two loads: the guest may change a descriptor between them, but each half is then a constant for us. Field by field into `d`: a struct
- * returned by value is put together from parts in memory and read back whole, which stalls. */
+/* Two loads: the guest may change a descriptor between them, but each half is then a constant for
+ * us. Field by field into `d`: a struct returned by value is put together from parts in memory and
+ * read back whole, which stalls. */
 static inline void ring_load_desc(const uint64_t *p, bool packed, struct desc *d)
 {
 	uint64_t rest;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* split.c - the split virtqueue (Virtio 1.3 §2.7)
  *
- * The walk of a chain takes at most as many steps as the ring has entries. An index, a head or a chain that makes no sense
- * breaks the device (ring.h says what is merely rejected).
+ * The walk of a chain takes at most as many steps as the ring has entries. An index, a head or a
+ * chain that makes no sense breaks the device (ring.h says what is merely rejected).
  */
 #include "virtio/ring.h"
 
@@ -63,8 +63,8 @@ static enum verdict walk(struct vqueue *vq, struct vchain *c, unsigned head)
 	return CHAIN_BREAK; /* longer than the ring: a loop */
 }
 
-/* The queue was seen empty: ask for a notification, then look once more, because the guest may have added a chain before it saw
- * that we ask. */
+/* The queue was seen empty: ask for a notification, then look once more, because the guest may have
+ * added a chain before it saw that we ask. */
 static bool still_empty(struct vqueue *vq)
 {
 	if (vq->event_idx) {
@@ -74,7 +74,8 @@ static bool still_empty(struct vqueue *vq)
 		store16(ring_area(&vq->used_area, RING_FLAGS), 0, __ATOMIC_RELAXED);
 		vq->notify_off = false;
 	}
-	/* Pairs with the driver's barrier between its store of avail.idx and its load of the flags or the event. */
+	/* Pairs with the driver's barrier between its store of avail.idx and its load of the flags
+	 * or the event. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	vq->avail_idx = load16(ring_area(&vq->avail_area, RING_IDX), __ATOMIC_ACQUIRE);
 	return vq->avail_idx == vq->last_avail;
@@ -173,7 +174,8 @@ static bool split_publish(struct vqueue *vq)
 	/* Pairs with the driver's barrier between its load of used.idx and of the entries. */
 	store16(ring_area(&vq->used_area, RING_IDX), new, __ATOMIC_RELEASE);
 	vq->published = new;
-	/* Pairs with the driver's barrier between asking for an interrupt and its last look at used.idx. */
+	/* Pairs with the driver's barrier between asking for an interrupt and its last look at
+	 * used.idx. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!vq->event_idx)
 		return !(load16(ring_area(&vq->avail_area, RING_FLAGS), __ATOMIC_RELAXED) &

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* transport.c - virtio over PCI, modern interface (Virtio 1.3 §4.1)
  *
- * One 64-bit BAR holds all structures at the places that QEMU gives them, found by the driver through vendor capabilities:
+ * One 64-bit BAR holds all structures at the places that QEMU gives them, found by the driver
+ * through vendor capabilities:
  *
  *     0x0000  common configuration   table `regs` below
  *     0x1000  ISR                    reading clears
  *     0x2000  device configuration   v->config, with a mask of writable bits
  *     0x3000  doorbells              4 bytes per queue (a page each with page-per-vq)
  *
- * MSI-X has a BAR of its own, also 64 bit, so that no window below 4 GiB is needed. The capability for access through
- * configuration space (§4.1.4.9) goes to the same functions. Accesses of every width and alignment are served:
- * a read collects the bytes of the fields it touches, a write merges them into each field and stores it once.
+ * MSI-X has a BAR of its own, also 64 bit, so that no window below 4 GiB is needed. The capability
+ * for access through configuration space (§4.1.4.9) goes to the same functions. Accesses of every
+ * width and alignment are served: a read collects the bytes of the fields it touches, a write
+ * merges them into each field and stores it once.
  *
- * Exit loop only. A doorbell marks its queue and returns; the work is done after the vCPU has been released.
+ * Exit loop only. A doorbell marks its queue and returns; the work is done after the vCPU has been
+ * released.
  */
 #include "pci/regs.h"
 #include "virtio/ring.h"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* vdev.c - a virtio device's life: feature negotiation, status, reset, configuration, interrupts
  *
- * Everything runs on the exit loop, but vdev_break() and the interrupts, which any loop may call. The status register
- * (Virtio 1.3 §2.1, §3.1) only ever gains bits until the driver writes 0. That begins a reset: the queues are asked
- * to stop, each reports when it is idle, and with the last report the register reads 0. Where all queues run on
- * the exit loop and nothing is in flight, that is within the write itself.
+ * Everything runs on the exit loop, but vdev_break() and the interrupts, which any loop may call.
+ * The status register (Virtio 1.3 §2.1, §3.1) only ever gains bits until the driver writes 0. That
+ * begins a reset: the queues are asked to stop, each reports when it is idle, and with the last
+ * report the register reads 0. Where all queues run on the exit loop and nothing is in flight, that
+ * is within the write itself.
  */
 #include "virtio/ring.h"
 
@@ -70,8 +71,9 @@ void vdev_config_changed(struct vdev *v)
 
 /* --- status and reset --- */
 
-/* All are marked before the first is asked: it may report at once, and must not be taken for the last. Those that do not run are not
- * asked: a reset of a device that was not started is over at once, whatever loops its queues have, and so status 0 means that it is. */
+/* All are marked before the first is asked: it may report at once, and must not be taken for the
+ * last. Those that do not run are not asked: a reset of a device that was not started is over at
+ * once, whatever loops its queues have, and so status 0 means that it is. */
 static void stop_queues(struct vdev *v)
 {
 	for (unsigned i = 0; i < v->queues; i++)
@@ -135,7 +137,8 @@ void vdev_queue_idle(struct vqueue *vq)
 	struct vdev *v = vq->v;
 	struct vdev_state *st = v->state;
 
-	/* One task may bring two reports, and the report of a pause come after a stop was asked for: each ends its own wait. */
+	/* One task may bring two reports, and the report of a pause come after a stop was asked
+	 * for: each ends its own wait. */
 	if (news & REPORT_PAUSE)
 		vq->want_pause = false;
 	if (news & REPORT_STOP) {

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* vdev.h - a virtio device: features, status, configuration, queues; and what a device file has to say
+/* vdev.h - a virtio device: features, status, configuration, queues; and what a device file has to
+ * say
  *
- * A device file fills one `struct vdev_ops` and embeds `struct vdev` as the first member of its own struct. The core
- * (vdev.c) and the PCI transport (transport.c) do the rest: negotiation, status and reset, queue set-up, notification,
- * interrupts, configuration space.
+ * A device file fills one `struct vdev_ops` and embeds `struct vdev` as the first member of its own
+ * struct. The core (vdev.c) and the PCI transport (transport.c) do the rest: negotiation, status
+ * and reset, queue set-up, notification, interrupts, configuration space.
  *
- * Threads. Device state (features, status, configuration) belongs to the exit loop; a queue belongs to its loop
- * (the same one by default). kick() and quiesce() are called on the queue's loop, everything else on the exit
- * loop, realize() and unrealize() on the control thread while nothing is served.
+ * Threads. Device state (features, status, configuration) belongs to the exit loop; a queue belongs
+ * to its loop (the same one by default). kick() and quiesce() are called on the queue's loop,
+ * everything else on the exit loop, realize() and unrealize() on the control thread while nothing
+ * is served.
  *
- * Reset (status 0, FLR, queue_reset) never waits: the queues stop taking chains, quiesce() gives back what the device merely holds,
- * I/O in flight ends by itself, and when the last chain is back the reset is done and the register reads so. After
- * that nothing of this device touches guest memory.
+ * Reset (status 0, FLR, queue_reset) never waits: the queues stop taking chains, quiesce() gives
+ * back what the device merely holds, I/O in flight ends by itself, and when the last chain is back
+ * the reset is done and the register reads so. After that nothing of this device touches guest
+ * memory.
  *
- * Virtio 1.3 §2.1 (status), §2.2 (features), §2.5 (configuration space), §2.6.1 (queue reset), §3 (initialisation).
+ * Virtio 1.3 §2.1 (status), §2.2 (features), §2.5 (configuration space), §2.6.1 (queue reset), §3
+ * (initialisation).
  */
 #ifndef VIRTIO_VDEV_H
 #define VIRTIO_VDEV_H
@@ -37,8 +41,8 @@ struct vm;
 struct vdev_ops {
 	uint16_t virtio_id;
 	uint32_t pci_class;
-	/* Read the options, find the back end, then call vdev_config_init() and vdev_queue_add() and or the device's own
-	 * bits into v->offered. 0 or -errno with `e`. */
+	/* Read the options, find the back end, then call vdev_config_init() and vdev_queue_add()
+	 * and or the device's own bits into v->offered. 0 or -errno with `e`. */
 	int (*realize)(struct vdev *v, struct vm *vm, struct err *e);
 	/* Undo realize(), also a half-done one. */
 	void (*unrealize)(struct vdev *v);
@@ -48,10 +52,11 @@ struct vdev_ops {
 	void (*reset)(struct vdev *v);
 	/* The driver wrote bytes of v->config that v->config_wmask lets through. May be NULL. */
 	void (*config_written)(struct vdev *v, unsigned off, unsigned len);
-	/* There may be chains in `vq`, or room to continue. Pop until NULL, or stop for want of something and call vq_kick() when
-	 * it is there. */
+	/* There may be chains in `vq`, or room to continue. Pop until NULL, or stop for want of
+	 * something and call vq_kick() when it is there. */
 	void (*kick)(struct vqueue *vq);
-	/* `vq` is about to stop: vq_drop() the chains that wait for something other than I/O in flight. May be NULL. */
+	/* `vq` is about to stop: vq_drop() the chains that wait for something other than I/O in
+	 * flight. May be NULL. */
 	void (*quiesce)(struct vqueue *vq);
 };
 
@@ -91,17 +96,21 @@ static inline bool vdev_has(const struct vdev *v, uint64_t feature)
 
 /* --- for realize() --- */
 
-/* Give the device `len` bytes of configuration space, zeroed, read-only until config_wmask says otherwise. */
+/* Give the device `len` bytes of configuration space, zeroed, read-only until config_wmask says
+ * otherwise. */
 int vdev_config_init(struct vdev *v, unsigned len, struct err *e);
-/* Append a queue of at most `size` entries (power of two, up to VQ_SIZE_MAX) that belongs to `loop` (NULL: the exit loop). NULL: out of memory. */
+/* Append a queue of at most `size` entries (power of two, up to VQ_SIZE_MAX) that belongs to `loop`
+ * (NULL: the exit loop). NULL: out of memory. */
 struct vqueue *vdev_queue_add(struct vdev *v, unsigned size, struct loop *loop);
 
 /* --- for device code --- */
 
-/* Queue's loop or exit loop: the guest broke the rules beyond repair. Says why in the log (limited), sets DEVICE_NEEDS_RESET, sends a
- * configuration interrupt and stops all queues of this device until the driver resets it. */
+/* Queue's loop or exit loop: the guest broke the rules beyond repair. Says why in the log
+ * (limited), sets DEVICE_NEEDS_RESET, sends a configuration interrupt and stops all queues of this
+ * device until the driver resets it. */
 void vdev_break(struct vdev *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Exit loop: v->config was changed by the device: new generation, configuration interrupt if the driver runs. */
+/* Exit loop: v->config was changed by the device: new generation, configuration interrupt if the
+ * driver runs. */
 void vdev_config_changed(struct vdev *v);
 /* Any thread: has the driver set DRIVER_OK (and the device is not broken)? */
 bool vdev_running(const struct vdev *v);
@@ -110,7 +119,8 @@ const char *vdev_name(const struct vdev *v);
 
 /* --- for the rest of the program --- */
 
-/* Exit loop: stop all queues and call `done` there when no chain is in flight; queues keep their state. Then let them go on. */
+/* Exit loop: stop all queues and call `done` there when no chain is in flight; queues keep their
+ * state. Then let them go on. */
 void vdev_pause(struct vdev *v, void (*done)(void *arg), void *arg);
 void vdev_resume(struct vdev *v);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_blk.c - virtio-blk as a driver sees it, its data checked on the host's file; and what it must refuse (row 45) */
+/* dev_blk.c - virtio-blk as a driver sees it, its data checked on the host's file; and what it must
+ * refuse (row 45) */
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -51,7 +52,8 @@ static void config(void **state)
 	tb_stop(t);
 }
 
-/* Random writes of 1 to 64 sectors in up to 16 segments of odd lengths, on all queues at once; the file must be a mirror of ours. */
+/* Random writes of 1 to 64 sectors in up to 16 segments of odd lengths, on all queues at once; the
+ * file must be a mirror of ours. */
 static void mirror(void **state)
 {
 	static uint8_t want[8 * MiB], got[8 * MiB];
@@ -127,7 +129,8 @@ static void mirror(void **state)
 	tb_stop(t);
 }
 
-/* The length in the used ring: data and status of a read, the status of a write; only data that is valid. */
+/* The length in the used ring: data and status of a read, the status of a write; only data that is
+ * valid. */
 static void used_lengths(void **state)
 {
 	struct tb *t = *state;
@@ -306,7 +309,8 @@ static void refused(void **state)
 			assert_int_equal(gblk_do(b, 0, type, 0, at, 512), GBLK_UNSUPP);
 	if (!t->qemu)
 		assert_int_equal(gblk_do(b, 0, 0x80000000, 0, at, 512), GBLK_UNSUPP);
-	/* Ranges: across the end, wrapping, over the limit, unknown flags, unmap flag of a discard. */
+	/* Ranges: across the end, wrapping, over the limit, unknown flags, unmap flag of a discard.
+	 */
 	for (unsigned i = 0; i < 2; i++) {
 		uint32_t type = i ? GBLK_WRITE_ZEROES : GBLK_DISCARD;
 
@@ -342,7 +346,8 @@ static void odd_shapes(void **state)
 	tb_blk(t, ",num-queues=1", 1, GV_F_RING);
 	at = guest_alloc(&t->g, 4096, 4096);
 	mem = guest_ptr(&t->g, at, 4096);
-	/* The header in 16 pieces of one byte, data and status in one piece: §5.2.6 leaves the framing to the driver. */
+	/* The header in 16 pieces of one byte, data and status in one piece: §5.2.6 leaves the
+	 * framing to the driver. */
 	put_le32(mem, GBLK_IN);
 	memset(mem + 512, 0xee, 1024);
 	for (unsigned i = 0; i < 16; i++)
@@ -458,7 +463,8 @@ static void writethrough(void **state)
 	one_way(*state, ",cache=writethrough");
 }
 
-/* SIGTERM in the middle of writes: what a flush has acknowledged is on the disk. Each write carries its number. */
+/* SIGTERM in the middle of writes: what a flush has acknowledged is on the disk. Each write carries
+ * its number. */
 static void term_loses_nothing(void **state)
 {
 	struct tb *t = *state;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_blk_load.c - a disk under load: odd framing, four queues at depth 64, each way to the host, resets in between */
+/* dev_blk_load.c - a disk under load: odd framing, four queues at depth 64, each way to the host,
+ * resets in between */
 #include "tb.h"
 
 #include <fcntl.h>
@@ -26,7 +27,8 @@ static void start(struct tb *t, const char *drive)
 	assert_int_equal(t->blk.queues, QUEUES);
 }
 
-/* §2.6.4: a device must not care how a request is cut into descriptors. Here all of it lies in one stretch of memory. */
+/* §2.6.4: a device must not care how a request is cut into descriptors. Here all of it lies in one
+ * stretch of memory. */
 static void framing(void **state)
 {
 	/* lengths of the readable and of the writable descriptors, 0 ends */
@@ -204,7 +206,8 @@ LOADED(3)
 LOADED(4)
 LOADED(5)
 
-/* Field 5.3 #33: reset with every queue full of reads; afterwards nothing writes to guest memory any more. */
+/* Field 5.3 #33: reset with every queue full of reads; afterwards nothing writes to guest memory
+ * any more. */
 static void reset_in_flight(void **state)
 {
 	struct tb *t = *state;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* dev_control.c - stop, cont, quit and signals while the guest has I/O in flight
  *
- * After `stop` has answered nothing touches guest memory, and no request is lost: `cont` goes on where it stood. The end of
- * the program, however it comes, waits for the I/O in flight and not for the guest or for a source that has nothing.
+ * After `stop` has answered nothing touches guest memory, and no request is lost: `cont` goes on
+ * where it stood. The end of the program, however it comes, waits for the I/O in flight and not for
+ * the guest or for a source that has nothing.
  */
 #include <signal.h>
 #include <sys/socket.h>
@@ -124,7 +125,8 @@ static void events(void **state)
 	tb_stop(t);
 }
 
-/* A driver that resets and sets up anew while the machine is stopped gets its I/O after cont, not before. */
+/* A driver that resets and sets up anew while the machine is stopped gets its I/O after cont, not
+ * before. */
 static void reset_while_stopped(void **state)
 {
 	struct tb *t = *state;
@@ -228,7 +230,8 @@ static void peer_leaves(void **state)
 	clean_end(t);
 }
 
-/* An entropy request that has nothing to wait for but the clock must hold up neither a stop nor the end. */
+/* An entropy request that has nothing to wait for but the clock must hold up neither a stop nor the
+ * end. */
 static void begin_waiting_rng(struct tb *t)
 {
 	uint8_t buf[64];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_iothread.c - a disk whose four queues are on four loops: who serves what, and stops of every kind in flight */
+/* dev_iothread.c - a disk whose four queues are on four loops: who serves what, and stops of every
+ * kind in flight */
 #include "tb.h"
 
 #define QUEUES 4

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_packed.c - rings that break the rules of the packed layout (rows 23 to 25), and sizes that only it has */
+/* dev_packed.c - rings that break the rules of the packed layout (rows 23 to 25), and sizes that
+ * only it has */
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -45,7 +46,8 @@ static void sizes(void **state)
 	ring_end(t);
 }
 
-/* Everything available for the other wrap counter is nothing to the device, however often the bell rings. */
+/* Everything available for the other wrap counter is nothing to the device, however often the bell
+ * rings. */
 static void wrong_wrap(void **state)
 {
 	struct tb *t = *state;
@@ -157,7 +159,8 @@ static void same_id(void **state)
 	ring_end(t);
 }
 
-/* Where the driver scribbles over used descriptors and the event structures, the device goes by its own count. */
+/* Where the driver scribbles over used descriptors and the event structures, the device goes by its
+ * own count. */
 static void scribbled(void **state)
 {
 	struct tb *t = *state;
@@ -181,7 +184,8 @@ static void scribbled(void **state)
 	ring_end(t);
 }
 
-/* A ring full of chains that are refused: what follows is served all the same, and its bell is not forgotten. */
+/* A ring full of chains that are refused: what follows is served all the same, and its bell is not
+ * forgotten. */
 static void full_of_refused(void **state)
 {
 	struct tb *t = *state;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_pci.c - the bus and configuration space: what is there, what can be written, what an address reaches
+/* dev_pci.c - the bus and configuration space: what is there, what can be written, what an address
+ * reaches
  *
- * The golden masks come from the specification (PCI Express Base §7.5, Virtio §4.1) and from what drivers expect of QEMU's
- * devices, not from what the program answers.
+ * The golden masks come from the specification (PCI Express Base §7.5, Virtio §4.1) and from what
+ * drivers expect of QEMU's devices, not from what the program answers.
  */
 #include "tb.h"
 
@@ -146,7 +147,8 @@ static void config_masks(void **state)
 	tb_stop(t);
 }
 
-/* Every BAR is sized, aligned to its size, 64 bit where it says so, and the structures lie inside. */
+/* Every BAR is sized, aligned to its size, 64 bit where it says so, and the structures lie inside.
+ */
 static void bars(void **state)
 {
 	struct tb *t = *state;
@@ -200,7 +202,8 @@ static void ecam_widths(void **state)
 			guest_load(&t->g, GUEST_ECAM_BASE + GUEST_ECAM_SIZE - sizes[s], sizes[s]),
 			ones(sizes[s]));
 	guest_store(&t->g, GUEST_ECAM_BASE + GUEST_ECAM_SIZE - 1, 2, 0);
-	/* A write across two functions changes writable bits of the first, and reaches nobody behind. */
+	/* A write across two functions changes writable bits of the first, and reaches nobody
+	 * behind. */
 	guest_store(&t->g, gpci_ecam(0, 1 << 3, 4092), 8, 0);
 	/* A straddling write to registers: 8 bytes from COMMAND - 2. */
 	guest_store(&t->g, gpci_ecam(0, 1 << 3, 2), 8, 0x0000000000060000ULL);
@@ -268,7 +271,8 @@ static void moving_bars(void **state)
 	gpci_move_bar(&v.pci, 4, home);
 	assert_true(answers_at(t, home));
 	assert_int_equal(guest_load(&t->g, other + NUM_QUEUES, 2), 0xffff);
-	/* Over RAM, the ECAM, nothing, the end of the address space: RAM and ECAM are never shadowed. */
+	/* Over RAM, the ECAM, nothing, the end of the address space: RAM and ECAM are never
+	 * shadowed. */
 	ram = guest_ptr(&t->g, 0x100000, 0x4000);
 	memset(ram, 0x5a, 0x4000);
 	for (unsigned i = 0; i < ARRAY_SIZE(nowhere); i++) {
@@ -362,7 +366,8 @@ static void decode_off(void **state)
 	tb_stop(t);
 }
 
-/* Without bus mastering the device neither reads nor writes memory, and sends no message; with it, it goes on. */
+/* Without bus mastering the device neither reads nor writes memory, and sends no message; with it,
+ * it goes on. */
 static void master_off(void **state)
 {
 	struct tb *t = *state;
@@ -520,7 +525,8 @@ static void msix_table(void **state)
 	tb_stop(t);
 }
 
-/* Function-level reset: registers back to what they were, nothing assigned, and the device works again. */
+/* Function-level reset: registers back to what they were, nothing assigned, and the device works
+ * again. */
 static void flr(void **state)
 {
 	struct tb *t = *state;
@@ -610,7 +616,8 @@ static void cfg_access(void **state)
 	tb_stop(t);
 }
 
-/* Without MSI-X: the line of slot 2 is number 2, it follows the ISR, and INTX_DISABLE takes it down. */
+/* Without MSI-X: the line of slot 2 is number 2, it follows the ISR, and INTX_DISABLE takes it
+ * down. */
 static void intx(void **state)
 {
 	struct tb *t = *state;

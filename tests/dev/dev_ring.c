@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_ring.c - rings of both layouts, in order and not: what a driver may rely on, and chains that break each rule
+/* dev_ring.c - rings of both layouts, in order and not: what a driver may rely on, and chains that
+ * break each rule
  *
- * What only one layout knows is in dev_split.c and dev_packed.c, and in dev_order.c what only in-order use knows.
+ * What only one layout knows is in dev_split.c and dev_packed.c, and in dev_order.c what only
+ * in-order use knows.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -151,7 +153,8 @@ static void as_long_as_the_ring(void **state)
 	raw_indirect(t, &r, 0);
 	raw_post(t, &r);
 	expect_ok(t, &r);
-	/* One more is too long (§2.7.5.3.1). QEMU has a limit of 1024 there, whatever the ring's size. */
+	/* One more is too long (§2.7.5.3.1). QEMU has a limit of 1024 there, whatever the ring's
+	 * size. */
 	if (!t->qemu) {
 		r = raw_long(t, layout->size - 1);
 		raw_indirect(t, &r, 0);
@@ -205,7 +208,8 @@ static void indirect_with_next(void **state)
 	r.n = 2;
 	raw_post(t, &r);
 	expect_broken(t);
-	/* A table after a descriptor is the end of a chain in the split ring alone (§2.7.5.3.1, §2.8.19). */
+	/* A table after a descriptor is the end of a chain in the split ring alone (§2.7.5.3.1,
+	 * §2.8.19). */
 	ring_again(t, GV_F_RING);
 	r = raw_chain(t);
 	raw_indirect(t, &r, 0);
@@ -241,7 +245,8 @@ static void indirect_length(void **state)
 	ring_end(t);
 }
 
-/* The table need not be aligned (a driver that keeps to 16 is what QEMU and Linux have, not what §2.8 says). */
+/* The table need not be aligned (a driver that keeps to 16 is what QEMU and Linux have, not what
+ * §2.8 says). */
 static void indirect_unaligned(void **state)
 {
 	struct tb *t = *state;

@@ -88,7 +88,8 @@ static void head_outside(void **state)
 
 		raw_add(t, &r);
 		t->blk.q[0].avail_idx--;
-		/* Behind the table lies what would be a good descriptor: to read it is the mistake. */
+		/* Behind the table lies what would be a good descriptor: to read it is the mistake.
+		 */
 		t->blk.q[0].desc[SIZE] = r.d[0];
 		post(&t->blk.q[0], head[i]);
 		expect_broken(t);
@@ -157,7 +158,8 @@ static void used_rewritten(void **state)
 	ring_end(t);
 }
 
-/* A ring full of chains that are refused: what follows is served all the same, and its bell is not forgotten. */
+/* A ring full of chains that are refused: what follows is served all the same, and its bell is not
+ * forgotten. */
 static void full_of_refused(void **state)
 {
 	struct tb *t = *state;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_transport.c - virtio registers: negotiation, status, queue set-up, bells, resets, and misuse of each
+/* dev_transport.c - virtio registers: negotiation, status, queue set-up, bells, resets, and misuse
+ * of each
  *
- * Virtio 1.3 §2.1, §2.2, §3.1, §4.1.4. The disk is the device, because a read in flight and a buffer that changes show
- * what a reset leaves behind.
+ * Virtio 1.3 §2.1, §2.2, §3.1, §4.1.4. The disk is the device, because a read in flight and a
+ * buffer that changes show what a reset leaves behind.
  */
 #include <fcntl.h>
 
@@ -383,7 +384,8 @@ static void bells(void **state)
 	for (unsigned i = 0; i < 100; i++)
 		guest_store_async(g, v->notify + 4 * (i % 3), 2, i % 3);
 	gv_start(v);
-	/* The second queue stays off; a hundred thousand bells for it and for the first, empty one. */
+	/* The second queue stays off; a hundred thousand bells for it and for the first, empty one.
+	 */
 	for (unsigned i = 0; i < 100000; i++)
 		guest_store_async(g, v->notify + 4 * (i & 1), 2, i & 1);
 	guest_sync(g);
@@ -509,7 +511,8 @@ static void in_flight(struct tb *t, enum how how, const char *aio)
 		uint16_t used;
 
 		assert_int_equal(fill_queue(t, at), REQUESTS);
-		/* At different moments: from before the queue was looked at, to after some were done. */
+		/* At different moments: from before the queue was looked at, to after some were
+		 * done. */
 		for (unsigned i = 0; i < round % 8; i++)
 			gv_status(&t->blk.v);
 		do_reset(&t->blk.v, how);

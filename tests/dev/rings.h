@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* rings.h - hand-made chains on a ring of either layout, for the tests that break the rules
  *
- * A program runs its tests once for each `struct layout`: a disk whose only queue has such a ring. A hostile ring has two
- * outcomes. Broken: DEVICE_NEEDS_RESET, a configuration interrupt, and silence until the reset. Refused: the chain comes
- * back with nothing written, or the device breaks; where the chain alone is wrong either will do. Every test ends
- * with a reset and ordinary I/O on the same device.
+ * A program runs its tests once for each `struct layout`: a disk whose only queue has such a ring.
+ * A hostile ring has two outcomes. Broken: DEVICE_NEEDS_RESET, a configuration interrupt, and
+ * silence until the reset. Refused: the chain comes back with nothing written, or the device
+ * breaks; where the chain alone is wrong either will do. Every test ends with a reset and ordinary
+ * I/O on the same device.
  */
 #ifndef DEV_RINGS_H
 #define DEV_RINGS_H
@@ -20,7 +21,8 @@ struct layout {
 
 /* The one that the present test is for. */
 extern const struct layout *layout;
-/* Run the tests for each of `n` layouts (QEMU 7.2 does not know in_order=on); the number of failed groups. */
+/* Run the tests for each of `n` layouts (QEMU 7.2 does not know in_order=on); the number of failed
+ * groups. */
 #define rings_run(layouts, n, tests)                                                              \
 	({                                                                                        \
 		int failed_ = 0;                                                                  \
@@ -40,7 +42,8 @@ void ring_again(struct tb *t, uint64_t features);
 /* Ordinary I/O after a reset, and the end. */
 void ring_end(struct tb *t);
 
-/* Memory for a hand-made read request: header at 0, status at 16, data at 512; and the descriptors of a chain. */
+/* Memory for a hand-made read request: header at 0, status at 16, data at 512; and the descriptors
+ * of a chain. */
 struct raw {
 	uint64_t hdr, status, data;
 	uint8_t *mem;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* tb.h - test bench of the device tests: a machine with disks, sockets and a monitor around it
  *
- * Each test gets a fresh machine: it says what it wants (tb_disk(), tb_device(), tb_arg()), starts it, acts as its guest, and
- * ends with tb_stop(), which demands a clean exit. What a failed test leaves behind is removed by the tear-down.
- * With GUEST_DM=qemu-system-x86_64 the same tests check the expectations against QEMU; tests that QEMU
- * is known to fail say so with tb_skip_qemu() and the reason. With TB_RING=,packed=on they use packed rings (those
- * that make their rings themselves fail then). With TB_IOTHREADS=4 the queues of disks are on four loops (not with QEMU,
- * which takes the mapping as JSON only).
+ * Each test gets a fresh machine: it says what it wants (tb_disk(), tb_device(), tb_arg()), starts
+ * it, acts as its guest, and ends with tb_stop(), which demands a clean exit. What a failed test
+ * leaves behind is removed by the tear-down. With GUEST_DM=qemu-system-x86_64 the same tests check
+ * the expectations against QEMU; tests that QEMU is known to fail say so with tb_skip_qemu() and
+ * the reason. With TB_RING=,packed=on they use packed rings (those that make their rings themselves
+ * fail then). With TB_IOTHREADS=4 the queues of disks are on four loops (not with QEMU, which takes
+ * the mapping as JSON only).
  */
 #ifndef DEV_TB_H
 #define DEV_TB_H
@@ -62,7 +63,8 @@ void tb_filter(void);
 void tb_arg(struct tb *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* -device; modern-only on QEMU too, so that ids agree. */
 void tb_device(struct tb *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* A sparse raw image of `size` bytes behind drive "dN"; `extra` options begin with a comma. Returns N. */
+/* A sparse raw image of `size` bytes behind drive "dN"; `extra` options begin with a comma. Returns
+ * N. */
 unsigned tb_disk(struct tb *t, uint64_t size, const char *extra);
 void tb_start(struct tb *t);
 void tb_stop(struct tb *t);
@@ -70,9 +72,11 @@ bool tb_is_qemu(void);
 /* Skip this test there. */
 void tb_skip_qemu(const char *why);
 
-/* The usual disk machine: drive d0 of 8 MiB, one virtio-blk-pci with `props`, started, driver open on `queues`. */
+/* The usual disk machine: drive d0 of 8 MiB, one virtio-blk-pci with `props`, started, driver open
+ * on `queues`. */
 void tb_blk(struct tb *t, const char *props, unsigned queues, uint64_t features);
-/* Ordinary I/O on t->blk: write, read back, compare with the file. After tb_blk_again() also after anything hostile. */
+/* Ordinary I/O on t->blk: write, read back, compare with the file. After tb_blk_again() also after
+ * anything hostile. */
 void tb_blk_works(struct tb *t);
 /* Reset the device and see that it does ordinary I/O. */
 void tb_blk_again(struct tb *t);
@@ -82,7 +86,8 @@ void tb_pattern(void *buf, size_t len, uint32_t seed);
 
 /* --- QMP --- */
 
-/* Run a command (a JSON object); its "return" (owned by the caller) or NULL for an error. Events on the way are dropped. */
+/* Run a command (a JSON object); its "return" (owned by the caller) or NULL for an error. Events on
+ * the way are dropped. */
 json_t *tb_qmp(struct tb *t, const char *command);
 /* The same, must succeed, result dropped. */
 void tb_qmp_ok(struct tb *t, const char *command);

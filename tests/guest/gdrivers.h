@@ -48,7 +48,8 @@ struct gblk {
 	struct gblk_req *slot; /* GBLK_SLOTS per queue */
 };
 
-/* Negotiate ring features and `want`, set up at most `queues` queues of `size` entries (0: all of it), start. */
+/* Negotiate ring features and `want`, set up at most `queues` queues of `size` entries (0: all of
+ * it), start. */
 void gblk_open(struct guest *g, struct gblk *b, unsigned nth, unsigned queues, unsigned size,
 	       uint64_t want);
 /* Reset and begin anew with the same parameters; the memory of the old rings stays taken. */
@@ -105,14 +106,16 @@ struct gnet {
 	uint64_t tx_at, ctrl_at;
 };
 
-/* Negotiate, set up rx/tx of `pairs` pairs and the control queue, fill the rx rings with buffers of `rx_len` bytes, start. */
+/* Negotiate, set up rx/tx of `pairs` pairs and the control queue, fill the rx rings with buffers of
+ * `rx_len` bytes, start. */
 void gnet_open(struct guest *g, struct gnet *n, unsigned nth, unsigned pairs, uint32_t rx_len,
 	       uint64_t want);
 void gnet_restart(struct gnet *n, unsigned pairs, uint64_t want);
 /* Send one frame and wait until the device has taken it. */
 void gnet_send(struct gnet *n, unsigned pair, const struct gnet_hdr *h, const void *frame,
 	       uint32_t len);
-/* Wait at most `ms` for a frame; its length, or -1. Puts the buffers back. Joins mergeable buffers. */
+/* Wait at most `ms` for a frame; its length, or -1. Puts the buffers back. Joins mergeable buffers.
+ */
 int gnet_recv(struct gnet *n, unsigned pair, struct gnet_hdr *h, void *buf, uint32_t size,
 	      unsigned ms);
 /* Control command; the ack byte. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* gpci.h - the guest's PCI: configuration space through ECAM, BARs, capabilities, MSI-X with messages into RAM */
+/* gpci.h - the guest's PCI: configuration space through ECAM, BARs, capabilities, MSI-X with
+ * messages into RAM */
 #ifndef GUEST_GPCI_H
 #define GUEST_GPCI_H
 
@@ -38,13 +39,15 @@ void gpci_cfg_set(struct gpci *p, unsigned off, unsigned size, uint32_t value);
 bool gpci_at(struct guest *g, struct gpci *p, unsigned devfn);
 /* The `nth` function with these ids. */
 bool gpci_find(struct guest *g, struct gpci *p, uint16_t vendor, uint16_t device, unsigned nth);
-/* Size the memory BARs and give them addresses, find MSI-X, switch decoding and bus mastering on. */
+/* Size the memory BARs and give them addresses, find MSI-X, switch decoding and bus mastering on.
+ */
 void gpci_setup(struct gpci *p);
 /* Size of BAR `n` by the book (all ones, read, restore), with its kind. */
 struct gpci_bar gpci_size_bar(struct gpci *p, unsigned n);
 /* Program BAR `n`. */
 void gpci_move_bar(struct gpci *p, unsigned n, uint64_t addr);
-/* Offset of the next capability `id` behind `from` (0: the first); 0 when there is none. Bounded. */
+/* Offset of the next capability `id` behind `from` (0: the first); 0 when there is none. Bounded.
+ */
 unsigned gpci_cap(struct gpci *p, uint8_t id, unsigned from);
 
 /* --- MSI-X --- */

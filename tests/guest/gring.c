@@ -65,7 +65,8 @@ void gvq_setup(struct gvirtio *v, struct gvq *q, unsigned index, unsigned size)
 	gv_common_set(v, GV_QENABLE, 2, 1);
 }
 
-/* The table that belongs to chain `id`; both layouts read it (the packed one ignores `next` and counts). */
+/* The table that belongs to chain `id`; both layouts read it (the packed one ignores `next` and
+ * counts). */
 static struct gseg fill_table(struct gvq *q, unsigned id, const struct gseg *seg, unsigned n_out,
 			      unsigned n)
 {
@@ -163,7 +164,8 @@ bool gvq_interrupts_on(struct gvq *q)
 
 	q->no_interrupts = false;
 	ops(q)->ask(q);
-	/* Pairs with the device's barrier between its used index (packed: flags) and its look at what we have just written. */
+	/* Pairs with the device's barrier between its used index (packed: flags) and its look at
+	 * what we have just written. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return q->in_batch || ops(q)->peek(q, &id, &len);
 }

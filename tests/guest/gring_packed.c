@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* gring_packed.c - the driver's side of a packed ring, see gvirtio.h
  *
- * The first descriptor of all that was added since the last kick becomes available last, with the kick.
+ * The first descriptor of all that was added since the last kick becomes available last, with the
+ * kick.
  */
 #include "gring.h"
 
@@ -76,7 +77,8 @@ static bool publish(struct gvq *q)
 	uint16_t old = (uint16_t)(q->next - q->added), off, flags;
 
 	__atomic_store_n(&q->packed[q->held_at].flags, q->held_flags, __ATOMIC_RELEASE);
-	/* Pairs with the device's barrier between asking for notifications and looking at the ring again. */
+	/* Pairs with the device's barrier between asking for notifications and looking at the ring
+	 * again. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	flags = __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE);
 	q->added = 0;

@@ -63,7 +63,8 @@ static bool publish(struct gvq *q)
 	uint16_t from = q->kicked_idx, to = q->avail_idx;
 
 	gvq_publish(q, to);
-	/* Pairs with the device's barrier between asking for notifications and looking at the index again. */
+	/* Pairs with the device's barrier between asking for notifications and looking at the index
+	 * again. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (q->event_idx)
 		return (uint16_t)(to - *gvq_avail_event(q) - 1) < (uint16_t)(to - from);

@@ -410,7 +410,8 @@ void guest_store_async(struct guest *g, uint64_t addr, unsigned size, uint64_t v
 	int n = snprintf(buf, sizeof(buf), "write%c 0x%llx 0x%llx\n", size_letter(size),
 			 (unsigned long long)addr, (unsigned long long)value);
 
-	/* Each small answer takes a buffer of the kernel's: some 270 fill the socket, and then the other side waits for us. */
+	/* Each small answer takes a buffer of the kernel's: some 270 fill the socket, and then the
+	 * other side waits for us. */
 	if (g->unanswered >= 64)
 		guest_sync(g);
 	send_all(g, buf, (size_t)n);

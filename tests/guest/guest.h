@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* guest.h - a machine under test: the device model as a child process, its RAM mapped here, a qtest socket between
+/* guest.h - a machine under test: the device model as a child process, its RAM mapped here, a qtest
+ * socket between
  *
- * The program that links this library is the guest: it enumerates PCI, drives virtio devices and breaks their rules. It works
- * with xenpvh (`-accel qtest`) and with qemu-system-x86_64 (microvm), which has the same address map; GUEST_DM in the
- * environment names the binary. RAM is a memory backend file shared with the child, so that only register accesses travel through the socket.
+ * The program that links this library is the guest: it enumerates PCI, drives virtio devices and
+ * breaks their rules. It works with xenpvh (`-accel qtest`) and with qemu-system-x86_64 (microvm),
+ * which has the same address map; GUEST_DM in the environment names the binary. RAM is a memory
+ * backend file shared with the child, so that only register accesses travel through the socket.
  *
- * One thread. Nothing here returns an error: a machine that does not answer, dies, or a bug of the caller ends in
- * guest_panic(), which the program provides (a failed test, the end of a benchmark) and which does not return.
- * Waiting is bounded everywhere and watches a condition, never a clock alone.
+ * One thread. Nothing here returns an error: a machine that does not answer, dies, or a bug of the
+ * caller ends in guest_panic(), which the program provides (a failed test, the end of a benchmark)
+ * and which does not return. Waiting is bounded everywhere and watches a condition, never a clock
+ * alone.
  */
 #ifndef GUEST_GUEST_H
 #define GUEST_GUEST_H
@@ -61,7 +64,8 @@ void guest_panic(const char *fmt, ...) __attribute__((format(printf, 1, 2), nore
 void guest_start(struct guest *g, const struct guest_config *c);
 /* SIGTERM, wait for the end, free all. Panics unless the exit status is 0. */
 void guest_stop(struct guest *g);
-/* Wait for the child to end by itself; returns the wait status. guest_stop() may still be called. */
+/* Wait for the child to end by itself; returns the wait status. guest_stop() may still be called.
+ */
 int guest_reap(struct guest *g);
 /* For tear-down after a failure: no question asked. Harmless on a zeroed or stopped struct. */
 void guest_kill(struct guest *g);
@@ -75,17 +79,20 @@ void guest_store(struct guest *g, uint64_t addr, unsigned size, uint64_t value);
 /* The same without waiting for the answer; guest_sync() or any load waits for it. */
 void guest_store_async(struct guest *g, uint64_t addr, unsigned size, uint64_t value);
 void guest_sync(struct guest *g);
-/* Send one raw line of the protocol (no newline) and return its answer, valid until the next call. */
+/* Send one raw line of the protocol (no newline) and return its answer, valid until the next call.
+ */
 const char *guest_ask(struct guest *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Send `n` whole lines of the protocol in one go and wait for as many answers, each of which must be OK. */
+/* Send `n` whole lines of the protocol in one go and wait for as many answers, each of which must
+ * be OK. */
 void guest_send_lines(struct guest *g, const char *lines, size_t len, unsigned n);
 
 /* --- RAM --- */
 
 /* Our address of guest RAM; panics when the range is not RAM. */
 void *guest_ptr(struct guest *g, uint64_t gpa, uint64_t len);
-/* Take RAM that nobody else uses, zeroed; `align` a power of two. Below 4 GiB, or above (panics when there is none). */
+/* Take RAM that nobody else uses, zeroed; `align` a power of two. Below 4 GiB, or above (panics
+ * when there is none). */
 uint64_t guest_alloc(struct guest *g, uint64_t size, uint64_t align);
 uint64_t guest_alloc_high(struct guest *g, uint64_t size, uint64_t align);
 /* Last byte of RAM below 4 GiB plus one. */

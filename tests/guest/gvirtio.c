@@ -4,7 +4,8 @@
 
 #include "base/util.h"
 
-/* Address and length of the structure that the capability at `cap` points to; 0 when it lies in no BAR. */
+/* Address and length of the structure that the capability at `cap` points to; 0 when it lies in no
+ * BAR. */
 static uint64_t structure(struct gvirtio *v, unsigned cap, uint32_t *len)
 {
 	unsigned bar = gpci_cfg(&v->pci, cap + 4, 1);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* gvirtio.h - the guest's virtio: the modern PCI transport, the split and the packed ring
  *
- * Made to keep the rules quickly and to break each of them: registers can be written one by one, and a ring's memory is open
- * to the test (desc, avail, used), with raw functions beside the well-behaved ones.
+ * Made to keep the rules quickly and to break each of them: registers can be written one by one,
+ * and a ring's memory is open to the test (desc, avail, used), with raw functions beside the
+ * well-behaved ones.
  *
  * Virtio 1.3 §4.1 (PCI), §2.7 (split virtqueues), §2.8 (packed virtqueues).
  */
@@ -69,7 +70,8 @@ struct gvirtio {
 	uint64_t offered, features;
 };
 
-/* Find the `nth` device of type `id` (GV_*), set up its PCI side, parse its capabilities. Panics when it is not there. */
+/* Find the `nth` device of type `id` (GV_*), set up its PCI side, parse its capabilities. Panics
+ * when it is not there. */
 void gv_open(struct guest *g, struct gvirtio *v, unsigned id, unsigned nth);
 /* The same for a function already set up; false when a capability is missing. */
 bool gv_parse(struct gvirtio *v);
@@ -84,7 +86,8 @@ uint64_t gv_config(struct gvirtio *v, unsigned off, unsigned size);
 
 /* Status 0, and wait until it reads so. */
 void gv_reset(struct gvirtio *v);
-/* Reset, ACKNOWLEDGE, DRIVER, the features of `want` that are offered, FEATURES_OK. Panics when the device refuses. */
+/* Reset, ACKNOWLEDGE, DRIVER, the features of `want` that are offered, FEATURES_OK. Panics when the
+ * device refuses. */
 void gv_negotiate(struct gvirtio *v, uint64_t want);
 /* MSI-X on, vector 0 for changes of the configuration, DRIVER_OK. */
 void gv_start(struct gvirtio *v);
@@ -130,11 +133,13 @@ struct gvq {
 	bool no_interrupts; /* ask for none: the caller polls */
 	uint16_t free_head, free_count;
 	uint16_t avail_idx, kicked_idx, used_idx; /* chains; as in the ring when it is split */
-	/* packed: the next place to fill and to look at, places filled since the last kick, and what the first of them waits for */
+	/* packed: the next place to fill and to look at, places filled since the last kick, and
+	 * what the first of them waits for */
 	uint16_t next, last, added, held_at, held_flags;
 	bool next_wrap, last_wrap;
 	uint16_t next_id[GVQ_MAX]; /* free ids */
-	/* in order: chains as they became available, and the end of the batch that is being taken */
+	/* in order: chains as they became available, and the end of the batch that is being taken
+	 */
 	uint16_t order[GVQ_MAX], order_at, batch_end;
 	bool in_batch;
 	uint32_t batch_len;
@@ -143,36 +148,42 @@ struct gvq {
 	uint64_t kicks; /* doorbells really rung */
 };
 
-/* Allocate the ring's areas for `size` entries (0: what the device offers) and fill the struct; writes no register. */
+/* Allocate the ring's areas for `size` entries (0: what the device offers) and fill the struct;
+ * writes no register. */
 void gvq_init(struct gvirtio *v, struct gvq *q, unsigned index, unsigned size);
 /* The areas were moved: find their memory anew. */
 void gvq_locate(struct gvq *q);
 /* Write size, vector and addresses of `q`, but not queue_enable. */
 void gvq_program(struct gvq *q);
-/* All of it: init, vector `index + 1` (clamped to what is there; GV_NO_VECTOR without MSI-X), program, enable. */
+/* All of it: init, vector `index + 1` (clamped to what is there; GV_NO_VECTOR without MSI-X),
+ * program, enable. */
 void gvq_setup(struct gvirtio *v, struct gvq *q, unsigned index, unsigned size);
 
-/* Put a chain on the ring; returns its id (the head of a split ring's chain), or -1 when there is no room. Nothing is visible before gvq_kick(). */
+/* Put a chain on the ring; returns its id (the head of a split ring's chain), or -1 when there is
+ * no room. Nothing is visible before gvq_kick(). */
 int gvq_add(struct gvq *q, const struct gseg *seg, unsigned n_out, unsigned n_in, void *cookie);
-/* Publish what was added; ring the doorbell if the device wants it. Does not wait for the bell's answer. */
+/* Publish what was added; ring the doorbell if the device wants it. Does not wait for the bell's
+ * answer. */
 void gvq_kick(struct gvq *q);
-/* Take one chain that the device has used. With in-order use, chains come back in order, or the program ends; one that the
- * device passed over in a batch has length 0. */
+/* Take one chain that the device has used. With in-order use, chains come back in order, or the
+ * program ends; one that the device passed over in a batch has length 0. */
 bool gvq_get(struct gvq *q, uint32_t *len, void **cookie);
 /* The same, waiting; panics when it takes too long. Returns the length. */
 uint32_t gvq_wait(struct gvq *q, void **cookie);
-/* Ask for an interrupt for what comes next; true when something has come meanwhile. A driver sets no_interrupts, takes all that is
- * done, and calls this. */
+/* Ask for an interrupt for what comes next; true when something has come meanwhile. A driver sets
+ * no_interrupts, takes all that is done, and calls this. */
 bool gvq_interrupts_on(struct gvq *q);
 
 /* How many chains the device has used since the ring was set up, modulo 2^16. */
 uint16_t gvq_used_idx(const struct gvq *q);
-/* Ask for an interrupt when what is `ahead` entries (packed: places) after those taken so far is used. */
+/* Ask for an interrupt when what is `ahead` entries (packed: places) after those taken so far is
+ * used. */
 void gvq_ask(struct gvq *q, unsigned ahead);
 /* Ring the bell. */
 void gvq_ring(struct gvq *q);
 
-/* Raw, split: set a descriptor; put any value into the next slot of the avail ring; publish any index. */
+/* Raw, split: set a descriptor; put any value into the next slot of the avail ring; publish any
+ * index. */
 void gvq_desc(struct gvq *q, unsigned i, uint64_t addr, uint32_t len, unsigned flags,
 	      unsigned next);
 void gvq_push_head(struct gvq *q, unsigned head);
@@ -182,7 +193,8 @@ volatile struct gv_used *gvq_used(struct gvq *q, uint16_t idx);
 volatile uint16_t *gvq_used_event(struct gvq *q);
 volatile uint16_t *gvq_avail_event(struct gvq *q);
 
-/* Raw, packed: write the next place, available when the second of these says so, and go on to the following one. */
+/* Raw, packed: write the next place, available when the second of these says so, and go on to the
+ * following one. */
 void gvq_place(struct gvq *q, uint64_t addr, uint32_t len, unsigned flags, unsigned id);
 /* The flags that make a descriptor with `flags` at the next place available. */
 unsigned gvq_available(const struct gvq *q, unsigned flags);

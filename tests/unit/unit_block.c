@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unit_block.c - -drive and -blockdev: what is accepted, what is refused and how, names, sharing, image locks */
+/* unit_block.c - -drive and -blockdev: what is accepted, what is refused and how, names, sharing,
+ * image locks */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -313,7 +314,8 @@ static bool locked(int fd, unsigned byte)
 	return fl.l_type != F_UNLCK;
 }
 
-/* The bytes that QEMU 7.2 was seen to lock (/proc/locks): 100 reads, 101 writes, 201 denies others to write. */
+/* The bytes that QEMU 7.2 was seen to lock (/proc/locks): 100 reads, 101 writes, 201 denies others
+ * to write. */
 static void lock_bytes(void **state)
 {
 	struct fixture *f = *state;
@@ -374,7 +376,8 @@ static void lock_conflicts(void **state)
 			assert_int_equal(attach(f, "d", pair[n].share_b), -EBUSY);
 			if (!strstr(f->e.text, pair[n].says))
 				fail_msg("%u: %s", n, f->e.text);
-			/* Nothing is held after the failure: the second one's wish does not hinder a third. */
+			/* Nothing is held after the failure: the second one's wish does not hinder
+			 * a third. */
 			block_detach(block_find(first, "d"));
 			assert_int_equal(attach(f, "d", pair[n].share_b), 0);
 		} else {

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* unit_block_io.c - I/O on images: every way to the kernel, buffered and direct, whole and odd pieces, ends, limits
+/* unit_block_io.c - I/O on images: every way to the kernel, buffered and direct, whole and odd
+ * pieces, ends, limits
  *
- * Each test runs for aio=threads, io_uring and native with and without O_DIRECT on a file in /var/tmp (a tmpfs would not show
- * the direct paths), and compares with a plain copy of the disk in memory.
+ * Each test runs for aio=threads, io_uring and native with and without O_DIRECT on a file in
+ * /var/tmp (a tmpfs would not show the direct paths), and compares with a plain copy of the disk in
+ * memory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -283,7 +285,8 @@ static void coarse_host(void **state)
 	}
 }
 
-/* 64 neighbours of 512 bytes in flight at once, all parts of the same few host blocks: none may undo another. */
+/* 64 neighbours of 512 bytes in flight at once, all parts of the same few host blocks: none may
+ * undo another. */
 static void coarse_host_neighbours(void **state)
 {
 	struct fixture *f = *state;
@@ -628,7 +631,8 @@ static void bounce(void **state)
 	bounce_fini(&a);
 }
 
-/* Small reads of one turn, from none to more than are tried at once, among them misses, the end of the file, and what comes back short. */
+/* Small reads of one turn, from none to more than are tried at once, among them misses, the end of
+ * the file, and what comes back short. */
 static void few_at_once(void **state)
 {
 	static uint8_t buf[2 * QUICK_MAX][4096];
@@ -679,7 +683,8 @@ static void few_in_memory(void **state)
 	few_at_once(state);
 }
 
-/* For the rest of this process the kernel has no io_uring: the workers serve such disks. Must come last. */
+/* For the rest of this process the kernel has no io_uring: the workers serve such disks. Must come
+ * last. */
 static void without_io_uring(void **state)
 {
 	struct sock_filter rules[] = {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* unit_gmem.c - guest memory on a fake hypervisor: ranges, holes, invalidation with pins held, threads
+/* unit_gmem.c - guest memory on a fake hypervisor: ranges, holes, invalidation with pins held,
+ * threads
  *
- * The fake domain's RAM is a memfd; page n of generation g begins with the number n and g, so that a stale or displaced mapping
- * shows. Holes are mapped PROT_NONE: touching one is a crash.
+ * The fake domain's RAM is a memfd; page n of generation g begins with the number n and g, so that
+ * a stale or displaced mapping shows. Holes are mapped PROT_NONE: touching one is a crash.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -204,7 +205,8 @@ static void nothing_there(void **state)
 	assert_int_equal(gmem_read(f->gm, 4 * GiB, &v, 4), 0);
 }
 
-/* What is pinned stays as it is; who comes after an invalidation sees the new state, through another mapping. */
+/* What is pinned stays as it is; who comes after an invalidation sees the new state, through
+ * another mapping. */
 static void displaced(void **state)
 {
 	struct fixture *f = *state;
@@ -236,7 +238,8 @@ static void displaced(void **state)
 	gmem_unpin(f->gm, &now, 1);
 }
 
-/* A range over a displaced granule and one in place is two elements, and unpinning them is symmetric. */
+/* A range over a displaced granule and one in place is two elements, and unpinning them is
+ * symmetric. */
 static void displaced_in_part(void **state)
 {
 	struct fixture *f = *state;
@@ -254,7 +257,8 @@ static void displaced_in_part(void **state)
 	gmem_unpin(f->gm, &old, 1);
 }
 
-/* A guest that invalidates for ever while one request is stuck costs no more than a few mappings. */
+/* A guest that invalidates for ever while one request is stuck costs no more than a few mappings.
+ */
 static void no_hoarding(void **state)
 {
 	struct fixture *f = *state;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unit_loop.c - the event loop: order within a turn, removal inside callbacks, posts from other threads */
+/* unit_loop.c - the event loop: order within a turn, removal inside callbacks, posts from other
+ * threads */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -193,7 +194,8 @@ static void timers(void **state)
 	assert_string_equal(t.ran, "tvu");
 	assert_true(now_ns() - before >= 3900000);
 	t.n = 0;
-	/* Due ones that are removed by an earlier one do not run; a far one does not delay a bounded turn. */
+	/* Due ones that are removed by an earlier one do not run; a far one does not delay a
+	 * bounded turn. */
 	t.timer[0].fn = timer_sets_timer;
 	loop_timer_set(t.l, &t.timer[0], 0);
 	loop_timer_set(t.l, &t.timer[1], 0);

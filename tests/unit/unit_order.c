@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unit_order.c - chains that end in another order than they began: in-order use, rewinding, and the packed ring's places
+/* unit_order.c - chains that end in another order than they began: in-order use, rewinding, and the
+ * packed ring's places
  *
  * The device of vq_bench.h holds its chains, newest first, so that each test says what ends when.
  */
@@ -236,7 +237,8 @@ static void rewind_packed(void **state)
 
 /* --- the packed ring's places (row 23) --- */
 
-/* A ring that is made available twice while the first chains are in flight has more chains than places. */
+/* A ring that is made available twice while the first chains are in flight has more chains than
+ * places. */
 static void more_than_the_ring(void **state)
 {
 	start_packed(0);

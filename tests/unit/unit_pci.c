@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* unit_pci.c - what a guest cannot reach through one device alone: slots, tables of 2048 vectors, overlaps, races on a mask
+/* unit_pci.c - what a guest cannot reach through one device alone: slots, tables of 2048 vectors,
+ * overlaps, races on a mask
  *
- * Registers as a guest sees them are tested in tests/dev/dev_pci.c. The hypervisor here counts messages.
+ * Registers as a guest sees them are tested in tests/dev/dev_pci.c. The hypervisor here counts
+ * messages.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -139,7 +141,8 @@ static void place(unsigned i, uint64_t addr)
 	pci_cfg_write(&t.fn[i], 0x04, 2, 2);
 }
 
-/* Thirty BARs side by side, in scrambled order: each address leads to its own; then one over another. */
+/* Thirty BARs side by side, in scrambled order: each address leads to its own; then one over
+ * another. */
 static void address_map(void **state)
 {
 	struct err e;
@@ -260,7 +263,8 @@ static void largest_table(void **state)
 	assert_int_equal(t.messages, 24);
 }
 
-/* --- raising and masking at the same time: no message is lost, none is sent that was not raised --- */
+/* --- raising and masking at the same time: no message is lost, none is sent that was not raised
+ * --- */
 
 #define RAISES 200000
 
@@ -302,8 +306,8 @@ static void mask_race(void **state)
 	assert_int_equal(t.messages, before + 1);
 }
 
-/* One raise against one unmask, many times, at every small distance in time: it must come through exactly once. Both threads
- * spin, because the moment of interest is a few instructions long. */
+/* One raise against one unmask, many times, at every small distance in time: it must come through
+ * exactly once. Both threads spin, because the moment of interest is a few instructions long. */
 #ifdef __SANITIZE_THREAD__
 #define DUELS 20000 /* each one is dear, and the sanitizer sees a race without meeting it */
 #else

@@ -13,7 +13,8 @@
 #include "base/util.h"
 #include "ctl/qmp_input.h"
 
-/* All values and errors in `text`, fed in pieces of `piece` bytes, one per line; errors begin with '!'. */
+/* All values and errors in `text`, fed in pieces of `piece` bytes, one per line; errors begin with
+ * '!'. */
 static char *run(const char *text, size_t len, size_t piece)
 {
 	struct qmp_input in = {0};

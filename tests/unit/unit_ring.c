@@ -38,7 +38,8 @@ static void invalidated(void **state)
 	assert_int_equal(status(), 15);
 }
 
-/* ... and while requests are in flight: they end on the memory that they were given, the ring goes on on the new one. */
+/* ... and while requests are in flight: they end on the memory that they were given, the ring goes
+ * on on the new one. */
 static void invalidated_in_flight(void **state)
 {
 	start(FEATURES);
@@ -169,7 +170,8 @@ static void indirect_across_pages(void **state)
 	}
 }
 
-/* More chains in flight than entries: only by posting one head twice; a slot is never used for two (row 14). */
+/* More chains in flight than entries: only by posting one head twice; a slot is never used for two
+ * (row 14). */
 static void too_many(void **state)
 {
 	start(FEATURES);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* vq_bench.h - a virtqueue without a machine, for the unit tests of rings
  *
- * The hypervisor is a fake whose memory is populated in granules of one page, so that every ring and every buffer lies in several
- * mappings, and that can be invalidated at any moment, as Xen does when the guest balloons. The device answers each chain
- * by writing its readable part, inverted, into its writable part; it can hold chains back.
+ * The hypervisor is a fake whose memory is populated in granules of one page, so that every ring
+ * and every buffer lies in several mappings, and that can be invalidated at any moment, as Xen does
+ * when the guest balloons. The device answers each chain by writing its readable part, inverted,
+ * into its writable part; it can hold chains back.
  */
 #ifndef UNIT_VQ_BENCH_H
 #define UNIT_VQ_BENCH_H

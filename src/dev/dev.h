@@ -7,6 +7,7 @@
 #ifndef DEV_DEV_H
 #define DEV_DEV_H
 
+#include "base/field.h"
 #include "base/list.h"
 #include "conf/kvs.h"
 #include "conf/opts.h"
@@ -22,6 +23,7 @@ struct dev_class {
 	size_t size; /* of the device's struct, which begins with struct pci_fn (struct vdev for
 			virtio) */
 	const struct opt *options;     /* its own rows, offsets in that struct */
+	const struct field *saved;     /* what a saved state holds; NULL: nothing of its own */
 	const struct vdev_ops *virtio; /* NULL: a plain PCI device, with: */
 	int (*realize)(struct pci_fn *fn, struct vm *vm, struct err *e);
 	void (*unrealize)(struct pci_fn *fn);

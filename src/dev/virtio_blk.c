@@ -402,11 +402,19 @@ static const struct opt blk_options[] = {
 };
 /* clang-format on */
 
+/* The write cache is in the configuration space, which the core keeps; requests in flight end
+ * before a state is taken. */
+static const struct field blk_fields[] = {
+	FIELD_BOOL(struct blk, wce),
+	FIELD_END,
+};
+
 const struct dev_class dev_virtio_blk = {
 	.name = "virtio-blk-pci",
 	.alias = "virtio-blk",
 	.desc = "disk",
 	.size = sizeof(struct blk),
 	.options = blk_options,
+	.saved = blk_fields,
 	.virtio = &blk_ops,
 };

@@ -473,11 +473,31 @@ static const struct vdev_ops net_ops = {
 	.quiesce = net_quiesce,
 };
 
+/* A frame that waits for buffers is dropped, as on any wire. */
+static const struct field net_fields[] = {
+	FIELD_UINT(struct virtio_net, active, 1, NET_PAIRS_MAX),
+	FIELD_BYTES(struct virtio_net, filter.mac),
+	FIELD_BOOL(struct virtio_net, filter.promisc),
+	FIELD_BOOL(struct virtio_net, filter.allmulti),
+	FIELD_BOOL(struct virtio_net, filter.alluni),
+	FIELD_BOOL(struct virtio_net, filter.nomulti),
+	FIELD_BOOL(struct virtio_net, filter.nouni),
+	FIELD_BOOL(struct virtio_net, filter.nobcast),
+	FIELD_BOOL(struct virtio_net, filter.uni_overflow),
+	FIELD_BOOL(struct virtio_net, filter.multi_overflow),
+	FIELD_UINT(struct virtio_net, filter.uni, 0, NET_FILTER_MACS),
+	FIELD_UINT(struct virtio_net, filter.multi, 0, NET_FILTER_MACS),
+	FIELD_BYTES(struct virtio_net, filter.table),
+	FIELD_BYTES(struct virtio_net, filter.vlans),
+	FIELD_END,
+};
+
 const struct dev_class dev_virtio_net = {
 	.name = "virtio-net-pci",
 	.alias = "virtio-net",
 	.desc = "network card",
 	.size = sizeof(struct virtio_net),
 	.options = net_options,
+	.saved = net_fields,
 	.virtio = &net_ops,
 };

@@ -111,6 +111,7 @@ static void report_if_idle(struct vqueue *vq)
 	if (!vq->report || vq->inflight)
 		return;
 	if (atomic_load(&vq->state) == VQ_STOPPING) {
+		loop_poller_del(&vq->poller);
 		ring_unmap(vq);
 		atomic_store(&vq->state, VQ_STOPPED);
 	} else {
@@ -163,6 +164,7 @@ struct vchain *vq_pop(struct vqueue *vq)
 	c = vq->ring->pop(vq);
 	if (c)
 		vq->budget--;
+	vq->drained = !c;
 	return c;
 }
 
@@ -247,6 +249,42 @@ void vq_kick(struct vqueue *vq)
 		loop_post(vq->loop, &vq->kick_task);
 }
 
+/* --- a loop that looks at the ring instead of waiting for a bell --- */
+
+/* Only at a ring that the device has seen empty: one that waits for something else knows when to go
+ * on. */
+static bool may_look(struct vqueue *vq)
+{
+	return vq->drained && vq_ready(vq) && atomic_load(&vq->v->fn.master) &&
+	       !atomic_load(&vq->v->state->broken) && ring_fresh(vq);
+}
+
+static enum loop_look look(struct loop_poller *p)
+{
+	struct vqueue *vq = container_of(p, struct vqueue, poller);
+
+	if (!may_look(vq) || !vq->ring->has_chain(vq))
+		return LOOP_NOTHING;
+	loop_defer(vq->loop, &vq->kick_task);
+	return LOOP_WORK;
+}
+
+static void look_begin(struct loop_poller *p)
+{
+	struct vqueue *vq = container_of(p, struct vqueue, poller);
+
+	if (may_look(vq))
+		vq->ring->hush(vq);
+}
+
+static void look_end(struct loop_poller *p)
+{
+	struct vqueue *vq = container_of(p, struct vqueue, poller);
+
+	if (may_look(vq) && !vq->ring->still_empty(vq))
+		loop_defer(vq->loop, &vq->kick_task);
+}
+
 /* --- start, pause, stop --- */
 
 /* Run `t` on the queue's loop: now if this is its thread, else soon. */
@@ -275,6 +313,8 @@ static void run_start(struct loop_task *t)
 		vdev_break(vq->v, "queue %u: the ring could not be mapped", vq->index);
 		return;
 	}
+	vq->drained = false;
+	loop_poller_add(vq->loop, &vq->poller);
 	atomic_store(&vq->state, atomic_load(&vq->v->state->held) ? VQ_PAUSED : VQ_RUNNING);
 	/* The guest may have added chains before. */
 	vq_kick(vq);
@@ -363,6 +403,7 @@ struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop
 	vq->index = (uint16_t)index;
 	vq->size = vq->size_max = (uint16_t)size;
 	atomic_store(&vq->vector, VIRTIO_NO_VECTOR);
+	vq->poller = (struct loop_poller){.look = look, .begin = look_begin, .end = look_end};
 	vq->kick_task.fn = run_kick;
 	vq->flush_task.fn = run_flush;
 	vq->start_task.fn = run_start;
@@ -383,6 +424,7 @@ void vq_free(struct vqueue *vq)
 		vq->blocks = b->next;
 		free(b);
 	}
+	loop_poller_del(&vq->poller);
 	ring_unmap(vq);
 	free(vq->slots);
 	free(vq);

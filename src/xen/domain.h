@@ -74,6 +74,7 @@ struct xen {
 	const struct hv_client *client;
 	struct loop *exits;
 	struct loop_fd events;
+	struct loop_poller poller;
 	struct log_rate rate;
 };
 

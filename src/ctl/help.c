@@ -9,7 +9,7 @@
 
 #include "base/util.h"
 #include "block/block.h"
-#include "ctl/chardev.h"
+#include "chardev/chardev.h"
 #include "ctl/options.h"
 #include "ctl/qmp.h"
 #include "dev/dev.h"

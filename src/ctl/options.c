@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "ctl/chardev.h"
+#include "chardev/chardev.h"
 #include "ctl/qmp.h"
 
 #define AT(member) offsetof(struct cmdline, member)

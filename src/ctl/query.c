@@ -9,7 +9,7 @@
 
 #include "base/util.h"
 #include "block/block.h"
-#include "ctl/chardev.h"
+#include "chardev/chardev.h"
 #include "ctl/cmdline.h"
 #include "ctl/commands.h"
 #include "dev/dev.h"
@@ -88,10 +88,10 @@ int query_chardev(struct qmp_call *call)
 	for (struct chardev *cd = NULL; cs && (cd = chardev_next(cs, cd));) {
 		char name[256];
 
-		json_array_append_new(call->ret, json_pack("{s:s, s:s, s:b}", "label",
-							   chardev_id(cd), "filename",
-							   chardev_filename(cd, name, sizeof(name)),
-							   "frontend-open", chardev_attached(cd)));
+		json_array_append_new(
+			call->ret, json_pack("{s:s, s:s, s:b}", "label", chardev_id(cd), "filename",
+					     chardev_filename(cd, name, sizeof(name)),
+					     "frontend-open", chardev_frontend_open(cd)));
 	}
 	return 0;
 }

@@ -8,10 +8,11 @@
  * Socket files. Another process may have replaced ours since (the real device model follows libxl's
  * probe at the same path), so a file is removed only if it still is the one that we made.
  */
-#include "ctl/chardev.h"
+#include "chardev/chardev.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,10 +22,9 @@
 
 #include "base/list.h"
 #include "base/loop.h"
-#include "ctl/cmdline.h"
+#include "base/log.h"
 
-#define BACKLOG	   16
-#define READ_CHUNK 4096
+#define BACKLOG 16
 
 enum kind { KIND_SOCKET, KIND_STDIO, KIND_NULL };
 
@@ -39,6 +39,8 @@ struct chardev {
 	char *id, *path, *fd;
 	unsigned kind;
 	bool server, wait;
+
+	_Atomic(bool) front_open; /* what query-chardev shows */
 
 	int listen_fd, client_fd; /* client_fd: where bytes come from */
 	int out_fd;		  /* where they go; -1 without a client */
@@ -106,7 +108,7 @@ static void client_close(struct chardev *cd)
 	if (cd->kind == KIND_SOCKET && cd->client_fd >= 0)
 		close(cd->client_fd);
 	cd->client_fd = cd->out_fd = -1;
-	cd->paused = cd->want_room = false;
+	cd->want_room = false;
 }
 
 void chardev_drop_client(struct chardev *cd)
@@ -124,7 +126,7 @@ void chardev_drop_client(struct chardev *cd)
 /* Bytes from client_fd to the front end. Returns false when there is no client any more. */
 static bool client_read(struct chardev *cd)
 {
-	char buf[READ_CHUNK];
+	char buf[CHARDEV_READ_MAX];
 	ssize_t n = read(cd->client_fd, buf, sizeof(buf));
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -190,11 +192,14 @@ static void listener_ready(struct loop_fd *w, uint32_t events)
 
 /* --- for front ends --- */
 
-int chardev_attach(struct chardev *cd, struct chardev_user *u, struct err *e)
+int chardev_attach(struct chardev *cd, struct chardev_user *u, struct loop *loop, struct err *e)
 {
 	if (cd->user)
 		return err_set(e, -EBUSY, "chardev '%s' is in use", cd->id);
 	cd->user = u;
+	cd->loop = loop;
+	cd->paused = false;
+	atomic_store(&cd->front_open, true);
 	if (cd->kind == KIND_STDIO) {
 		client_open(cd, STDIN_FILENO, STDOUT_FILENO);
 	} else if (cd->kind == KIND_NULL) {
@@ -210,6 +215,7 @@ int chardev_attach(struct chardev *cd, struct chardev_user *u, struct err *e)
 void chardev_detach(struct chardev *cd)
 {
 	cd->user = NULL;
+	atomic_store(&cd->front_open, false);
 	if (cd->listener.fd >= 0)
 		loop_fd_del(cd->loop, &cd->listener);
 	client_close(cd);
@@ -268,9 +274,14 @@ const char *chardev_id(const struct chardev *cd)
 	return cd->id;
 }
 
-bool chardev_attached(const struct chardev *cd)
+void chardev_set_open(struct chardev *cd, bool open)
 {
-	return cd->user;
+	atomic_store(&cd->front_open, open);
+}
+
+bool chardev_frontend_open(struct chardev *cd)
+{
+	return atomic_load(&cd->front_open);
 }
 
 const char *chardev_filename(const struct chardev *cd, char *buf, size_t size)
@@ -398,8 +409,7 @@ static void chardev_free(struct chardev *cd, bool unlink_socket)
 	free(cd);
 }
 
-static int chardev_add(struct chardevs *cs, struct loop *loop, const struct kvs *conf,
-		       struct err *e)
+int chardev_add(struct chardevs *cs, const struct kvs *conf, struct err *e)
 {
 	struct kvs k = *conf; /* shares the strings; only the marks are written */
 	const char *kind = kvs_get(&k, "backend");
@@ -408,7 +418,6 @@ static int chardev_add(struct chardevs *cs, struct loop *loop, const struct kvs 
 
 	if (!cd)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
-	cd->loop = loop;
 	cd->listen_fd = cd->client_fd = cd->out_fd = cd->listener.fd = cd->client.fd = -1;
 	cd->pump.fn = pump_run;
 	if (!kind)
@@ -424,7 +433,6 @@ static int chardev_add(struct chardevs *cs, struct loop *loop, const struct kvs 
 	if (!rc)
 		rc = kind_open(cs, cd, e);
 	if (rc < 0) {
-		err_prefix(e, "%s", conf->origin);
 		chardev_free(cd, true);
 		return rc;
 	}
@@ -432,20 +440,12 @@ static int chardev_add(struct chardevs *cs, struct loop *loop, const struct kvs 
 	return 0;
 }
 
-struct chardevs *chardevs_open(const struct cmdline *cmd, struct loop *control, struct err *e)
+struct chardevs *chardevs_new(void)
 {
 	struct chardevs *cs = malloc(sizeof(*cs));
 
-	if (!cs) {
-		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
-		return NULL;
-	}
-	list_init(&cs->all);
-	for (unsigned i = 0; i < cmd->chardevs.n; i++)
-		if (chardev_add(cs, control, &cmd->chardevs.v[i], e) < 0) {
-			chardevs_free(cs, true);
-			return NULL;
-		}
+	if (cs)
+		list_init(&cs->all);
 	return cs;
 }
 

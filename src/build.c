@@ -169,6 +169,8 @@ int build_monitors(struct vm *vm, struct err *e)
 
 		if (rc < 0) {
 			err_prefix(e, "%s", list->v[i].origin);
+			chardevs_free(vm->chardevs, true);
+			vm->chardevs = NULL;
 			return rc;
 		}
 	}

@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/block.h"
-#include "ctl/chardev.h"
-#include "ctl/cmdline.h"
 #include "base/util.h"
+#include "block/block.h"
+#include "chardev/chardev.h"
+#include "ctl/cmdline.h"
 #include "ctl/qmp.h"
 #include "dev/dev.h"
 #include "iothread/iothread.h"
@@ -161,9 +161,21 @@ int build_attach(struct vm *vm, struct err *e)
 
 int build_monitors(struct vm *vm, struct err *e)
 {
-	vm->chardevs = chardevs_open(vm->cmd, vm->control, e);
+	const struct kvs_list *list = &vm->cmd->chardevs;
+
+	vm->chardevs = chardevs_new();
 	if (!vm->chardevs)
-		return -EINVAL;
+		return err_set(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < list->n; i++) {
+		int rc = chardev_add(vm->chardevs, &list->v[i], e);
+
+		if (rc < 0) {
+			err_prefix(e, "%s", list->v[i].origin);
+			chardevs_free(vm->chardevs, true);
+			vm->chardevs = NULL;
+			return rc;
+		}
+	}
 	vm->monitors = monitors_open(vm, e);
 	return vm->monitors ? 0 : -EINVAL;
 }
@@ -321,8 +333,7 @@ void build_undo(struct vm *vm)
 	iothreads_free(vm->iothreads);
 	/* The probe run must leave its socket file: the real run is about to replace it. */
 	monitors_free(vm->monitors);
-	if (vm->chardevs)
-		chardevs_free(vm->chardevs, vm->cmd->machine != MACHINE_NONE);
+	chardevs_free(vm->chardevs, vm->cmd->machine != MACHINE_NONE);
 	pci_bus_free(vm->bus);
 	if (vm->hv)
 		hv_close(vm->hv);

@@ -14,22 +14,20 @@
  *
  * Fails: an ioctl that the kernel refuses leaves the queue to the device.
  *
- * #syscalls: open ioctl eventfd2 read write close
+ * #syscalls: open fcntl eventfd2 read write close
  */
 #include "vhost/vhost.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/vhost.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/log.h"
-#include "mem/gmem.h"
+#include "vhost/kernel.h"
 
 /* Mapping all memory anew is dear, and a guest that balloons says so hundreds of times. */
 #define SETTLE_NS (100 * 1000000ULL)
@@ -60,11 +58,6 @@ struct vhost {
 	struct vhost_queue q[];
 };
 
-static int control(const struct vhost *vh, unsigned long request, void *arg)
-{
-	return ioctl(vh->fd, request, arg) < 0 ? -errno : 0;
-}
-
 /* --- one queue --- */
 
 static int call_all(struct vhost *vh, bool on)
@@ -89,37 +82,13 @@ static int set_going(struct vhost_queue *q, bool on)
 	return vh->ops->queue ? vh->ops->queue(vh, q->index, on) : call_all(vh, on);
 }
 
-static int set_fds(struct vhost_queue *q, int kick, int call, int err)
-{
-	struct vhost_vring_file kick_file = {.index = q->index, .fd = kick};
-	struct vhost_vring_file call_file = {.index = q->index, .fd = call};
-	struct vhost_vring_file err_file = {.index = q->index, .fd = err};
-	int rc = control(q->vh, VHOST_SET_VRING_KICK, &kick_file);
-
-	if (!rc)
-		rc = control(q->vh, VHOST_SET_VRING_CALL, &call_file);
-	return rc ? rc : control(q->vh, VHOST_SET_VRING_ERR, &err_file);
-}
-
 static int server_start(struct vq_server *s, const struct vq_where *w)
 {
 	struct vhost_queue *q = container_of(s, struct vhost_queue, server);
-	struct vhost_vring_state num = {.index = q->index, .num = w->num};
-	struct vhost_vring_state base = {.index = q->index, .num = w->next};
-	struct vhost_vring_addr addr = {
-		.index = q->index,
-		.desc_user_addr = (uintptr_t)w->desc,
-		.avail_user_addr = (uintptr_t)w->avail,
-		.used_user_addr = (uintptr_t)w->used,
-	};
-	int rc = control(q->vh, VHOST_SET_VRING_NUM, &num);
+	int rc = kvhost_set_ring(q->vh->fd, q->index, w);
 
 	if (!rc)
-		rc = control(q->vh, VHOST_SET_VRING_BASE, &base);
-	if (!rc)
-		rc = control(q->vh, VHOST_SET_VRING_ADDR, &addr);
-	if (!rc)
-		rc = set_fds(q, s->kick_fd, q->call, q->err);
+		rc = kvhost_set_fds(q->vh->fd, q->index, s->kick_fd, q->call, q->err);
 	if (!rc) {
 		q->ready = true;
 		rc = set_going(q, true);
@@ -135,23 +104,23 @@ static int server_start(struct vq_server *s, const struct vq_where *w)
 static uint16_t server_stop(struct vq_server *s)
 {
 	struct vhost_queue *q = container_of(s, struct vhost_queue, server);
-	struct vhost_vring_state base = {.index = q->index};
+	uint16_t next;
 	eventfd_t n;
 	int rc;
 
 	set_going(q, false);
 	q->ready = false;
-	rc = control(q->vh, VHOST_GET_VRING_BASE, &base);
+	rc = kvhost_get_base(q->vh->fd, q->index, &next);
 	if (rc < 0)
 		log_err("%s: queue %u: vhost does not say where it stopped: %s",
 			vdev_name(q->vh->v), vq_index(q->vq), strerror(-rc));
-	set_fds(q, -1, -1, -1);
+	kvhost_set_fds(q->vh->fd, q->index, -1, -1, -1);
 	/* The last interrupt may be on its way. */
 	if (!eventfd_read(q->call, &n))
 		vq_interrupt(q->vq);
 	eventfd_read(s->kick_fd, &n);
 	eventfd_read(q->err, &n);
-	return (uint16_t)base.num;
+	return next;
 }
 
 static void called(struct loop_fd *w, uint32_t events)
@@ -186,22 +155,11 @@ static void hand_over(struct vhost *vh, bool on)
 static int set_memory(struct vhost *vh, struct err *e)
 {
 	const struct gmem_region *r;
-	struct vhost_memory *table;
 	int n = gmem_whole_map(vh->v->hv->mem, &vh->memory, &r, e), rc;
 
 	if (n < 0)
 		return n;
-	table = calloc(1, sizeof(*table) + (unsigned)n * sizeof(table->regions[0]));
-	if (!table)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
-	table->nregions = (unsigned)n;
-	for (int i = 0; i < n; i++) {
-		table->regions[i].guest_phys_addr = r[i].gpa;
-		table->regions[i].memory_size = r[i].size;
-		table->regions[i].userspace_addr = (uintptr_t)r[i].host;
-	}
-	rc = control(vh, VHOST_SET_MEM_TABLE, table);
-	free(table);
+	rc = kvhost_set_memory(vh->fd, r, (unsigned)n);
 	return rc < 0 ? err_set(e, rc, "vhost refuses the guest's memory of %d pieces: %s", n,
 				strerror(-rc))
 		      : 0;
@@ -251,7 +209,7 @@ int vhost_start(struct vhost *vh, uint64_t features, struct err *e)
 	if (features & ~vh->offered)
 		return err_set(e, -ENOTSUP, "vhost does not have the features 0x%llx",
 			       (unsigned long long)(features & ~vh->offered));
-	rc = control(vh, VHOST_SET_FEATURES, &features);
+	rc = kvhost_set_features(vh->fd, features);
 	if (rc < 0)
 		return err_set(e, rc, "vhost refuses the features 0x%llx: %s",
 			       (unsigned long long)features, strerror(-rc));
@@ -281,6 +239,16 @@ bool vhost_serves(const struct vhost *vh, unsigned index)
 }
 
 /* --- set-up --- */
+
+int vhost_memory_ok(struct hv *hv, struct err *e)
+{
+	struct gmem_whole probe = {0};
+	const struct gmem_region *r;
+	int n = gmem_whole_map(hv->mem, &probe, &r, e);
+
+	gmem_whole_drop(hv->mem, &probe);
+	return n < 0 ? n : 0;
+}
 
 int vhost_open(const char *path, const char *passed, struct err *e)
 {
@@ -322,7 +290,7 @@ struct vhost *vhost_new(int fd, struct vdev *v, unsigned queues, const struct vh
 			void *ctx, struct err *e)
 {
 	struct vhost *vh = calloc(1, sizeof(*vh) + queues * sizeof(vh->q[0]));
-	int rc = 0;
+	int rc;
 
 	if (!vh) {
 		close(fd);
@@ -341,11 +309,11 @@ struct vhost *vhost_new(int fd, struct vdev *v, unsigned queues, const struct vh
 		vh->q[i].server.kick_fd = vh->q[i].call = vh->q[i].err = -1;
 		vh->q[i].call_watch.fd = vh->q[i].err_watch.fd = -1;
 	}
-	if (control(vh, VHOST_SET_OWNER, NULL) < 0)
-		rc = err_set(e, -errno, "descriptor %d does not take an owner as vhost does: %s",
-			     fd, strerror(errno));
-	else if (control(vh, VHOST_GET_FEATURES, &vh->offered) < 0)
-		rc = err_set(e, -errno, "vhost does not tell its features: %s", strerror(errno));
+	rc = kvhost_own(fd);
+	if (!rc)
+		rc = kvhost_get_features(fd, &vh->offered);
+	if (rc < 0)
+		err_set(e, rc, "descriptor %d cannot be used as vhost: %s", fd, strerror(-rc));
 	for (unsigned i = 0; i < queues && !rc; i++) {
 		rc = queue_init(vh, i);
 		if (rc < 0)

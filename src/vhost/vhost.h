@@ -35,6 +35,9 @@ struct vhost_ops {
 	void (*failed)(struct vhost *vh, unsigned index);
 };
 
+/* Can all guest memory be mapped, as vhost needs it? Maps it, so that a guest that runs does not
+ * wait for that later. 0, or -errno with `e`. */
+int vhost_memory_ok(struct hv *hv, struct err *e);
 /* Open `path` (/dev/vhost-net, ...), or take over the descriptor that was passed as number
  * `passed` (NULL: none). Returns the descriptor, or -errno with `e`. */
 int vhost_open(const char *path, const char *passed, struct err *e);

@@ -36,6 +36,7 @@ struct netq;
 
 #define NET_HDR_LEN   12
 #define NET_FRAME_MAX (65536 + 4096) /* no back end delivers or takes more, header not counted */
+#define NET_BATCH     32	     /* frames sent in one go */
 #define NET_PAIRS_MAX 256	     /* what Linux' tun takes */
 
 /* What a back end can do. */
@@ -138,5 +139,15 @@ ssize_t netq_recv(struct netq *q, const struct iovec *iov, unsigned n);
 /* Send one frame. 0 when it is on its way, -EAGAIN when there is no room (writable() will come),
  * another negative errno when this frame cannot be sent. */
 int netq_send(struct netq *q, const struct iovec *iov, unsigned n);
+
+/* A frame of a batch; without elements it is passed over. */
+struct net_frame {
+	const struct iovec *iov;
+	unsigned n;
+};
+/* Send up to NET_BATCH frames in their order. How many of them are done with: on their way, or not
+ * possible to send; fewer than `n` when there is no room for the next one (writable() will come).
+ */
+unsigned netq_send_batch(struct netq *q, const struct net_frame *f, unsigned n);
 
 #endif

@@ -195,6 +195,19 @@ int netq_send(struct netq *q, const struct iovec *iov, unsigned n)
 	return rc;
 }
 
+unsigned netq_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
+{
+	const struct net_class *class = q->nd->class;
+
+	if (n > 1 && class->send_batch && !q->dead && q->enabled && !q->blocked &&
+	    class->send_batch(q, f, n))
+		return n;
+	for (unsigned i = 0; i < n; i++)
+		if (f[i].n && netq_send(q, f[i].iov, f[i].n) == -EAGAIN)
+			return i;
+	return n;
+}
+
 /* --- the set --- */
 
 struct netdevs *netdevs_new(struct loop *exits)

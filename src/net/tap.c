@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "net/backend.h"
 #include "net/tapif.h"
+#include "net/tapring.h"
 
 #ifndef TUN_F_USO4 /* Linux 6.2 */
 #define TUN_F_USO4 0x20
@@ -33,11 +34,13 @@
 #endif
 
 #define TUN_DEVICE "/dev/net/tun"
+#define BATCH_MIN  4 /* frames for which a ring is worth while */
 
 struct tap {
 	struct netdev nd;
 	struct tapif itf;
 	short flags;	  /* IFF_*, as the interface was opened */
+	bool no_batch;	  /* this kernel does not write a batch at once */
 	struct heir heir; /* takes back what was done to the interface */
 
 	/* options */
@@ -320,6 +323,28 @@ static int tap_send(struct netq *q, const struct iovec *iov, unsigned n)
 	return writev(q->fd, iov, n) < 0 ? -errno : 0;
 }
 
+/* With a send buffer that has no end there is always room, so no frame has to be given back. */
+static bool tap_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
+{
+	struct tap *t = (struct tap *)q->nd;
+
+	if (n < BATCH_MIN || t->sndbuf || t->no_batch)
+		return false;
+	if (!q->batch)
+		q->batch = tapring_new(q->fd);
+	if (q->batch && tapring_send(q->batch, f, n))
+		return true;
+	/* What could be sent has been sent; from now on without. */
+	t->no_batch = true;
+	return q->batch;
+}
+
+static void tap_stop(struct netq *q)
+{
+	tapring_free(q->batch);
+	q->batch = NULL;
+}
+
 static int tap_set_offloads(struct netdev *nd, unsigned rx)
 {
 	static const struct {
@@ -370,7 +395,9 @@ const struct net_class net_tap = {
 	.open = tap_open,
 	.close = tap_close,
 	.recv = tap_recv,
+	.stop = tap_stop,
 	.send = tap_send,
+	.send_batch = tap_send_batch,
 	.set_offloads = tap_set_offloads,
 	.set_pairs = tap_set_pairs,
 };

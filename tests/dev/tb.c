@@ -184,6 +184,21 @@ void tb_stop(struct tb *t)
 	guest_stop(&t->g);
 }
 
+unsigned tb_anonymous_kb(struct tb *t)
+{
+	char path[64], line[128];
+	unsigned kb = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)t->g.pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "Anonymous: %u", &kb);
+	fclose(f);
+	return kb;
+}
+
 /* --- QMP --- */
 
 /* The next message of the monitor. */

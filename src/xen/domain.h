@@ -82,7 +82,8 @@ int ram_discover(struct xen *x, struct err *e);
 /* Give the paused domain a page at `gfn` (0 or -errno). */
 int ram_populate(struct xen *x, uint64_t gfn);
 
-/* store.c: xenstore */
+/* store.c: xenstore. The facts include that nothing is expected of us that we do not have
+ * (backends.h). */
 int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e);
 int store_start(struct store *s, unsigned domid, struct err *e);
 int store_watch(struct store *s, struct loop *control, const struct hv_client *client);

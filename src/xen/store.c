@@ -34,6 +34,7 @@
 #include <xenstore.h>
 
 #include "base/log.h"
+#include "xen/backends.h"
 
 #define PATH_MAX_LEN 80
 #define NOBODY	     65534
@@ -77,6 +78,7 @@ int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e)
 {
 	struct xs_handle *xs = xs_open(0);
 	uint64_t n;
+	int rc;
 
 	memset(facts, 0, sizeof(*facts));
 	if (!xs)
@@ -89,8 +91,9 @@ int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e)
 		facts->has_kill_uid = true;
 		facts->kill_uid = (uid_t)n;
 	}
+	rc = pv_backends_check(xs, domid, e);
 	xs_close(xs);
-	return 0;
+	return rc;
 }
 
 /* --- the child --- */

@@ -26,9 +26,6 @@ refused() {
 refused qdisk "disk=['format=raw,vdev=xvda,backendtype=qdisk,target=$disk']" \
 	"xl.cfg has a qdisk disk 'xvda': this device model serves virtio disks only; write -drive/-device virtio-blk-pci in"
 refused vfb "vfb=['vnc=0,sdl=0']" 'xl.cfg has a vfb: this device model has no display'
-mkdir -p "$TMP/share"
-refused p9 "p9=['tag=t,path=$TMP/share,security_model=none']" "xl.cfg has a p9 share of '$TMP/share'"
-CFG_TRIGGER=
 unset CFG_TRIGGER
 guest_create good 256 1 -device virtio-rng-pci || exit 1
 check 'the CD-ROM alone is fine' guest_run good 'true'

@@ -22,7 +22,7 @@ struct subject {
 	const char *name;  /* device type */
 	const char *args;  /* what it needs before it, split at blanks; @ is the test's folder */
 	const char *props; /* begins with a comma */
-	unsigned id;	   /* virtio's; 0: a device without virtqueues */
+	unsigned id;	   /* virtio's */
 	/* Queues (a bit each) from which the device takes any chain at once. From others it may
 	 * take one when something happens outside: there a bad chain may lie unseen. */
 	unsigned eager;
@@ -54,7 +54,7 @@ enum { BAT_SPLIT = 1, BAT_PACKED = 2, BAT_BOTH = 3 };
 		}                                                                         \
 		failed_;                                                                  \
 	})
-/* Is every device of the program in the table, and no other? A group of its own. */
+/* Is every virtio device of the program in the table, and no other? A group of its own. */
 int bat_complete(void);
 /* Choose combination `i` of subject and layout; false when there are no more. */
 bool bat_choose(unsigned i, unsigned layouts);

@@ -112,6 +112,7 @@ void tb_arg(struct tb *t, const char *fmt, ...)
 void tb_device(struct tb *t, const char *fmt, ...)
 {
 	char *text = NULL;
+	bool is_virtio;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -134,8 +135,9 @@ void tb_device(struct tb *t, const char *fmt, ...)
 		free(text);
 		text = more;
 	}
-	tb_arg(t, "%s%s%s", text, t->ring && strstr(text, "virtio") ? t->ring : "",
-	       t->qemu ? ",disable-legacy=on" : "");
+	is_virtio = strstr(text, "virtio");
+	tb_arg(t, "%s%s%s", text, t->ring && is_virtio ? t->ring : "",
+	       t->qemu && is_virtio ? ",disable-legacy=on" : "");
 	free(text);
 }
 

@@ -258,17 +258,20 @@ void tb_qmp_ok(struct tb *t, const char *command)
 	json_decref(r);
 }
 
-void tb_qmp_event(struct tb *t, const char *name)
+unsigned tb_qmp_event(struct tb *t, const char *name)
 {
 	bool found = false;
+	unsigned before = 0;
 
 	while (!found) {
 		json_t *j = qmp_next(t);
 		const char *s = json_string_value(json_object_get(j, "event"));
 
 		found = s && !strcmp(s, name);
+		before += !found;
 		json_decref(j);
 	}
+	return before;
 }
 
 /* --- the usual disk --- */

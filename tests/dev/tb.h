@@ -105,7 +105,7 @@ void tb_pattern(void *buf, size_t len, uint32_t seed);
 json_t *tb_qmp(struct tb *t, const char *command);
 /* The same, must succeed, result dropped. */
 void tb_qmp_ok(struct tb *t, const char *command);
-/* Wait for an event of this name. */
-void tb_qmp_event(struct tb *t, const char *name);
+/* Wait for an event of this name; how many others came before. */
+unsigned tb_qmp_event(struct tb *t, const char *name);
 
 #endif

@@ -103,7 +103,7 @@ static void destroy(struct dev *d, bool realized)
 	pci_bus_unplug(d->fn);
 	if (realized && d->class->virtio)
 		d->class->virtio->unrealize(vdev_of(d));
-	else if (realized)
+	else if (realized && d->class->unrealize)
 		d->class->unrealize(d->fn);
 	if (d->class->virtio)
 		vdev_fini(vdev_of(d));

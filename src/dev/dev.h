@@ -26,7 +26,7 @@ struct dev_class {
 	const struct field *saved;     /* what a saved state holds; NULL: nothing of its own */
 	const struct vdev_ops *virtio; /* NULL: a plain PCI device, with: */
 	int (*realize)(struct pci_fn *fn, struct vm *vm, struct err *e);
-	void (*unrealize)(struct pci_fn *fn);
+	void (*unrealize)(struct pci_fn *fn); /* may be NULL: nothing to undo */
 };
 
 /* All classes, ending with NULL, in the order of list.def. */

@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "xen/backends.h"
 
 #define PATH_MAX_LEN 80
 #define NOBODY	     65534
@@ -86,7 +87,7 @@ int store_open(struct store *s, unsigned domid, struct store_facts *facts, struc
 		facts->has_kill_uid = true;
 		facts->kill_uid = (uid_t)n;
 	}
-	return 0;
+	return pv_backends_check(xs, domid, e);
 }
 
 /* --- the watcher: here or in the child --- */

@@ -112,6 +112,7 @@ void tb_arg(struct tb *t, const char *fmt, ...)
 void tb_device(struct tb *t, const char *fmt, ...)
 {
 	char *text = NULL;
+	bool is_virtio;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -134,8 +135,9 @@ void tb_device(struct tb *t, const char *fmt, ...)
 		free(text);
 		text = more;
 	}
-	tb_arg(t, "%s%s%s", text, t->ring && strstr(text, "virtio") ? t->ring : "",
-	       t->qemu ? ",disable-legacy=on" : "");
+	is_virtio = strstr(text, "virtio");
+	tb_arg(t, "%s%s%s", text, t->ring && is_virtio ? t->ring : "",
+	       t->qemu && is_virtio ? ",disable-legacy=on" : "");
 	free(text);
 }
 
@@ -182,6 +184,21 @@ void tb_stop(struct tb *t)
 {
 	gblk_close(&t->blk);
 	guest_stop(&t->g);
+}
+
+unsigned tb_anonymous_kb(struct tb *t)
+{
+	char path[64], line[128];
+	unsigned kb = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)t->g.pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "Anonymous: %u", &kb);
+	fclose(f);
+	return kb;
 }
 
 /* --- QMP --- */
@@ -241,17 +258,20 @@ void tb_qmp_ok(struct tb *t, const char *command)
 	json_decref(r);
 }
 
-void tb_qmp_event(struct tb *t, const char *name)
+unsigned tb_qmp_event(struct tb *t, const char *name)
 {
 	bool found = false;
+	unsigned before = 0;
 
 	while (!found) {
 		json_t *j = qmp_next(t);
 		const char *s = json_string_value(json_object_get(j, "event"));
 
 		found = s && !strcmp(s, name);
+		before += !found;
 		json_decref(j);
 	}
+	return before;
 }
 
 /* --- the usual disk --- */

@@ -236,6 +236,7 @@ int build_devices(struct vm *vm, struct err *e)
 	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	qmp_watch_nets(vm);
+	qmp_watch_ports(vm);
 	rc = add_all(vm, &c->objects, add_object, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->blockdevs, add_node, e);

@@ -291,6 +291,16 @@ static int device_del(struct qmp_call *call)
 	return rc;
 }
 
+static void port_changed(struct vm *vm, const char *id, bool open)
+{
+	qmp_event(vm, "VSERPORT_CHANGE", json_pack("{s:s, s:b}", "id", id, "open", open));
+}
+
+void qmp_watch_ports(struct vm *vm)
+{
+	vm->port_changed = port_changed;
+}
+
 static int set_link(struct qmp_call *call)
 {
 	if (!call->vm->netdevs) {

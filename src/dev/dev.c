@@ -189,6 +189,8 @@ static int find_bus(struct vm *vm, struct dev *d, struct err *e)
 		d->sub->parent = o->fn;
 		return 0;
 	}
+	if (wanted && (!strcmp(wanted, "pcie.0") || !strcmp(wanted, "pci.0")))
+		return err_set(e, -EINVAL, "Device '%s' can't go on PCI bus", d->class->name);
 	if (wanted)
 		return err_set(e, -ENOENT, "Bus '%s' not found", wanted);
 	return err_set(e, -ENOENT, "No '%s' bus found for device '%s'", kind, d->class->name);

@@ -211,15 +211,19 @@ static json_t *qmp_next(struct tb *t)
 	return j;
 }
 
-json_t *tb_qmp(struct tb *t, const char *command)
+void tb_qmp_send(struct tb *t, const char *command)
 {
-	json_t *j, *r;
-
 	if (t->qmp < 0)
 		qmp_connect(t);
 	if (send(t->qmp, command, strlen(command), MSG_NOSIGNAL) < 0 ||
 	    send(t->qmp, "\n", 1, MSG_NOSIGNAL) < 0)
 		guest_panic("QMP has closed");
+}
+
+json_t *tb_qmp_reply(struct tb *t)
+{
+	json_t *j, *r;
+
 	for (;;) {
 		j = qmp_next(t);
 		r = json_object_get(j, "return");
@@ -232,6 +236,12 @@ json_t *tb_qmp(struct tb *t, const char *command)
 	return r;
 }
 
+json_t *tb_qmp(struct tb *t, const char *command)
+{
+	tb_qmp_send(t, command);
+	return tb_qmp_reply(t);
+}
+
 void tb_qmp_ok(struct tb *t, const char *command)
 {
 	json_t *r = tb_qmp(t, command);
@@ -241,17 +251,23 @@ void tb_qmp_ok(struct tb *t, const char *command)
 	json_decref(r);
 }
 
+json_t *tb_qmp_event_data(struct tb *t, const char *name)
+{
+	for (;;) {
+		json_t *j = qmp_next(t), *data;
+		const char *s = json_string_value(json_object_get(j, "event"));
+		bool found = s && !strcmp(s, name);
+
+		data = found ? json_incref(json_object_get(j, "data")) : NULL;
+		json_decref(j);
+		if (found)
+			return data;
+	}
+}
+
 void tb_qmp_event(struct tb *t, const char *name)
 {
-	bool found = false;
-
-	while (!found) {
-		json_t *j = qmp_next(t);
-		const char *s = json_string_value(json_object_get(j, "event"));
-
-		found = s && !strcmp(s, name);
-		json_decref(j);
-	}
+	json_decref(tb_qmp_event_data(t, name));
 }
 
 /* --- the usual disk --- */

@@ -407,6 +407,7 @@ static void slow_guest(void **state)
 	gserial_post(&serial, 1, 100, 333);
 	assert_true(gserial_read(&serial, 1, in, sent / 2, GUEST_WAIT_MS));
 	n = sent / 2;
+	tb_skip_qemu("it does not read again when a port is opened again");
 	/* Closed in between: what is under way waits. */
 	gserial_control(&serial, 1, GSERIAL_PORT_OPEN, 0);
 	gserial_control(&serial, 1, GSERIAL_PORT_OPEN, 1);
@@ -479,6 +480,7 @@ static void no_client(void **state)
 	assert_true(sent < BULK);
 	close(fd);
 	assert_true(gserial_wait(&serial, !gport(1)->host_open));
+	tb_skip_qemu("it never returns the chain that was under way");
 	assert_true(gserial_write(&serial, 1, "", 0, GUEST_WAIT_MS));
 	fd = client_seen(t, 1);
 	talk(1, fd);
@@ -550,13 +552,14 @@ static void hot(void **state)
 		fd = client_seen(t, 3);
 		talk(3, fd);
 		talk(1, first);
-		tb_qmp_send(t, "{\"execute\": \"device_del\", \"arguments\": {\"id\": \"hot\"}}");
-		tb_qmp_event(t, "DEVICE_DELETED");
-		json_decref(tb_qmp_reply(t));
+		tb_qmp_ok_event(t,
+				"{\"execute\": \"device_del\", \"arguments\": {\"id\": \"hot\"}}",
+				"DEVICE_DELETED");
 		assert_true(gserial_wait(&serial, gport(3)->removed == i + 1));
-		/* Its client has been let go, and what the guest still sends is dropped. */
-		assert_true(readable(fd, GUEST_WAIT_MS));
-		assert_int_equal(recv(fd, &(char){0}, 1, 0), 0);
+		/* Its client has been let go (QEMU keeps it), and what the guest still sends is
+		 * dropped. */
+		assert_true(t->qemu || readable(fd, GUEST_WAIT_MS));
+		assert_true(t->qemu || recv(fd, &(char){0}, 1, 0) == 0);
 		assert_true(gserial_write(&serial, 3, "late", 4, GUEST_WAIT_MS));
 		close(fd);
 	}
@@ -753,6 +756,7 @@ static void hostile_chains(void **state)
 	talk(2, other);
 	close(fd);
 	assert_true(gserial_wait(&serial, !p->host_open));
+	tb_skip_qemu("it never returns the chain that was under way");
 	gvq_wait(&p->out, NULL);
 	/* Written where read is meant, and the other way round. */
 	s[0] = (struct gseg){p->out_at, 64};
@@ -810,6 +814,7 @@ static void broken_by(struct tb *t, struct gvq *q)
 		gvq_place(q, table, 16, gvq_available(q, GV_DESC_INDIRECT), 0);
 	} else {
 		gvq_push_head(q, q->size + 1000);
+		gvq_publish(q, q->avail_idx);
 	}
 	gvq_ring(q);
 	assert_true(gv_wait_broken(&serial.v));

@@ -211,7 +211,7 @@ static json_t *qmp_next(struct tb *t)
 	return j;
 }
 
-void tb_qmp_send(struct tb *t, const char *command)
+static void qmp_send(struct tb *t, const char *command)
 {
 	if (t->qmp < 0)
 		qmp_connect(t);
@@ -220,7 +220,7 @@ void tb_qmp_send(struct tb *t, const char *command)
 		guest_panic("QMP has closed");
 }
 
-json_t *tb_qmp_reply(struct tb *t)
+static json_t *qmp_reply(struct tb *t)
 {
 	json_t *j, *r;
 
@@ -238,8 +238,8 @@ json_t *tb_qmp_reply(struct tb *t)
 
 json_t *tb_qmp(struct tb *t, const char *command)
 {
-	tb_qmp_send(t, command);
-	return tb_qmp_reply(t);
+	qmp_send(t, command);
+	return qmp_reply(t);
 }
 
 void tb_qmp_ok(struct tb *t, const char *command)
@@ -251,14 +251,36 @@ void tb_qmp_ok(struct tb *t, const char *command)
 	json_decref(r);
 }
 
+static bool is_event(json_t *j, const char *name)
+{
+	const char *s = json_string_value(json_object_get(j, "event"));
+
+	return s && !strcmp(s, name);
+}
+
+void tb_qmp_ok_event(struct tb *t, const char *command, const char *name)
+{
+	bool answered = false, sent = false;
+
+	qmp_send(t, command);
+	while (!answered || !sent) {
+		json_t *j = qmp_next(t);
+
+		if (json_object_get(j, "error"))
+			guest_panic("QMP refused %s", command);
+		answered |= json_object_get(j, "return") != NULL;
+		sent |= is_event(j, name);
+		json_decref(j);
+	}
+}
+
 json_t *tb_qmp_event_data(struct tb *t, const char *name)
 {
 	for (;;) {
-		json_t *j = qmp_next(t), *data;
-		const char *s = json_string_value(json_object_get(j, "event"));
-		bool found = s && !strcmp(s, name);
+		json_t *j = qmp_next(t);
+		bool found = is_event(j, name);
+		json_t *data = found ? json_incref(json_object_get(j, "data")) : NULL;
 
-		data = found ? json_incref(json_object_get(j, "data")) : NULL;
 		json_decref(j);
 		if (found)
 			return data;

@@ -379,6 +379,95 @@ static void slow_reader(void **state)
 	tb_stop(t);
 }
 
+/* A chain of BULK bytes from the upper half of RAM, where the driver has nothing. */
+static void *long_chain(struct tb *t, unsigned n)
+{
+	uint64_t at = guest_low_end(&t->g) / 2;
+	struct gseg s[32];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(s); i++)
+		s[i] = (struct gseg){at + i * (BULK / ARRAY_SIZE(s)), BULK / ARRAY_SIZE(s)};
+	assert_true(gvq_add(&gport(n)->out, s, ARRAY_SIZE(s), 0, NULL) >= 0);
+	gvq_kick(&gport(n)->out);
+	return guest_ptr(&t->g, at, BULK);
+}
+
+/* Chains that the chardev takes in many parts, with pauses in between. */
+static void long_chains(void **state)
+{
+	struct tb *t = *state;
+	char *in = malloc(3 * BULK), *out;
+	int fd, other;
+
+	machine(t, 2, false);
+	driver(t, 2);
+	fd = client_seen(t, 1);
+	other = client_seen(t, 2);
+	tb_pattern(guest_ptr(&t->g, guest_low_end(&t->g) / 2, BULK), BULK, 11);
+	for (unsigned i = 0; i < 3; i++)
+		out = long_chain(t, 1);
+	talk(2, other);
+	for (unsigned i = 0; i < 3; i++) {
+		recv_all(fd, in + (size_t)i * BULK, BULK / 2);
+		tb_qmp_ok(t, "{\"execute\": \"stop\"}");
+		tb_qmp_ok(t, "{\"execute\": \"cont\"}");
+		recv_all(fd, in + (size_t)i * BULK + BULK / 2, BULK / 2);
+		assert_memory_equal(in + (size_t)i * BULK, out, BULK);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		gvq_wait(&gport(1)->out, NULL);
+	talk(1, fd);
+	close(fd);
+	close(other);
+	free(in);
+	tb_stop(t);
+}
+
+static bool connected(struct tb *t, const char *label)
+{
+	json_t *all = tb_qmp(t, "{\"execute\": \"query-chardev\"}"), *one;
+	bool yes = false;
+	size_t i;
+
+	json_array_foreach(all, i, one)
+	{
+		const char *name = json_string_value(json_object_get(one, "filename"));
+
+		if (!strcmp(json_string_value(json_object_get(one, "label")), label))
+			yes = strncmp(name, "disconnected:", 13) != 0;
+	}
+	json_decref(all);
+	return yes;
+}
+
+/* A client that leaves in the middle of a chain, and another that comes while everything stands
+ * still: it gets nothing of that chain. */
+static void next_client(void **state)
+{
+	struct tb *t = *state;
+	char buf[5];
+	int fd;
+
+	tb_skip_qemu("it never returns the chain that was under way");
+	machine(t, 1, false);
+	driver(t, 1);
+	fd = client_seen(t, 1);
+	long_chain(t, 1);
+	recv_all(fd, buf, sizeof(buf));
+	tb_qmp_ok(t, "{\"execute\": \"stop\"}");
+	close(fd);
+	assert_true(guest_wait(&t->g, !connected(t, "c1")));
+	fd = client(t, 1);
+	assert_true(guest_wait(&t->g, connected(t, "c1")));
+	tb_qmp_ok(t, "{\"execute\": \"cont\"}");
+	assert_true(gserial_write(&serial, 1, "fresh", 5, GUEST_WAIT_MS));
+	recv_all(fd, buf, sizeof(buf));
+	assert_memory_equal(buf, "fresh", sizeof(buf));
+	talk(1, fd);
+	close(fd);
+	tb_stop(t);
+}
+
 /* To the guest: one that posts no buffers, or has not opened its port, stops the sender. */
 static void slow_guest(void **state)
 {
@@ -866,6 +955,8 @@ int main(void)
 		tb_test(events),
 		tb_test(without_multiport),
 		tb_test(slow_reader),
+		tb_test(long_chains),
+		tb_test(next_client),
 		tb_test(slow_guest),
 		tb_test(fairness),
 		tb_test(no_client),

@@ -5,10 +5,10 @@
  * xentoolcore_restrict_all() kills it; but the end of the domain can be learned nowhere else (a
  * domain that dies stays there, without a sound, as long as we hold its pages). So a child process
  * holds the connection and nothing else: it watches @releaseDomain, asks whether the domain is
- * still introduced (a domain that shuts down or suspends is), and knows one command, to write
- * device-model/<domid>/state. The device model talks to it over a socket pair in messages of one
- * struct, and has no way to make it do anything else. No thread of libxenstore runs in the device
- * model.
+ * still introduced (a domain that shuts down or suspends is), and knows two commands: to write
+ * device-model/<domid>/state, and to call a console back end of this domain connected. The device
+ * model talks to it over a socket pair in messages of one struct, and has no way to make it do
+ * anything else. No thread of libxenstore runs in the device model.
  *
  * Owns: the child. It ends when the socket pair does, so it never outlives the device model; it
  * takes the state node away then if it wrote it (libxl has done so before it kills us; after any
@@ -42,12 +42,16 @@ enum store_msg {
 	MSG_READY,    /* child: result of its start */
 	MSG_ANNOUNCE, /* parent: write "running"; child: the result */
 	MSG_GONE,     /* child: the domain is no more */
+	MSG_CONSOLE,  /* parent: console `devid` is connected; no answer */
 };
 
 struct msg {
 	enum store_msg type;
 	int rc; /* 0 or -errno */
+	unsigned devid;
 };
+
+#define XENBUS_CONNECTED "4"
 
 /* --- reading (before anything else, in the device model itself) --- */
 
@@ -73,6 +77,34 @@ static bool read_number(struct xs_handle *xs, unsigned domid, const char *node, 
 	return ok;
 }
 
+/* libxl keeps a console's particulars with its back end, where no guest can write; one that has a
+ * name is a channel. */
+static void read_channels(struct xs_handle *xs, unsigned domid, struct store_facts *facts)
+{
+	char path[PATH_MAX_LEN];
+	unsigned n = 0, len;
+	char **ids;
+
+	snprintf(path, sizeof(path), "backend/console/%u", domid);
+	ids = xs_directory(xs, XBT_NULL, path, &n);
+	for (unsigned i = 0; ids && i < n && facts->channels < XEN_CHANNELS_MAX; i++) {
+		struct xen_channel *c = &facts->channel[facts->channels];
+		char *name, *end;
+
+		c->devid = (unsigned)strtoul(ids[i], &end, 10);
+		if (*end)
+			continue;
+		snprintf(path, sizeof(path), "backend/console/%u/%u/name", domid, c->devid);
+		name = xs_read(xs, XBT_NULL, path, &len);
+		if (name && *name && strlen(name) < sizeof(c->name)) {
+			strcpy(c->name, name);
+			facts->channels++;
+		}
+		free(name);
+	}
+	free(ids);
+}
+
 int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e)
 {
 	struct xs_handle *xs = xs_open(0);
@@ -89,6 +121,7 @@ int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e)
 		facts->has_kill_uid = true;
 		facts->kill_uid = (uid_t)n;
 	}
+	read_channels(xs, domid, facts);
 	xs_close(xs);
 	return 0;
 }
@@ -97,7 +130,7 @@ int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e)
 
 static bool send_msg(int sock, enum store_msg type, int rc)
 {
-	struct msg m = {type, rc};
+	struct msg m = {.type = type, .rc = rc};
 
 	return send(sock, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m);
 }
@@ -146,6 +179,16 @@ static bool exists(struct xs_handle *xs, const char *path)
 	return list != NULL;
 }
 
+static void connect_console(struct xs_handle *xs, unsigned domid, unsigned devid)
+{
+	char path[PATH_MAX_LEN];
+
+	snprintf(path, sizeof(path), "backend/console/%u/%u/state", domid, devid);
+	/* Not to be made where there is no such console. */
+	if (exists(xs, path))
+		xs_write(xs, XBT_NULL, path, XENBUS_CONNECTED, strlen(XENBUS_CONNECTED));
+}
+
 static void child_run(int sock, unsigned domid)
 {
 	bool seen, gone = false, wrote = false, made = false;
@@ -179,6 +222,8 @@ static void child_run(int sock, unsigned domid)
 			continue;
 		if (recv(sock, &m, sizeof(m), 0) != sizeof(m))
 			break; /* the device model has ended */
+		if (m.type == MSG_CONSOLE)
+			connect_console(xs, domid, m.devid);
 		if (m.type != MSG_ANNOUNCE)
 			continue;
 		made = !exists(xs, directory);
@@ -282,6 +327,15 @@ int store_announce(struct store *s, struct err *e)
 			       "xenstore: %s",
 			       strerror(-m.rc));
 	return 0;
+}
+
+void store_connect(struct store *s, const struct store_facts *facts)
+{
+	for (unsigned i = 0; i < facts->channels; i++) {
+		struct msg m = {.type = MSG_CONSOLE, .devid = facts->channel[i].devid};
+
+		send(s->sock, &m, sizeof(m), MSG_NOSIGNAL);
+	}
 }
 
 void store_stop(struct store *s)

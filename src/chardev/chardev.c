@@ -1,248 +1,197 @@
 /* SPDX-License-Identifier: MIT */
 /* chardev.c - see chardev.h
  *
- * Three kinds: a unix socket that listens or connects (by path, or as a descriptor that we
- * inherit), the program's stdin and stdout, and null. A listening socket is watched only while it
- * has a front end and no client, so further clients wait in the backlog.
+ * The table of kinds, what is common to all (options, the log of the output, the name for
+ * query-chardev), and the way from a front end's call to the kind that it concerns. The kinds
+ * are in files of their own; backend.h is between them and this.
  *
- * Socket files. Another process may have replaced ours since (the real device model follows libxl's
- * probe at the same path), so a file is removed only if it still is the one that we made.
+ * A log file gets what chardev_write() took, whether or not a client was there. It is written on
+ * the front end's loop; a disk that cannot take it costs the log, not the stream.
  */
 #include "chardev/chardev.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "base/list.h"
-#include "base/loop.h"
 #include "base/log.h"
-
-#define BACKLOG 16
-
-enum kind { KIND_SOCKET, KIND_STDIO, KIND_NULL };
-
-static const char *const kind_names[] = {"socket", "stdio", "null", NULL};
-
-struct chardev {
-	struct list link;
-	struct loop *loop;
-	struct chardev_user *user;
-
-	/* options */
-	char *id, *path, *fd;
-	unsigned kind;
-	bool server, wait;
-
-	_Atomic(bool) front_open; /* what query-chardev shows */
-
-	int listen_fd, client_fd; /* client_fd: where bytes come from */
-	int out_fd;		  /* where they go; -1 without a client */
-	struct loop_fd listener, client;
-	struct loop_task pump; /* reads what epoll cannot watch: stdin from a file */
-	bool paused, want_room;
-	bool made;	     /* the socket file is ours... */
-	struct stat made_as; /* ... as long as it is this one */
-};
+#include "base/util.h"
+#include "chardev/backend.h"
 
 struct chardevs {
 	struct list all;
 };
 
+static const struct chardev_class *const classes[] = {
+	&chardev_socket, &chardev_pty,	&chardev_stdio,	  &chardev_file,   &chardev_pipe,
+	&chardev_udp,	 &chardev_null, &chardev_ringbuf, &chardev_memory,
+};
+
 #define AT(member) offsetof(struct chardev, member)
 
 const struct opt chardev_options[] = {
-	{"backend", OPT_ENUM, AT(kind), .values = kind_names, .help = "kind of the stream"},
-	{"id", OPT_STRING, AT(id), .help = "name for -mon"},
-	{"path", OPT_STRING, AT(path), .help = "socket: file name"},
-	{"fd", OPT_STRING, AT(fd), .help = "socket: inherited descriptor instead of a path"},
-	{"server", OPT_BOOL, AT(server), .def = "off", .help = "socket: listen"},
-	{"wait", OPT_BOOL, AT(wait), .def = "off",
-	 .help = "only off: clients come and go at any time"},
-	{"signal", OPT_IGNORED},
+	{.name = "backend", .type = OPT_IGNORED},
+	{.name = "id",
+	 .type = OPT_STRING,
+	 .at = AT(id),
+	 .required = true,
+	 .help = "name for front ends"},
+	{.name = "logfile",
+	 .type = OPT_STRING,
+	 .at = AT(logfile),
+	 .help = "file that gets a copy of the output"},
+	{.name = "logappend",
+	 .type = OPT_BOOL,
+	 .at = AT(logappend),
+	 .def = "off",
+	 .help = "keep what is in logfile"},
+	{.name = "mux",
+	 .type = OPT_BOOL,
+	 .at = AT(mux),
+	 .def = "off",
+	 .help = "only off: a chardev has one front end"},
 	OPT_END,
 };
 
-static const struct opt *const tables[] = {chardev_options, NULL};
+/* --- help from a kind to its front end --- */
 
-/* --- the client --- */
-
-static void client_ready(struct loop_fd *w, uint32_t events);
-static void listener_ready(struct loop_fd *w, uint32_t events);
-
-static uint32_t client_events(const struct chardev *cd)
+void chardev_is_open(struct chardev *cd)
 {
-	return (cd->paused ? 0 : EPOLLIN) |
-	       (cd->want_room && cd->out_fd == cd->client_fd ? EPOLLOUT : 0);
-}
-
-static void client_watch(struct chardev *cd)
-{
-	if (cd->client.fd >= 0)
-		loop_fd_mod(cd->loop, &cd->client, client_events(cd));
-	else if (cd->client_fd >= 0 && cd->kind == KIND_STDIO && !cd->paused)
-		loop_defer(cd->loop, &cd->pump);
-}
-
-static void listen_on(struct chardev *cd)
-{
-	int rc;
-
-	if (cd->listen_fd < 0 || cd->client_fd >= 0 || !cd->user || cd->listener.fd >= 0)
-		return;
-	rc = loop_fd_add(cd->loop, &cd->listener, cd->listen_fd, EPOLLIN, listener_ready);
-	if (rc < 0)
-		log_err("chardev %s: cannot watch: %s", cd->id, strerror(-rc));
-}
-
-static void client_close(struct chardev *cd)
-{
-	if (cd->client.fd >= 0)
-		loop_fd_del(cd->loop, &cd->client);
-	if (cd->kind == KIND_SOCKET && cd->client_fd >= 0)
-		close(cd->client_fd);
-	cd->client_fd = cd->out_fd = -1;
-	cd->want_room = false;
-}
-
-void chardev_drop_client(struct chardev *cd)
-{
-	struct chardev_user *u = cd->user;
-
-	if (cd->client_fd < 0)
-		return;
-	client_close(cd);
-	listen_on(cd);
-	if (u)
-		u->closed(u);
-}
-
-/* Bytes from client_fd to the front end. Returns false when there is no client any more. */
-static bool client_read(struct chardev *cd)
-{
-	char buf[CHARDEV_READ_MAX];
-	ssize_t n = read(cd->client_fd, buf, sizeof(buf));
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return true;
-	if (n <= 0) {
-		chardev_drop_client(cd);
-		return false;
-	}
 	if (cd->user)
-		cd->user->received(cd->user, buf, n);
-	return cd->client_fd >= 0;
+		cd->user->opened(cd->user);
 }
 
-static void client_ready(struct loop_fd *w, uint32_t events)
+void chardev_is_closed(struct chardev *cd)
 {
-	struct chardev *cd = container_of(w, struct chardev, client);
+	if (cd->user)
+		cd->user->closed(cd->user);
+}
 
-	if (events & EPOLLOUT) {
-		cd->want_room = false;
-		client_watch(cd);
+void chardev_is_writable(struct chardev *cd)
+{
+	if (cd->user)
 		cd->user->writable(cd->user);
-		if (cd->client_fd < 0)
-			return;
+}
+
+size_t chardev_deliver(struct chardev *cd, const char *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len && cd->user && !cd->paused) {
+		size_t n = MIN(len - done, (size_t)CHARDEV_READ_MAX);
+
+		cd->user->received(cd->user, buf + done, n);
+		done += n;
 	}
-	if ((events & EPOLLIN) && !cd->paused)
-		client_read(cd);
-	else if (events & (EPOLLHUP | EPOLLERR))
-		chardev_drop_client(cd);
+	return done;
 }
 
-static void pump_run(struct loop_task *t)
+void chardev_set_name(struct chardev *cd, const char *fmt, ...)
 {
-	struct chardev *cd = container_of(t, struct chardev, pump);
+	va_list ap;
 
-	if (cd->client_fd >= 0 && !cd->paused && client_read(cd))
-		client_watch(cd);
+	pthread_mutex_lock(&cd->name_lock);
+	va_start(ap, fmt);
+	vsnprintf(cd->name, sizeof(cd->name), fmt, ap);
+	va_end(ap);
+	pthread_mutex_unlock(&cd->name_lock);
 }
 
-static void client_open(struct chardev *cd, int in, int out)
+void chardev_write_failed(struct chardev *cd)
 {
-	int rc;
+	int saved = errno;
 
-	cd->client_fd = in;
-	cd->out_fd = out;
-	rc = loop_fd_add(cd->loop, &cd->client, in, client_events(cd), client_ready);
-	if (rc == -EPERM && cd->kind == KIND_STDIO)
-		loop_defer(cd->loop, &cd->pump);
-	else if (rc < 0)
-		log_err("chardev %s: cannot watch: %s", cd->id, strerror(-rc));
-	cd->user->opened(cd->user);
+	if (!cd->write_failed)
+		log_warn("chardev %s: output is lost: %s", cd->id, strerror(saved));
+	cd->write_failed = true;
+	errno = saved;
 }
 
-static void listener_ready(struct loop_fd *w, uint32_t events)
+int wait_ready(int fd, short events, int timeout_ms)
 {
-	struct chardev *cd = container_of(w, struct chardev, listener);
-	int fd = accept4(cd->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct pollfd p[2] = {{.fd = fd, .events = events}, {.events = POLLIN}};
+	sigset_t ends;
+	int n, rc;
 
-	if (fd < 0)
-		return;
-	loop_fd_del(cd->loop, &cd->listener);
-	client_open(cd, fd, fd);
+	/* While the program starts, these are blocked and nobody else reads them. */
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGHUP);
+	p[1].fd = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+	do {
+		n = poll(p, 2, timeout_ms);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		rc = -errno;
+	else if (n > 0 && (p[1].revents & POLLIN))
+		rc = -EINTR;
+	else
+		rc = n > 0 ? 0 : -ETIMEDOUT;
+	if (p[1].fd >= 0)
+		close(p[1].fd);
+	return rc;
 }
 
 /* --- for front ends --- */
 
 int chardev_attach(struct chardev *cd, struct chardev_user *u, struct loop *loop, struct err *e)
 {
+	int rc;
+
 	if (cd->user)
 		return err_set(e, -EBUSY, "chardev '%s' is in use", cd->id);
 	cd->user = u;
 	cd->loop = loop;
 	cd->paused = false;
 	atomic_store(&cd->front_open, true);
-	if (cd->kind == KIND_STDIO) {
-		client_open(cd, STDIN_FILENO, STDOUT_FILENO);
-	} else if (cd->kind == KIND_NULL) {
-		u->opened(u);
-	} else if (cd->listen_fd >= 0) {
-		listen_on(cd);
-	} else {
-		client_open(cd, cd->client_fd, cd->client_fd);
-	}
-	return 0;
+	rc = cd->class->start(cd, e);
+	if (rc < 0)
+		chardev_detach(cd);
+	return rc;
 }
 
 void chardev_detach(struct chardev *cd)
 {
+	if (!cd->user)
+		return;
 	cd->user = NULL;
 	atomic_store(&cd->front_open, false);
-	if (cd->listener.fd >= 0)
-		loop_fd_del(cd->loop, &cd->listener);
-	client_close(cd);
+	if (cd->class->stop)
+		cd->class->stop(cd);
+}
+
+static void log_output(struct chardev *cd, const char *buf, size_t len)
+{
+	while (len) {
+		ssize_t n = write(cd->log_fd, buf, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			if (!cd->log_failed)
+				log_warn("chardev %s: logfile '%s': %s", cd->id, cd->logfile,
+					 strerror(errno));
+			cd->log_failed = true;
+			return;
+		}
+		buf += n;
+		len -= (size_t)n;
+	}
 }
 
 size_t chardev_write(struct chardev *cd, const char *buf, size_t len)
 {
-	size_t done = 0;
+	size_t done = cd->class->write(cd, buf, len);
 
-	if (cd->out_fd < 0)
-		return len;
-	while (done < len) {
-		ssize_t n = cd->kind == KIND_SOCKET ? send(cd->out_fd, buf + done, len - done,
-							   MSG_NOSIGNAL | MSG_DONTWAIT)
-						    : write(cd->out_fd, buf + done, len - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN && cd->kind == KIND_SOCKET) {
-			cd->want_room = true;
-			client_watch(cd);
-			return done;
-		}
-		if (n < 0)
-			return len; /* the reader's end shows as a hangup */
-		done += n;
-	}
+	if (cd->log_fd >= 0)
+		log_output(cd, buf, done);
 	return done;
 }
 
@@ -251,8 +200,22 @@ void chardev_pause(struct chardev *cd, bool pause)
 	if (cd->paused == pause)
 		return;
 	cd->paused = pause;
-	client_watch(cd);
+	if (cd->class->pause)
+		cd->class->pause(cd);
 }
+
+void chardev_drop_client(struct chardev *cd)
+{
+	if (cd->class->drop)
+		cd->class->drop(cd);
+}
+
+void chardev_set_open(struct chardev *cd, bool open)
+{
+	atomic_store(&cd->front_open, open);
+}
+
+/* --- the set --- */
 
 struct chardev *chardev_next(struct chardevs *cs, const struct chardev *cd)
 {
@@ -274,164 +237,120 @@ const char *chardev_id(const struct chardev *cd)
 	return cd->id;
 }
 
-void chardev_set_open(struct chardev *cd, bool open)
-{
-	atomic_store(&cd->front_open, open);
-}
-
 bool chardev_frontend_open(struct chardev *cd)
 {
 	return atomic_load(&cd->front_open);
 }
 
-const char *chardev_filename(const struct chardev *cd, char *buf, size_t size)
+const char *chardev_filename(struct chardev *cd, char *buf, size_t size)
 {
-	if (cd->kind == KIND_SOCKET)
-		snprintf(buf, size, "%sunix:%s%s", cd->client_fd < 0 ? "disconnected:" : "",
-			 cd->path ? cd->path : "", cd->server ? ",server=on" : "");
-	else
-		snprintf(buf, size, "%s", kind_names[cd->kind]);
+	pthread_mutex_lock(&cd->name_lock);
+	snprintf(buf, size, "%s", cd->name);
+	pthread_mutex_unlock(&cd->name_lock);
 	return buf;
+}
+
+const char *chardev_kind(unsigned i, const char **help, const struct opt **options)
+{
+	if (i >= ARRAY_SIZE(classes))
+		return NULL;
+	*help = classes[i]->help;
+	*options = classes[i]->options;
+	return classes[i]->name;
 }
 
 /* --- opening --- */
 
-static int unix_address(const char *path, struct sockaddr_un *a, struct err *e)
+static const struct chardev_class *class_find(const char *name, struct err *e)
 {
-	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(a->sun_path))
-		return err_set(e, -ENAMETOOLONG,
-			       "UNIX socket path '%s' is too long: at most %zu bytes", path,
-			       sizeof(a->sun_path) - 1);
-	strcpy(a->sun_path, path);
-	return 0;
+	char all[128] = "";
+
+	for (unsigned i = 0; i < ARRAY_SIZE(classes); i++) {
+		const struct chardev_class *c = classes[i];
+		size_t len = strlen(all);
+
+		if (!strcmp(c->name, name) || (c->alias && !strcmp(c->alias, name)))
+			return c;
+		snprintf(all + len, sizeof(all) - len, "%s%s", i ? ", " : "", c->name);
+	}
+	err_set(e, -EINVAL, "'%s' is not a valid char driver name (accepted: %s)", name, all);
+	return NULL;
 }
 
-static int socket_listen(struct chardev *cd, int fd, const struct sockaddr_un *a, struct err *e)
+static int log_file_open(struct chardev *cd, struct err *e)
 {
-	struct stat st;
+	int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
-	/* What a process before us left behind. */
-	if (!lstat(cd->path, &st) && S_ISSOCK(st.st_mode))
-		unlink(cd->path);
-	if (bind(fd, (const struct sockaddr *)a, sizeof(*a)) < 0)
-		return err_set(e, -errno, "Failed to bind socket to %s: %s", cd->path,
+	if (!cd->logfile)
+		return 0;
+	cd->log_fd = open(cd->logfile, flags | (cd->logappend ? O_APPEND : O_TRUNC), 0666);
+	if (cd->log_fd < 0)
+		return err_set(e, -errno, "Could not create '%s': %s", cd->logfile,
 			       strerror(errno));
-	cd->made = !lstat(cd->path, &cd->made_as);
-	if (listen(fd, BACKLOG) < 0)
-		return err_set(e, -errno, "Failed to listen on %s: %s", cd->path, strerror(errno));
 	return 0;
 }
 
-static int socket_open_path(struct chardev *cd, struct err *e)
+static void chardev_free(struct chardev *cd, bool remove)
 {
-	struct sockaddr_un a;
-	int rc = unix_address(cd->path, &a, e);
-	int fd;
+	chardev_detach(cd);
+	if (cd->class->close)
+		cd->class->close(cd, remove);
+	if (cd->log_fd >= 0)
+		close(cd->log_fd);
+	pthread_mutex_destroy(&cd->name_lock);
+	opts_release(cd->tables, cd);
+	free(cd);
+}
+
+static int chardev_open(struct chardevs *cs, struct chardev *cd, struct kvs *k, struct err *e)
+{
+	int rc = opts_apply(cd->tables, k, cd, e);
 
 	if (rc < 0)
 		return rc;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_set(e, -errno, "Failed to create a socket: %s", strerror(errno));
-	if (cd->server) {
-		cd->listen_fd = fd;
-		rc = socket_listen(cd, fd, &a, e);
-	} else {
-		cd->client_fd = fd;
-		if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
-			rc = err_set(e, -errno, "Failed to connect to '%s': %s", cd->path,
-				     strerror(errno));
-	}
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	return rc;
-}
-
-static int socket_adopt(struct chardev *cd, struct err *e)
-{
-	struct sockaddr_un a = {0};
-	socklen_t len = sizeof(int);
-	uint64_t fd;
-	int listening;
-
-	if (parse_uint(cd->fd, &fd) < 0 || fd > INT32_MAX)
-		return err_set(e, -EINVAL,
-			       "Parameter 'fd' expects a file descriptor's number, not '%s'",
-			       cd->fd);
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
-		return err_set(e, -errno, "Can't use file descriptor %s: %s", cd->fd,
-			       strerror(errno));
-	if (!listening != !cd->server)
-		return err_set(e, -EINVAL, "File descriptor %s is %s, but server=%s is given",
-			       cd->fd, listening ? "a listening socket" : "no listening socket",
-			       cd->server ? "on" : "off");
-	if (listening)
-		cd->listen_fd = fd;
-	else
-		cd->client_fd = fd;
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	fcntl(fd, F_SETFD, FD_CLOEXEC);
-	/* Only to show it. */
-	len = sizeof(a) - 1;
-	if (!getsockname(fd, (struct sockaddr *)&a, &len) && a.sun_family == AF_UNIX)
-		cd->path = strdup(a.sun_path);
-	return 0;
-}
-
-static int kind_open(struct chardevs *cs, struct chardev *cd, struct err *e)
-{
-	if (cd->kind != KIND_SOCKET && (cd->path || cd->fd || cd->server))
-		return err_set(e, -EINVAL, "'path', 'fd' and 'server' are for sockets");
-	if (cd->wait)
-		return err_set(e, -EINVAL, "wait=on is not supported: use wait=off");
-	if (cd->kind == KIND_STDIO)
+	if (kvs_unused(k))
+		return err_set(e, -EINVAL, "Invalid parameter '%s'", kvs_unused(k));
+	if (chardev_find(cs, cd->id))
+		return err_set(e, -EEXIST, "Duplicate ID '%s' for chardev", cd->id);
+	if (cd->mux)
+		return err_set(e, -ENOTSUP,
+			       "mux=on is not supported: the front ends of a chardev may be served "
+			       "by different threads; give each of them a chardev");
+	if (cd->class == &chardev_stdio)
 		for (struct chardev *o = NULL; (o = chardev_next(cs, o));)
-			if (o->kind == KIND_STDIO)
+			if (o->class == &chardev_stdio)
 				return err_set(e, -EBUSY, "stdio is used by chardev '%s'", o->id);
-	if (cd->kind != KIND_SOCKET)
-		return 0;
-	if (!cd->path == !cd->fd)
-		return err_set(e, -EINVAL, "exactly one of 'path' and 'fd' is needed");
-	return cd->path ? socket_open_path(cd, e) : socket_adopt(cd, e);
-}
-
-static void chardev_free(struct chardev *cd, bool unlink_socket)
-{
-	struct stat st;
-
-	chardev_detach(cd);
-	if (cd->listen_fd >= 0)
-		close(cd->listen_fd);
-	if (cd->made && unlink_socket && !lstat(cd->path, &st) && st.st_dev == cd->made_as.st_dev &&
-	    st.st_ino == cd->made_as.st_ino)
-		unlink(cd->path);
-	opts_release(tables, cd);
-	free(cd);
+	rc = log_file_open(cd, e);
+	if (rc == 0 && cd->class->open)
+		rc = cd->class->open(cd, e);
+	return rc;
 }
 
 int chardev_add(struct chardevs *cs, const struct kvs *conf, struct err *e)
 {
 	struct kvs k = *conf; /* shares the strings; only the marks are written */
 	const char *kind = kvs_get(&k, "backend");
-	struct chardev *cd = calloc(1, sizeof(*cd));
+	const struct chardev_class *class;
+	struct chardev *cd;
 	int rc;
 
+	if (!kind)
+		return err_set(e, -EINVAL, "Parameter 'backend' is missing");
+	class = class_find(kind, e);
+	if (!class)
+		return -EINVAL;
+	cd = calloc(1, class->size);
 	if (!cd)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
-	cd->listen_fd = cd->client_fd = cd->out_fd = cd->listener.fd = cd->client.fd = -1;
-	cd->pump.fn = pump_run;
-	if (!kind)
-		rc = err_set(e, -EINVAL, "Parameter 'backend' is missing");
-	else if (strcmp(kind, "socket") && strcmp(kind, "stdio") && strcmp(kind, "null"))
-		rc = err_set(e, -EINVAL,
-			     "'%s' is not a valid char driver name (accepted: socket, stdio, null)",
-			     kind);
-	else
-		rc = opts_apply(tables, &k, cd, e);
-	if (!rc && kvs_unused(&k))
-		rc = err_set(e, -EINVAL, "Invalid parameter '%s'", kvs_unused(&k));
-	if (!rc)
-		rc = kind_open(cs, cd, e);
+	cd->class = class;
+	cd->tables[0] = chardev_options;
+	cd->tables[1] = class->options;
+	cd->log_fd = -1;
+	pthread_mutex_init(&cd->name_lock, NULL);
+	chardev_set_name(cd, "%s", kind);
+	if (class->init)
+		class->init(cd);
+	rc = chardev_open(cs, cd, &k, e);
 	if (rc < 0) {
 		chardev_free(cd, true);
 		return rc;
@@ -449,18 +368,11 @@ struct chardevs *chardevs_new(void)
 	return cs;
 }
 
-void chardevs_free(struct chardevs *cs, bool unlink_sockets)
+void chardevs_free(struct chardevs *cs, bool remove)
 {
 	if (!cs)
 		return;
 	list_for_each (it, &cs->all)
-		chardev_free(list_entry(it, struct chardev, link), unlink_sockets);
+		chardev_free(list_entry(it, struct chardev, link), remove);
 	free(cs);
-}
-
-void chardevs_help(FILE *out)
-{
-	fputs("Kinds of -chardev:\n", out);
-	for (unsigned i = 0; kind_names[i]; i++)
-		fprintf(out, "  %s\n", kind_names[i]);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* chardev.h - character streams (-chardev): sockets, stdio, null
+/* chardev.h - character streams (-chardev)
  *
  * A chardev carries bytes for one front end at a time: a monitor, a console, a serial port. What is
  * at its other end is a client; a listening socket serves one at a time, the others wait in the
@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -30,6 +31,8 @@ struct loop;
 
 /* At most what one received() brings. */
 #define CHARDEV_READ_MAX 4096
+/* Space for chardev_filename(). */
+#define CHARDEV_NAME_MAX 512
 
 /* What a front end wants to hear. All four are needed. It may detach, write, pause or drop the
  * client from within any of these. */
@@ -45,25 +48,37 @@ struct chardev_user {
 	void (*writable)(struct chardev_user *u);
 };
 
+/* --- the set of all -chardev; control thread --- */
+
+/* The kinds in the order of help; NULL at the end (`i` counts from 0). `options` are those of the
+ * kind alone; chardev_options are common to all. */
+const char *chardev_kind(unsigned i, const char **help, const struct opt **options);
 extern const struct opt chardev_options[];
 
 struct chardevs *chardevs_new(void); /* NULL: out of memory */
-/* Open one from `backend=KIND,id=ID,...`: a server is bound and listens when this returns. 0 or
- * -errno with `e`. */
+/* Open one from `backend=KIND,id=ID,...`: whatever is opened by path is open when this returns, a
+ * server listens, with wait=on it has its first client. 0 or -errno with `e`. */
 int chardev_add(struct chardevs *cs, const struct kvs *k, struct err *e);
-/* Close all; no front end is attached any more. `unlink_sockets`: remove the socket files that we
- * made (not in the probe run, which must leave them). NULL is allowed. */
-void chardevs_free(struct chardevs *cs, bool unlink_sockets);
-void chardevs_help(FILE *out);
+/* Close all; no front end is attached any more. `remove`: also the files that we made to be found
+ * by (not in the probe run, which must leave them). NULL is allowed. */
+void chardevs_free(struct chardevs *cs, bool remove);
 
 struct chardev *chardev_find(struct chardevs *cs, const char *id);
 /* All in order of creation: the first one for NULL; NULL at the end. */
 struct chardev *chardev_next(struct chardevs *cs, const struct chardev *cd);
 const char *chardev_id(const struct chardev *cd);
-/* As QEMU's query-chardev shows it: "unix:/path,server=on", "disconnected:unix:...", "null". */
-const char *chardev_filename(const struct chardev *cd, char *buf, size_t size);
+/* As QEMU's query-chardev shows it: "unix:/path,server=on", "disconnected:unix:...",
+ * "pty:/dev/pts/3", "null". Fills and returns `buf`. */
+const char *chardev_filename(struct chardev *cd, char *buf, size_t size);
 /* What chardev_set_open() said last; false while nobody is attached. */
 bool chardev_frontend_open(struct chardev *cd);
+
+/* A ringbuf's other end. -EINVAL when `cd` is of another kind. */
+int chardev_ringbuf_write(struct chardev *cd, const uint8_t *buf, size_t len);
+/* Takes at most `size` bytes out; bytes taken or -EINVAL. */
+ssize_t chardev_ringbuf_read(struct chardev *cd, uint8_t *buf, size_t size);
+/* Bytes that are there, or -EINVAL. */
+ssize_t chardev_ringbuf_count(struct chardev *cd);
 
 /* --- for front ends --- */
 
@@ -73,7 +88,8 @@ int chardev_attach(struct chardev *cd, struct chardev_user *u, struct loop *loop
 void chardev_detach(struct chardev *cd); /* no callback comes after this */
 
 /* Write as much as goes without waiting; returns the bytes taken. When that is less than `len`,
- * writable() will come. Without a client, everything is taken and dropped. */
+ * writable() will come. Without a client, everything is taken and dropped. (The output of stdio,
+ * file and pipe goes on after the end of their input, which calls closed().) */
 size_t chardev_write(struct chardev *cd, const char *buf, size_t len);
 /* Stop and continue reading: between chardev_pause(cd, true) and chardev_pause(cd, false) no
  * received() comes. Holds over a change of clients; false after chardev_attach(). */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "chardev/chardev.h"
 #include "ctl/cmdline.h"
 #include "ctl/qmp.h"
 #include "dev/dev.h"
@@ -75,14 +76,37 @@ static const char *qemu_type(enum opt_type type)
 	}
 }
 
+static bool described(const json_t *params, const char *name)
+{
+	for (size_t i = 0; i < json_array_size(params); i++) {
+		const json_t *p = json_array_get(params, i);
+
+		if (!strcmp(json_string_value(json_object_get(p, "name")), name))
+			return true;
+	}
+	return false;
+}
+
+static void describe_rows(json_t *params, const struct opt *rows)
+{
+	for (; rows->name; rows++)
+		if (!described(params, rows->name))
+			json_array_append_new(params,
+					      json_pack("{s:s, s:s, s:s*, s:s*}", "name",
+							rows->name, "type", qemu_type(rows->type),
+							"help", rows->help, "default", rows->def));
+}
+
 static json_t *describe_group(const char *name, const struct opt *rows)
 {
 	json_t *params = json_array();
+	const struct opt *options;
+	const char *help;
 
-	for (; rows->name; rows++)
-		json_array_append_new(params, json_pack("{s:s, s:s, s:s*, s:s*}", "name",
-							rows->name, "type", qemu_type(rows->type),
-							"help", rows->help, "default", rows->def));
+	describe_rows(params, rows);
+	/* The one group whose rows depend on a kind. */
+	for (unsigned i = 0; rows == chardev_options && chardev_kind(i, &help, &options); i++)
+		describe_rows(params, options);
 	return json_pack("{s:s, s:o}", "option", name, "parameters", params);
 }
 
@@ -331,6 +355,7 @@ const struct qmp_command qmp_commands[] = {
 	 ARGS({"initial", QMP_INT, true}, {"max", QMP_INT, true}, {"rounds", QMP_INT, true},
 	      {"step", QMP_INT, true}, {"interfaces", QMP_ANY}, {"id", QMP_STRING})},
 	{"change-vnc-password", change_vnc_password, ARGS({"password", QMP_STRING, true})},
+	{"chardev-send-break", chardev_send_break, ARGS({"id", QMP_STRING, true})},
 	{"cont", cont},
 	{"device_add", device_add, ANY_ARGS({"driver", QMP_STRING, true}, {"id", QMP_STRING})},
 	{"device_del", device_del, ARGS({"id", QMP_STRING, true})},
@@ -343,6 +368,7 @@ const struct qmp_command qmp_commands[] = {
 	{"query-block", query_block},
 	{"query-blockstats", query_blockstats, ARGS({"query-nodes", QMP_BOOL})},
 	{"query-chardev", query_chardev},
+	{"query-chardev-backends", query_chardev_backends},
 	{"query-command-line-options", query_command_line_options, ARGS({"option", QMP_STRING})},
 	{"query-commands", query_commands},
 	{"query-cpus-fast", query_cpus_fast},
@@ -360,6 +386,10 @@ const struct qmp_command qmp_commands[] = {
 	{"query-version", query_version},
 	{"query-vnc", query_vnc},
 	{"quit", quit},
+	{"ringbuf-read", ringbuf_read,
+	 ARGS({"device", QMP_STRING, true}, {"size", QMP_INT, true}, {"format", QMP_STRING})},
+	{"ringbuf-write", ringbuf_write,
+	 ARGS({"device", QMP_STRING, true}, {"data", QMP_STRING, true}, {"format", QMP_STRING})},
 	{"set_link", set_link, ARGS({"name", QMP_STRING, true}, {"up", QMP_BOOL, true})},
 	{"stop", stop},
 	{NULL},

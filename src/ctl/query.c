@@ -9,7 +9,6 @@
 
 #include "base/util.h"
 #include "block/block.h"
-#include "chardev/chardev.h"
 #include "ctl/cmdline.h"
 #include "ctl/commands.h"
 #include "dev/dev.h"
@@ -76,22 +75,6 @@ int query_iothreads(struct qmp_call *call)
 						(json_int_t)i.poll_grow, "poll-shrink",
 						(json_int_t)i.poll_shrink, "aio-max-batch",
 						(json_int_t)i.aio_max_batch));
-	}
-	return 0;
-}
-
-int query_chardev(struct qmp_call *call)
-{
-	struct chardevs *cs = call->vm->chardevs;
-
-	call->ret = json_array();
-	for (struct chardev *cd = NULL; cs && (cd = chardev_next(cs, cd));) {
-		char name[256];
-
-		json_array_append_new(
-			call->ret, json_pack("{s:s, s:s, s:b}", "label", chardev_id(cd), "filename",
-					     chardev_filename(cd, name, sizeof(name)),
-					     "frontend-open", chardev_frontend_open(cd)));
 	}
 	return 0;
 }

@@ -8,7 +8,8 @@
 #include "base/util.h"
 #include "vm.h"
 
-#define DEVICE(x) extern const struct dev_class dev_##x;
+#define DEVICE_ON(bus, x) DEVICE(x)
+#define DEVICE(x)	  extern const struct dev_class dev_##x;
 #include "dev/list.def"
 #undef DEVICE
 

@@ -226,6 +226,65 @@ static int add_all(struct vm *vm, const struct kvs_list *list,
 	return 0;
 }
 
+/* --- channels: libxl's chardevs become ports --- */
+
+#define CHANNEL_BUS "libxl-channels"
+
+static bool is_used_chardev(const struct cmdline *c, const char *id)
+{
+	for (unsigned i = 0; i < c->devices.n; i++) {
+		const char *chardev = kvs_get(&c->devices.v[i], "chardev");
+
+		if (chardev && !strcmp(chardev, id))
+			return true;
+	}
+	return false;
+}
+
+/* Add a device that the command line does not have: "driver", then pairs of key and value up to
+ * NULL. */
+static int add_own(struct vm *vm, const char *driver, const char *const *pairs, struct err *e)
+{
+	struct kvs k = {0};
+	int rc = kvs_add(&k, "driver", driver);
+
+	for (; rc == 0 && *pairs; pairs += 2)
+		rc = kvs_add(&k, pairs[0], pairs[1]);
+	rc = rc < 0 ? err_set(e, rc, "%s", strerror(-rc)) : dev_add(vm, &k, e);
+	kvs_free(&k);
+	return rc;
+}
+
+/* Each `channel` of xl.cfg that no -device has taken becomes a serial port of that name, on a bus
+ * of its own. */
+static int add_channels(struct vm *vm, struct err *e)
+{
+	const char *name;
+	unsigned devid;
+	int rc = 0;
+
+	if (vm->cmd->accel != ACCEL_XEN)
+		return 0;
+	for (unsigned i = 0; rc == 0 && (name = hv_xen_channel(vm->hv, i, &devid)); i++) {
+		char id[32];
+
+		snprintf(id, sizeof(id), "libxl-channel%u", devid);
+		if (!chardev_find(vm->chardevs, id) || is_used_chardev(vm->cmd, id))
+			continue;
+		if (!dev_find(vm, CHANNEL_BUS))
+			rc = add_own(vm, "virtio-serial-pci",
+				     (const char *const[]){"id", CHANNEL_BUS, NULL}, e);
+		if (rc == 0)
+			rc = add_own(vm, "virtserialport",
+				     (const char *const[]){"id", id, "bus", CHANNEL_BUS ".0",
+							   "chardev", id, "name", name, NULL},
+				     e);
+		if (rc < 0)
+			err_prefix(e, "channel '%s'", name);
+	}
+	return rc;
+}
+
 int build_devices(struct vm *vm, struct err *e)
 {
 	const struct cmdline *c = vm->cmd;
@@ -238,6 +297,7 @@ int build_devices(struct vm *vm, struct err *e)
 	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	qmp_watch_nets(vm);
+	qmp_watch_ports(vm);
 	rc = add_all(vm, &c->objects, add_object, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->blockdevs, add_node, e);
@@ -247,6 +307,8 @@ int build_devices(struct vm *vm, struct err *e)
 		rc = add_all(vm, &c->netdevs, add_netdev, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->devices, dev_add, e);
+	if (rc == 0)
+		rc = add_channels(vm, e);
 	return rc;
 }
 

@@ -43,12 +43,16 @@ struct vm {
 	struct iothreads *iothreads; /* -object iothread */
 	struct chardevs *chardevs;   /* -chardev */
 	struct monitors *monitors;   /* -mon, -qmp */
-	struct list devices;	     /* struct dev, in order of creation */
-	enum run_state state;	     /* control thread */
-	struct pause *pause;	     /* vm.c: devices are being paused */
-	bool pid_written;	     /* -pidfile: ours to remove */
-	bool quitting;		     /* vm_quit() was called */
-	struct loop_timer linger;    /* the probe run, after `quit` */
+	struct list devices;	     /* struct dev, in order of creation; control thread, and the
+					exit loop while that waits for it */
+	/* Any thread: a guest has opened or closed the port that device `id` is. NULL: nobody
+	 * cares. */
+	void (*port_changed)(struct vm *vm, const char *id, bool open);
+	enum run_state state;	  /* control thread */
+	struct pause *pause;	  /* vm.c: devices are being paused */
+	bool pid_written;	  /* -pidfile: ours to remove */
+	bool quitting;		  /* vm_quit() was called */
+	struct loop_timer linger; /* the probe run, after `quit` */
 };
 
 /* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call

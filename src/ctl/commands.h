@@ -51,6 +51,7 @@ struct qmp_command {
 	/* 0, -errno or QMP_LATER. NULL: the monitor itself does it. */
 	int (*run)(struct qmp_call *call);
 	const struct qmp_arg *args; /* ends with a row whose name is NULL; NULL: none */
+	bool open;		    /* other arguments may be given, too: run() checks them */
 };
 
 /* Ends with a row whose name is NULL. */

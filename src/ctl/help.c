@@ -40,7 +40,7 @@ static void help_devices(FILE *out)
 	for (unsigned i = 0; dev_classes[i]; i++) {
 		const struct dev_class *c = dev_classes[i];
 
-		fprintf(out, "name \"%s\", bus PCI", c->name);
+		fprintf(out, "name \"%s\", bus %s", c->name, c->on_bus ? c->on_bus : "PCI");
 		if (c->alias)
 			fprintf(out, ", alias \"%s\"", c->alias);
 		fprintf(out, ", desc \"%s\"\n", c->desc);

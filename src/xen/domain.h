@@ -42,12 +42,21 @@ struct store {
 	bool gone;
 };
 
+/* A `channel` of xl.cfg: a console of type ioemu, number `devid`. */
+#define XEN_CHANNELS_MAX 16
+struct xen_channel {
+	unsigned devid;
+	char name[256];
+};
+
 /* What the toolstack says about the domain; 0 where it says nothing. */
 struct store_facts {
 	uint64_t static_max; /* bytes: all the memory it may have */
 	uint64_t target;     /* bytes: what it may use now */
 	bool has_kill_uid;
 	uid_t kill_uid;
+	struct xen_channel channel[XEN_CHANNELS_MAX];
+	unsigned channels;
 };
 
 struct xen {
@@ -100,6 +109,9 @@ int store_open(struct store *s, unsigned domid, struct store_facts *facts, struc
 int store_start(struct store *s, bool apart, struct err *e);
 int store_watch(struct store *s, struct loop *control, const struct hv_client *client);
 int store_announce(struct store *s, struct err *e);
+/* Tell the guest's PV drivers that the back ends of its channels are connected, so that they do not
+ * wait for them. Nobody waits for the result. */
+void store_connect(struct store *s, const struct store_facts *facts);
 void store_stop(struct store *s);
 
 /* ioreq.c: the ioreq server */

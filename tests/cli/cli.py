@@ -295,7 +295,7 @@ def queries(program):
             'human-monitor-command': {'command-line': 'info version'},
             'announce-self': {'initial': 50, 'max': 500, 'rounds': 5, 'step': 100}}
     fails = {'qmp_capabilities', 'change-vnc-password', 'set_link', 'quit', 'stop', 'cont', 'ringbuf-write', 'ringbuf-read',
-             'chardev-send-break'}
+             'chardev-send-break', 'device_add', 'device_del'}
     for name in set(names) - fails:
         reply = m.ask(name, **need.get(name, {}))
         check('return' in reply, f'{name}: {reply}')

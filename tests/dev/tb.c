@@ -228,15 +228,19 @@ static json_t *qmp_next(struct tb *t)
 	return j;
 }
 
-json_t *tb_qmp(struct tb *t, const char *command)
+static void qmp_send(struct tb *t, const char *command)
 {
-	json_t *j, *r;
-
 	if (t->qmp < 0)
 		qmp_connect(t);
 	if (send(t->qmp, command, strlen(command), MSG_NOSIGNAL) < 0 ||
 	    send(t->qmp, "\n", 1, MSG_NOSIGNAL) < 0)
 		guest_panic("QMP has closed");
+}
+
+static json_t *qmp_reply(struct tb *t)
+{
+	json_t *j, *r;
+
 	for (;;) {
 		j = qmp_next(t);
 		r = json_object_get(j, "return");
@@ -249,6 +253,12 @@ json_t *tb_qmp(struct tb *t, const char *command)
 	return r;
 }
 
+json_t *tb_qmp(struct tb *t, const char *command)
+{
+	qmp_send(t, command);
+	return qmp_reply(t);
+}
+
 void tb_qmp_ok(struct tb *t, const char *command)
 {
 	json_t *r = tb_qmp(t, command);
@@ -258,19 +268,56 @@ void tb_qmp_ok(struct tb *t, const char *command)
 	json_decref(r);
 }
 
-unsigned tb_qmp_event(struct tb *t, const char *name)
+static bool is_event(json_t *j, const char *name)
 {
-	bool found = false;
-	unsigned before = 0;
+	const char *s = json_string_value(json_object_get(j, "event"));
 
-	while (!found) {
+	return s && !strcmp(s, name);
+}
+
+void tb_qmp_ok_event(struct tb *t, const char *command, const char *name)
+{
+	bool answered = false, sent = false;
+
+	qmp_send(t, command);
+	while (!answered || !sent) {
 		json_t *j = qmp_next(t);
-		const char *s = json_string_value(json_object_get(j, "event"));
 
-		found = s && !strcmp(s, name);
-		before += !found;
+		if (json_object_get(j, "error"))
+			guest_panic("QMP refused %s", command);
+		answered |= json_object_get(j, "return") != NULL;
+		sent |= is_event(j, name);
 		json_decref(j);
 	}
+}
+
+/* The next event of this name; `before` (may be NULL) counts what came before. */
+static json_t *wait_event(struct tb *t, const char *name, unsigned *before)
+{
+	for (;;) {
+		json_t *j = qmp_next(t);
+
+		if (is_event(j, name))
+			return j;
+		json_decref(j);
+		if (before)
+			++*before;
+	}
+}
+
+json_t *tb_qmp_event_data(struct tb *t, const char *name)
+{
+	json_t *j = wait_event(t, name, NULL), *data = json_incref(json_object_get(j, "data"));
+
+	json_decref(j);
+	return data;
+}
+
+unsigned tb_qmp_event(struct tb *t, const char *name)
+{
+	unsigned before = 0;
+
+	json_decref(wait_event(t, name, &before));
 	return before;
 }
 

@@ -105,6 +105,10 @@ void tb_pattern(void *buf, size_t len, uint32_t seed);
 json_t *tb_qmp(struct tb *t, const char *command);
 /* The same, must succeed, result dropped. */
 void tb_qmp_ok(struct tb *t, const char *command);
+/* Run a command that must succeed and sends event `name`, before or after its answer. */
+void tb_qmp_ok_event(struct tb *t, const char *command, const char *name);
+/* Wait for an event of this name; its data, owned by the caller. */
+json_t *tb_qmp_event_data(struct tb *t, const char *name);
 /* Wait for an event of this name; how many others came before. */
 unsigned tb_qmp_event(struct tb *t, const char *name);
 

@@ -3,7 +3,7 @@
 
 A scenario is a shell script that runs in the control domain. Comments in its head tell the rig what it
 needs: "# limit: SECONDS" (600), "# memory: MIB" of the emulated machine (4096), "# needs: WORD..."
-("tools" for fio, "builder" for the domain builder, "startwatch" for bench/startwatch). Its verdicts are lines "ok - TEXT", "not ok - TEXT",
+("tools" for fio, "family" for a C compiler, socat and the guest agent, "builder" for the domain builder, "startwatch" for bench/startwatch). Its verdicts are lines "ok - TEXT", "not ok - TEXT",
 "skip - TEXT"; lines that start with "#" are shown; it must end with status 0.
 """
 import io
@@ -99,6 +99,8 @@ def make_payload(path, args, results, needs=(), env=()):
 			_add_bytes(tar, 'guest/acpi.cpio', peer.acpi_cpio())
 		if 'tools' in needs:
 			tar.add(images.get_tools(args.release), 'guest/tools.cpio')
+		if 'family' in needs:
+			tar.add(images.get_family(args.release), 'guest/family.cpio')
 		if 'builder' in needs:
 			built = _build_lowmap(args.release, results)
 			if built:

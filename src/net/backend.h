@@ -41,6 +41,8 @@ struct netdev {
 	unsigned caps;
 	unsigned pairs;
 	struct netq *queue; /* `pairs` of them, by netdev_alloc_queues() */
+	struct net_vhost vhost;
+	bool has_vhost; /* `vhost` says how */
 };
 
 struct net_class {

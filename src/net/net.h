@@ -114,12 +114,21 @@ int netdev_set_offloads(struct netdev *nd, unsigned rx);
 /* Exit loop: spread received frames over the first `n` pairs only. 0 or -errno. */
 int netdev_set_pairs(struct netdev *nd, unsigned n);
 
+/* How the kernel's vhost-net is to be had; NULL: not at all. */
+struct net_vhost {
+	const char *fds; /* descriptors a:b:..., one per pair; NULL: open it */
+	bool force;	 /* an error when it cannot be had */
+};
+const struct net_vhost *netdev_vhost(const struct netdev *nd);
+
 /* --- one queue pair --- */
 
 /* Serve `q` on `loop` from now on; the device's pointer for callbacks is `priv`. 0 or -errno. */
 int netq_start(struct netq *q, struct loop *loop, void *priv);
 void netq_stop(struct netq *q); /* harmless when it was not started */
 void *netq_priv(const struct netq *q);
+/* The descriptor that frames go through, for vhost. */
+int netq_fd(const struct netq *q);
 /* Does the client want readable()? Off after netq_start(). */
 void netq_listen(struct netq *q, bool on);
 /* Receive one frame into `iov`, whose room must be at least NET_FRAME_MAX (+ NET_HDR_LEN).

@@ -153,6 +153,11 @@ void *netq_priv(const struct netq *q)
 	return q->priv;
 }
 
+int netq_fd(const struct netq *q)
+{
+	return q->fd;
+}
+
 void netq_listen(struct netq *q, bool on)
 {
 	if (q->listen == on)
@@ -447,6 +452,11 @@ unsigned netdev_caps(const struct netdev *nd)
 unsigned netdev_pairs(const struct netdev *nd)
 {
 	return nd->pairs;
+}
+
+const struct net_vhost *netdev_vhost(const struct netdev *nd)
+{
+	return nd->has_vhost ? &nd->vhost : NULL;
 }
 
 struct netq *netdev_queue(struct netdev *nd, unsigned pair)

@@ -64,8 +64,9 @@ static const struct opt tap_options[] = {
 	ROW(downscript, STRING, .def = "/etc/qemu-ifdown",
 	    .help = "run with the interface at the end, or no"),
 	ROW(br, STRING, .help = "bridge to join when script=no"),
-	ROW(vhost, BOOL, .help = "in-kernel data path"),
-	ROW(vhostforce, BOOL, .help = "as vhost"),
+	ROW(vhost, BOOL,
+	    .help = "frames are moved by the kernel (vhost-net), without receive filter"),
+	ROW(vhostforce, BOOL, .help = "an error when vhost-net cannot be had"),
 	ROW(vhostfd, STRING, .help = "descriptor of vhost-net"),
 	ROW(vhostfds, STRING, .help = "descriptors of vhost-net, one per queue pair"),
 	ROW(helper, STRING, .help = "not supported"),
@@ -236,6 +237,41 @@ static int tap_create(struct tap *t, struct err *e)
 	return !rc && undo ? heir_start(&t->heir, CAP_NET_ADMIN, tap_undo, t, e) : rc;
 }
 
+/* --- vhost: the options only, the device opens it --- */
+
+static unsigned words(const char *list)
+{
+	unsigned n = 1;
+
+	while ((list = strchr(list, ':'))) {
+		list++;
+		n++;
+	}
+	return n;
+}
+
+static int tap_vhost(struct tap *t, struct kvs *k, struct err *e)
+{
+	const char *fds = t->vhostfd ? t->vhostfd : t->vhostfds;
+
+	/* Each of them means it, unless vhost=off. */
+	t->nd.has_vhost = kvs_get(k, "vhost") ? t->vhost : fds || t->vhostforce;
+	t->nd.vhost = (struct net_vhost){.fds = fds, .force = t->vhostforce};
+	if (!fds)
+		return 0;
+	if (t->vhostfd && t->vhostfds)
+		return err_set(e, -EINVAL,
+			       "Parameters 'vhostfd' and 'vhostfds' exclude each other");
+	if (!t->nd.has_vhost)
+		return err_set(e, -EINVAL, "vhostfd(s)= is not valid without vhost");
+	if (words(fds) != t->nd.pairs)
+		return err_set(e, -EINVAL,
+			       "The number of vhostfds passed (%u) does not match the number of "
+			       "queue pairs (%u)",
+			       words(fds), t->nd.pairs);
+	return 0;
+}
+
 /* --- the back end --- */
 
 static int tap_open(struct netdev *nd, struct kvs *k, struct err *e)
@@ -258,9 +294,7 @@ static int tap_open(struct netdev *nd, struct kvs *k, struct err *e)
 	} else {
 		rc = tap_create(t, e);
 	}
-	if (!rc && (t->vhost || t->vhostforce || t->vhostfd || t->vhostfds))
-		log_warn("netdev %s: vhost is not used, frames are moved in user space", nd->id);
-	return rc;
+	return rc ? rc : tap_vhost(t, k, e);
 }
 
 static void tap_close(struct netdev *nd)

@@ -37,6 +37,9 @@ struct ring_ops {
 	void (*push)(struct vqueue *vq, const struct chain_slot *s, uint32_t written);
 	/* True when the guest wants an interrupt for what was published. */
 	bool (*publish)(struct vqueue *vq);
+	/* Go on where a server has stopped, with entry `next`. NULL: no server knows this layout.
+	 */
+	void (*take_back)(struct vqueue *vq, uint16_t next);
 };
 
 extern const struct ring_ops split_ring, packed_ring;

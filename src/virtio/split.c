@@ -39,6 +39,17 @@ static void split_start(struct vqueue *vq)
 	vq->notify_off = false;
 }
 
+static void split_take_back(struct vqueue *vq, uint16_t next)
+{
+	vq->last_avail = vq->avail_idx = next;
+	/* The index is where the server left it, or what the guest made of it: then it has lost
+	 * count of its own ring, no more. */
+	vq->used_idx = vq->published =
+		load16(ring_area(&vq->used_area, RING_IDX), __ATOMIC_RELAXED);
+	/* The flag may be set. */
+	vq->notify_off = true;
+}
+
 static enum verdict walk(struct vqueue *vq, struct vchain *c, unsigned head)
 {
 	unsigned i = head;
@@ -196,4 +207,5 @@ const struct ring_ops split_ring = {
 	.rewind = split_rewind,
 	.push = split_push,
 	.publish = split_publish,
+	.take_back = split_take_back,
 };

@@ -21,16 +21,10 @@
 
 #include "base/util.h"
 #include "dev/dev.h"
+#include "dev/virtio_vsock.h"
 #include "iothread/iothread.h"
 #include "vm.h"
 #include "vsock/vsock.h"
-
-#define QUEUE_SIZE  128
-#define F_SEQPACKET (1ULL << 1)
-#define CFG_CID	    0
-#define CFG_LEN	    8
-
-enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 
 struct virtio_vsock {
 	struct vdev v;
@@ -101,7 +95,7 @@ static void vsock_tx(struct virtio_vsock *d)
 		}
 		/* Less than the header says, or in more pieces than a socket takes: no packet. */
 		if (n >= 0 &&
-		    !vsock_packet(d->s, &h, iov, (unsigned)n, vdev_has(&d->v, F_SEQPACKET))) {
+		    !vsock_packet(d->s, &h, iov, (unsigned)n, vdev_has(&d->v, VSOCK_F_SEQPACKET))) {
 			d->tx_waits = true;
 			vq_rewind(vq, c);
 			return;
@@ -194,14 +188,12 @@ static void reset(struct vdev *v)
 		loop_post(d->loop, &d->forget);
 }
 
-static int check_options(const struct virtio_vsock *d, struct err *e)
+int vsock_check_cid(uint64_t cid, struct err *e)
 {
-	if (d->guest_cid <= VSOCK_CID_HOST)
+	if (cid <= VSOCK_CID_HOST)
 		return err_set(e, -EINVAL, "guest-cid property must be greater than 2");
-	if (d->guest_cid >= UINT32_MAX)
+	if (cid >= UINT32_MAX)
 		return err_set(e, -EINVAL, "guest-cid property must be less than 4294967295");
-	if (!d->path)
-		return err_set(e, -EINVAL, "Parameter 'uds-path' is missing");
 	return 0;
 }
 
@@ -231,23 +223,25 @@ static int realize(struct vdev *v, struct vm *vm, struct err *e)
 		.wake = wake,
 		.arg = d,
 	};
-	int rc = check_options(d, e);
+	int rc = vsock_check_cid(d->guest_cid, e);
 
 	d->forget.fn = run_forget;
+	if (rc == 0 && !d->path)
+		rc = err_set(e, -EINVAL, "Parameter 'uds-path' is missing");
 	if (rc == 0)
 		rc = find_loop(d, vm, e);
 	if (rc == 0)
-		rc = vdev_config_init(v, CFG_LEN, e);
+		rc = vdev_config_init(v, VSOCK_CFG_LEN, e);
 	for (unsigned i = 0; i < VSOCK_QUEUES && rc == 0; i++) {
-		d->vq[i] = vdev_queue_add(v, QUEUE_SIZE, d->loop);
+		d->vq[i] = vdev_queue_add(v, VSOCK_QUEUE_SIZE, d->loop);
 		if (!d->vq[i])
 			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
 	}
 	if (rc < 0)
 		return rc;
-	put_le64(v->config + CFG_CID, d->guest_cid);
+	put_le64(v->config + VSOCK_CFG_CID, d->guest_cid);
 	if (d->seqpacket)
-		v->offered |= F_SEQPACKET;
+		v->offered |= VSOCK_F_SEQPACKET;
 	d->s = vsock_open(&cfg, e);
 	if (!d->s)
 		return -EINVAL;
@@ -264,8 +258,8 @@ static void unrealize(struct vdev *v)
 }
 
 static const struct vdev_ops vsock_ops = {
-	.virtio_id = 19,
-	.pci_class = 0x078000,
+	.virtio_id = VSOCK_VIRTIO_ID,
+	.pci_class = VSOCK_PCI_CLASS,
 	.realize = realize,
 	.unrealize = unrealize,
 	.reset = reset,

@@ -125,22 +125,29 @@ static void settle(struct conn *c)
 	watch(c);
 }
 
-/* For the guest it is over: it hears RST, if it does not know. The ring may still be drained. */
-static void finish(struct conn *c, bool tell)
+/* The guest knows that it is over, or never knew that it was. */
+static void forget(struct conn *c)
+{
+	c->say = 0;
+	list_del(&c->bucket);
+	list_del(&c->ready);
+}
+
+/* For the guest it is over, which it hears by RST. The ring may still be drained. */
+static void finish(struct conn *c)
 {
 	c->state = CONN_CLOSED;
-	c->say = tell ? 1u << VSOCK_OP_RST : 0;
+	c->say = 1u << VSOCK_OP_RST;
 	conn_wait_end(c);
-	if (!tell) {
-		list_del(&c->bucket);
-		list_del(&c->ready);
-	}
 }
 
 void conn_kill(struct conn *c)
 {
-	/* A guest that was not asked yet knows of nothing. */
-	finish(c, !says(c, VSOCK_OP_REQUEST) && c->state != CONN_HELLO);
+	bool unknown = c->state == CONN_HELLO || says(c, VSOCK_OP_REQUEST);
+
+	finish(c);
+	if (unknown)
+		forget(c);
 	close_socket(c);
 	settle(c);
 }
@@ -469,7 +476,7 @@ static void shut_down(struct conn *c, uint32_t flags)
 {
 	c->guest_done |= flags & VSOCK_NO_MORE;
 	if (c->guest_done == VSOCK_NO_MORE) {
-		finish(c, true);
+		finish(c);
 		conn_wait(c, WAIT_CLOSE);
 	} else if (c->guest_done & VSOCK_NO_RECV) {
 		shutdown(c->fd, SHUT_RD);
@@ -494,8 +501,12 @@ static bool take_credit(struct conn *c, const struct vsock_hdr *h)
 void conn_packet(struct conn *c, const struct vsock_hdr *h, const struct iovec *iov, unsigned n)
 {
 	if (h->op == VSOCK_OP_RST) {
-		finish(c, false);
-		close_socket(c);
+		/* After its own SHUTDOWN this takes nothing back of what it sent. */
+		if (c->state != CONN_CLOSED) {
+			finish(c);
+			close_socket(c);
+		}
+		forget(c);
 		settle(c);
 		return;
 	}

@@ -16,7 +16,7 @@
  *
  * End. The host's end of file becomes SHUTDOWN, its close() one with both flags, which the guest
  * answers with RST. The guest's SHUTDOWN with both flags is answered with RST at once; the rest of
- * its data goes on to the socket as long as somebody takes it.
+ * its data goes on to the socket, however long that takes: the host's program decides.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -194,18 +194,15 @@ static void after_drain(struct conn *c)
 {
 	if (!drained(c))
 		return;
-	if (c->state == CONN_CLOSED) {
-		conn_wait_end(c);
+	if (c->state == CONN_CLOSED)
 		close_socket(c);
-	} else if (c->guest_done & VSOCK_NO_SEND && !c->gone) {
+	else if (c->guest_done & VSOCK_NO_SEND && !c->gone)
 		shutdown(c->fd, SHUT_WR);
-	}
 }
 
 static void flush(struct conn *c)
 {
 	struct iovec iov[2];
-	bool some = false;
 	unsigned n;
 
 	while ((n = ring_peek(&c->ring, messages(c), iov))) {
@@ -215,12 +212,9 @@ static void flush(struct conn *c)
 			socket_gone(c);
 		if (sent <= 0)
 			break;
-		some = true;
 		ring_drop(&c->ring, messages(c), (uint32_t)sent);
 		c->fwd += (uint32_t)sent;
 	}
-	if (some && c->state == CONN_CLOSED)
-		conn_wait(c, WAIT_CLOSE);
 	after_drain(c);
 }
 
@@ -477,7 +471,6 @@ static void shut_down(struct conn *c, uint32_t flags)
 	c->guest_done |= flags & VSOCK_NO_MORE;
 	if (c->guest_done == VSOCK_NO_MORE) {
 		finish(c);
-		conn_wait(c, WAIT_CLOSE);
 	} else if (c->guest_done & VSOCK_NO_RECV) {
 		shutdown(c->fd, SHUT_RD);
 	}
@@ -539,13 +532,12 @@ void conn_packet(struct conn *c, const struct vsock_hdr *h, const struct iovec *
 	settle(c);
 }
 
-void conn_late(struct conn *c)
+void conn_reset(struct conn *c)
 {
 	if (c->state != CONN_CLOSED) {
-		conn_kill(c);
+		conn_free(c);
 		return;
 	}
-	/* Nobody has taken the last of the guest's data. */
-	close_socket(c);
+	forget(c);
 	settle(c);
 }

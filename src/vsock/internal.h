@@ -112,8 +112,8 @@ void conn_accept(struct conn *c, const struct vsock_hdr *h);
 void conn_request(struct conn *c);
 /* End it on both sides; frees it, at once or when the guest has its RST. */
 void conn_kill(struct conn *c);
-/* What it waited for did not come. */
-void conn_late(struct conn *c);
+/* The guest has forgotten it. */
+void conn_reset(struct conn *c);
 
 /* --- host.c --- */
 

@@ -136,7 +136,7 @@ static void time_up(struct loop_timer *t)
 				break;
 			}
 			list_del(&c->waiting);
-			conn_late(c);
+			conn_kill(c);
 		}
 	}
 }
@@ -234,7 +234,7 @@ void vsock_reset(struct vsock *s)
 		struct conn *c = list_entry(it, struct conn, all);
 
 		if (c->state != CONN_HELLO)
-			conn_free(c);
+			conn_reset(c);
 	}
 }
 

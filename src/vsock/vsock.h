@@ -67,7 +67,7 @@ bool vsock_pending(const struct vsock *s);
  * is none after all. Changes `iov`. */
 bool vsock_next(struct vsock *s, struct vsock_hdr *h, struct iovec *iov, unsigned n);
 /* The guest's driver has gone, and its sockets with it: close all connections without a word to
- * it. */
+ * it. Data of those that it had closed still goes to the host. */
 void vsock_reset(struct vsock *s);
 
 #endif

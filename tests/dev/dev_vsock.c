@@ -876,6 +876,7 @@ static void tail_of_data(void **state)
 	/* Its ports are free again, the old connection does not mix with a new one. */
 	gvsock_say(&c, GVSOCK_RW, 0, "x", 1);
 	gvsock_expect(&c, GVSOCK_RST, NULL);
+	gvsock_restart(&vs.s, GV_F_RING, 0);
 	for (size_t got = 0; got < sent; got += 4096)
 		host_wants(fd, data + got % BUFFER, MIN(4096, sent - got));
 	host_wants_end(fd);

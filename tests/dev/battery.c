@@ -17,6 +17,14 @@ static const struct subject subjects[] = {
 	 .eager = 6}, /* not the receive queue */
 	{.name = "virtio-rng-pci", .id = GV_RNG, .eager = 1},
 	{.name = "virtio-serial-pci", .props = ",max_ports=2", .id = GV_SERIAL, .eager = 1 << 3},
+	{.name = "virtio-vsock-pci",
+	 .props = ",guest-cid=3,uds-path=@/vsock",
+	 .id = GV_VSOCK,
+	 .eager = 2},
+	{.name = "vhost-vsock-pci",
+	 .needs = "/dev/vhost-vsock",
+	 .props = ",guest-cid=3",
+	 .id = GV_VSOCK},
 };
 
 /* In the order of BAT_SPLIT, BAT_PACKED. */
@@ -68,13 +76,16 @@ bool bat_choose(unsigned i, unsigned wanted)
 {
 	unsigned n = 0;
 
-	for (unsigned k = 0; k < ARRAY_SIZE(subjects) && !tb_is_qemu(); k++)
+	for (unsigned k = 0; k < ARRAY_SIZE(subjects) && !tb_is_qemu(); k++) {
+		if (subjects[k].needs && access(subjects[k].needs, F_OK) < 0)
+			continue;
 		for (unsigned l = 0; l < ARRAY_SIZE(layouts); l++)
 			if (wanted >> l & 1 && n++ == i) {
 				bat = (struct bat){.s = &subjects[k]};
 				layout = &layouts[l];
 				return true;
 			}
+	}
 	return false;
 }
 
@@ -99,10 +110,14 @@ static void add_args(struct tb *t, const char *text)
 void bat_begin(struct tb *t)
 {
 	const struct subject *s = bat.s;
+	const char *at;
 
 	if (s->args)
 		add_args(t, s->args);
-	tb_device(t, "%s,id=subject%s%s", s->name, s->props ? s->props : "", layout->props);
+	at = s->props ? strchr(s->props, '@') : NULL;
+	tb_device(t, "%s,id=subject%.*s%s%s%s", s->name,
+		  at ? (int)(at - s->props) : (int)strlen(s->props ? s->props : ""),
+		  s->props ? s->props : "", at ? t->dir : "", at ? at + 1 : "", layout->props);
 	tb_device(t, "virtio-rng-pci,id=other");
 	tb_start(t);
 	grng_open(&t->g, &bat.other, s->id == GV_RNG);

@@ -16,6 +16,7 @@ static const struct subject subjects[] = {
 	 .id = GV_NET,
 	 .eager = 6}, /* not the receive queue */
 	{.name = "virtio-rng-pci", .id = GV_RNG, .eager = 1},
+	{.name = "virtio-balloon-pci", .id = GV_BALLOON, .eager = 3}, /* not statistics */
 };
 
 /* In the order of BAT_SPLIT, BAT_PACKED. */

@@ -17,6 +17,7 @@
 #define GV_NET		 1
 #define GV_BLK		 2
 #define GV_RNG		 4
+#define GV_BALLOON	 5
 #define GV_NO_VECTOR	 0xffff
 #define GV_F_INDIRECT	 (1ULL << 28)
 #define GV_F_EVENT_IDX	 (1ULL << 29)

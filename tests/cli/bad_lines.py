@@ -127,6 +127,7 @@ BAD_LINES = [
     (Q + '-device virtio-balloon-pci,free-page-reporting=on', 'free-page-reporting=on: a Xen guest gives memory back through'),
     (Q + '-device virtio-balloon-pci,free-page-hint=on', 'free-page-hint=on: a Xen guest gives memory back through'),
     (Q + '-device virtio-balloon-pci,guest-stats-polling-interval=-1', "Parameter 'guest-stats-polling-interval' expects"),
+    (Q + '-device pci-testdev,membar=5000', "Parameter 'membar' expects a power of 2"),
     (Q + '-device pvpanic-pci,events=8', "Parameter 'events' expects integer from 0 to 7"),
     (Q + '-device virtio-rng-pci,foo=1', "Property 'virtio-rng-pci.foo' not found"),
     (Q + '-device virtio-rng-pci,id=1bad', "Parameter 'id' expects an identifier"),

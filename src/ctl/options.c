@@ -354,6 +354,13 @@ static int take_help_man(struct cmdline *c, const struct option_row *o, const ch
 	return 1;
 }
 
+static int take_help_words(struct cmdline *c, const struct option_row *o, const char *arg,
+			   struct err *e)
+{
+	help_words(stdout);
+	return 1;
+}
+
 static int take_version(struct cmdline *c, const struct option_row *o, const char *arg,
 			struct err *e)
 {
@@ -449,6 +456,7 @@ const struct option_row option_rows[] = {
 	{"h", NULL, OPTION_CALL, .call = take_help, .help = "this text"},
 	{"help", NULL, OPTION_CALL, .call = take_help},
 	{"help-man", NULL, OPTION_CALL, .call = take_help_man},
+	{"help-words", NULL, OPTION_CALL, .call = take_help_words},
 	{"version", NULL, OPTION_CALL, .call = take_version, .help = "version of the program"},
 
 	SECTION("Accepted for compatibility"),

@@ -3,7 +3,7 @@
  *
  * monitor.c is the wire (greeting, negotiation, replies, events, back pressure) for any number of
  * independent monitors; qmp_input.c cuts the byte stream into JSON values; commands.c is the one
- * table of commands, query.c and query_net.c what they show; hmp.c the few human monitor commands.
+ * table of commands, query*.c what they show; hmp.c the few human monitor commands.
  * All on the control thread, but qmp_event().
  */
 #ifndef CTL_QMP_H

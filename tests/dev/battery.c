@@ -25,6 +25,7 @@ static const struct subject subjects[] = {
 	 .needs = "/dev/vhost-vsock",
 	 .props = ",guest-cid=3",
 	 .id = GV_VSOCK},
+	{.name = "virtio-balloon-pci", .id = GV_BALLOON, .eager = 3}, /* not statistics */
 };
 
 /* In the order of BAT_SPLIT, BAT_PACKED. */

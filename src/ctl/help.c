@@ -415,17 +415,21 @@ static void words_of_devices(const struct option_row *o, FILE *out)
 	}
 }
 
-static void words_of_netdevs(const struct option_row *o, FILE *out)
+/* Back ends that come in kinds, with options of their own beside the `common` ones. */
+static void words_of_kinds(const struct option_row *o,
+			   const char *(*kind)(unsigned i, const char **help,
+					       const struct opt **options),
+			   const struct opt *common, FILE *out)
 {
-	const char *type, *help;
+	const char *name, *help;
 	const struct opt *options;
 
 	fprintf(out, "-%s\thelp", o->name);
-	for (unsigned i = 0; (type = netdev_type(i, &help, &options)); i++)
-		fprintf(out, " %s", type);
+	for (unsigned i = 0; (name = kind(i, &help, &options)); i++)
+		fprintf(out, " %s", name);
 	fputc('\n', out);
-	for (unsigned i = 0; (type = netdev_type(i, &help, &options)); i++)
-		words_of_keys(o, type, (const struct opt *const[]){options, NULL}, out);
+	for (unsigned i = 0; (name = kind(i, &help, &options)); i++)
+		words_of_keys(o, name, (const struct opt *const[]){options, common, NULL}, out);
 }
 
 static void words_of_objects(const struct option_row *o, FILE *out)
@@ -450,7 +454,9 @@ static void words_of_option(const struct option_row *o, FILE *out)
 	if (!strcmp(o->name, "device"))
 		words_of_devices(o, out);
 	else if (!strcmp(o->name, "netdev"))
-		words_of_netdevs(o, out);
+		words_of_kinds(o, netdev_type, NULL, out);
+	else if (!strcmp(o->name, "chardev"))
+		words_of_kinds(o, chardev_kind, chardev_options, out);
 	else if (!strcmp(o->name, "object"))
 		words_of_objects(o, out);
 	else if (!strcmp(o->name, "drive"))

@@ -153,6 +153,7 @@ int build_attach(struct vm *vm, struct err *e)
 	vm->io = loop_new("xenpvh/io");
 	if (!vm->bus || !vm->io)
 		return err_set(e, -ENOMEM, "out of memory");
+	loop_set_polling(vm->io, vm->cmd->exit_poll_ns, 0, 0);
 	return pci_host_bridge_add(vm->bus, e);
 }
 

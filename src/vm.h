@@ -64,6 +64,10 @@ void vm_cont(struct vm *vm);
 /* End the program with status 0; `reason` is one of QMP's ("host-qmp-quit", "host-signal",
  * "guest-shutdown"). Sends SHUTDOWN. */
 void vm_quit(struct vm *vm, const char *reason);
+/* Any thread: what the guest's kernel says of itself. Reported to the monitors, nothing more: the
+ * domain's life is Xen's and the toolstack's. */
+enum vm_report { VM_PANICKED, VM_CRASH_LOADED, VM_PV_SHUTDOWN };
+void vm_guest_report(struct vm *vm, enum vm_report what);
 /* A monitor's client has left: in the probe run, that ends a vm_quit(). */
 void vm_client_gone(struct vm *vm);
 

@@ -43,6 +43,10 @@ static const struct opt machine_params[] = {
 	 .help = "size of the 64-bit window"},
 	{"pci-intx-irq-base", OPT_UINT, AT(intx_irq_base), 1, 236, "16",
 	 .help = "first of the four interrupt lines"},
+	{"exit-poll-ns", OPT_UINT, AT(exit_poll_ns), 0, 1000000, "0",
+	 .help = "look for the guest's next exit for at most so long before sleeping; for a "
+		 "control domain "
+		 "with a CPU to spare"},
 	{"memory-backend", OPT_STRING, AT(memory_backend),
 	 .help = "id of the -object that is the guest's RAM (with -accel qtest)"},
 	{"dump-guest-core", OPT_IGNORED},

@@ -121,7 +121,7 @@ static void destroy(struct dev *d, bool realized)
 		d->class->sub->unrealize(d->sub);
 	else if (realized && d->class->virtio)
 		d->class->virtio->unrealize(dev_vdev(d));
-	else if (realized)
+	else if (realized && d->class->unrealize)
 		d->class->unrealize(d->fn);
 	if (d->class->virtio)
 		vdev_fini(dev_vdev(d));

@@ -48,7 +48,7 @@ struct dev_class {
 	const struct field *saved;     /* what a saved state holds; NULL: nothing of its own */
 	const struct vdev_ops *virtio; /* NULL: a plain PCI device, with: */
 	int (*realize)(struct pci_fn *fn, struct vm *vm, struct err *e);
-	void (*unrealize)(struct pci_fn *fn);
+	void (*unrealize)(struct pci_fn *fn); /* may be NULL: nothing to undo */
 	const char *bus;	       /* kind of the bus that each such device is, or NULL */
 	const char *on_bus;	       /* kind of the bus that it sits on; NULL: PCI */
 	const struct dev_sub_ops *sub; /* when on_bus is set */

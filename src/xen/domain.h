@@ -83,6 +83,7 @@ struct xen {
 	const struct hv_client *client;
 	struct loop *exits;
 	struct loop_fd events;
+	struct loop_poller poller;
 	struct log_rate rate;
 };
 
@@ -101,7 +102,8 @@ int ram_discover(struct xen *x, struct err *e);
 /* Give the paused domain a page at `gfn` (0 or -errno). */
 int ram_populate(struct xen *x, uint64_t gfn);
 
-/* store.c: xenstore */
+/* store.c: xenstore. store_open() also fails when something is expected of us that we do not have
+ * (backends.h). */
 int store_open(struct store *s, unsigned domid, struct store_facts *facts, struct err *e);
 /* Begin to watch the domain; `apart`: hand the connection to a child process first. */
 int store_start(struct store *s, bool apart, struct err *e);

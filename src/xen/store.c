@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "xen/backends.h"
 
 #define PATH_MAX_LEN 80
 #define NOBODY	     65534
@@ -120,7 +121,7 @@ int store_open(struct store *s, unsigned domid, struct store_facts *facts, struc
 		facts->kill_uid = (uid_t)n;
 	}
 	read_channels(xs, domid, facts);
-	return 0;
+	return pv_backends_check(xs, domid, e);
 }
 
 /* --- the watcher: here or in the child --- */

@@ -112,6 +112,7 @@ void tb_arg(struct tb *t, const char *fmt, ...)
 void tb_device(struct tb *t, const char *fmt, ...)
 {
 	char *text = NULL;
+	bool is_virtio;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -134,8 +135,9 @@ void tb_device(struct tb *t, const char *fmt, ...)
 		free(text);
 		text = more;
 	}
-	tb_arg(t, "%s%s%s", text, t->ring && strstr(text, "virtio") ? t->ring : "",
-	       t->qemu ? ",disable-legacy=on" : "");
+	is_virtio = strstr(text, "virtio");
+	tb_arg(t, "%s%s%s", text, t->ring && is_virtio ? t->ring : "",
+	       t->qemu && is_virtio ? ",disable-legacy=on" : "");
 	free(text);
 }
 
@@ -182,6 +184,21 @@ void tb_stop(struct tb *t)
 {
 	gblk_close(&t->blk);
 	guest_stop(&t->g);
+}
+
+unsigned tb_anonymous_kb(struct tb *t)
+{
+	char path[64], line[128];
+	unsigned kb = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)t->g.pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "Anonymous: %u", &kb);
+	fclose(f);
+	return kb;
 }
 
 /* --- QMP --- */
@@ -274,22 +291,34 @@ void tb_qmp_ok_event(struct tb *t, const char *command, const char *name)
 	}
 }
 
-json_t *tb_qmp_event_data(struct tb *t, const char *name)
+/* The next event of this name; `before` (may be NULL) counts what came before. */
+static json_t *wait_event(struct tb *t, const char *name, unsigned *before)
 {
 	for (;;) {
 		json_t *j = qmp_next(t);
-		bool found = is_event(j, name);
-		json_t *data = found ? json_incref(json_object_get(j, "data")) : NULL;
 
+		if (is_event(j, name))
+			return j;
 		json_decref(j);
-		if (found)
-			return data;
+		if (before)
+			++*before;
 	}
 }
 
-void tb_qmp_event(struct tb *t, const char *name)
+json_t *tb_qmp_event_data(struct tb *t, const char *name)
 {
-	json_decref(tb_qmp_event_data(t, name));
+	json_t *j = wait_event(t, name, NULL), *data = json_incref(json_object_get(j, "data"));
+
+	json_decref(j);
+	return data;
+}
+
+unsigned tb_qmp_event(struct tb *t, const char *name)
+{
+	unsigned before = 0;
+
+	json_decref(wait_event(t, name, &before));
+	return before;
 }
 
 /* --- the usual disk --- */

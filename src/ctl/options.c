@@ -411,7 +411,7 @@ const struct option_row option_rows[] = {
 	 .id = "id", .id_required = true, .paths = "filename|mem-path",
 	 .help = "a source of entropy, or the RAM for -accel qtest"},
 
-	SECTION("Monitors"),
+	SECTION("Character streams and monitors"),
 	{"chardev", "KIND,id=ID[,...]", OPTION_LIST, AT(chardevs), .params = chardev_options,
 	 .group = "chardev", .implied = "backend", .id = "id", .id_required = true,
 	 .paths = "path|input-path|logfile",

@@ -228,7 +228,8 @@ static int add_all(struct vm *vm, const struct kvs_list *list,
 
 /* --- channels: libxl's chardevs become ports --- */
 
-#define CHANNEL_BUS "libxl-channels"
+#define CHANNEL_DEVICE "libxl-channels"
+#define CHANNEL_BUS    "libxl-channels.0"
 
 static bool is_used_chardev(const struct cmdline *c, const char *id)
 {
@@ -271,13 +272,13 @@ static int add_channels(struct vm *vm, struct err *e)
 		snprintf(id, sizeof(id), "libxl-channel%u", devid);
 		if (!chardev_find(vm->chardevs, id) || is_used_chardev(vm->cmd, id))
 			continue;
-		if (!dev_find(vm, CHANNEL_BUS))
+		if (!dev_find(vm, CHANNEL_DEVICE))
 			rc = add_own(vm, "virtio-serial-pci",
-				     (const char *const[]){"id", CHANNEL_BUS, NULL}, e);
+				     (const char *const[]){"id", CHANNEL_DEVICE, NULL}, e);
 		if (rc == 0)
 			rc = add_own(vm, "virtserialport",
-				     (const char *const[]){"id", id, "bus", CHANNEL_BUS ".0",
-							   "chardev", id, "name", name, NULL},
+				     (const char *const[]){"id", id, "bus", CHANNEL_BUS, "chardev",
+							   id, "name", name, NULL},
 				     e);
 		if (rc < 0)
 			err_prefix(e, "channel '%s'", name);

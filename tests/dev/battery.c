@@ -16,7 +16,7 @@ static const struct subject subjects[] = {
 	 .id = GV_NET,
 	 .eager = 6}, /* not the receive queue */
 	{.name = "virtio-rng-pci", .id = GV_RNG, .eager = 1},
-	{.name = "virtio-serial-pci", .props = ",max_ports=2", .id = GV_SERIAL, .eager = 1 << 3},
+	{.name = "virtio-serial-pci", .props = ",max_ports=2", .id = GV_SERIAL, .eager = 0x2a},
 	{.name = "virtio-vsock-pci",
 	 .props = ",guest-cid=3,uds-path=@/vsock",
 	 .id = GV_VSOCK,

@@ -30,13 +30,18 @@ hush() {
 }
 
 CFG_EXTRA="channel=[\"name=org.rig.socket,connection=socket,path=$TMP/channel\",\"name=org.rig.pty,connection=pty\"]"
+# The channels alone make libxl start the device model.
+CFG_TRIGGER='' CMDLINE='loglevel=6'
 begin=$(uptime_ms)
 guest_create g0 512 2 \
 	-device virtio-serial-pci,id=vser0 \
 	-chardev "socket,id=con,path=$TMP/con,server=on,wait=off" -device virtconsole,chardev=con,name=rig \
 	-chardev "socket,id=ga,path=$TMP/ga,server=on,wait=off" \
 	-device virtserialport,chardev=ga,name=org.qemu.guest_agent.0,id=ga0 \
-	-chardev "socket,id=hot,path=$TMP/hot,server=on,wait=off" || exit 1
+	-chardev "socket,id=hot,path=$TMP/hot,server=on,wait=off" || {
+	xenstore-ls -f | grep console >"$LOGS/consoles"
+	exit 1
+}
 pid=$(dm_pid "$DOMID")
 ok "xl create with two channels, $((($(uptime_ms) - begin) / 1000)) s to the guest's init"
 check_eq 'the guest waits for no PV device' "$(guest_run g0 'dmesg | grep -c "Waiting for devices to initialise"')" 0

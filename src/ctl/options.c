@@ -374,7 +374,7 @@ const struct option_row option_rows[] = {
 	 .implied = "driver", .names = "filename", .paths = "path",
 	 .help = "a disk by its node, also as JSON"},
 	{"netdev", "TYPE,id=ID[,...]", OPTION_LIST, AT(netdevs), .implied = "type", .id = "id",
-	 .id_required = true, .paths = "path", .names = "script|downscript|helper",
+	 .id_required = true, .paths = "path|tftp", .names = "script|downscript|helper",
 	 .help = "a network for -device virtio-net-pci,netdev=ID"},
 	{"object", "TYPE,id=ID[,PROP=VALUE...]", OPTION_LIST, AT(objects), .implied = "qom-type",
 	 .id = "id", .id_required = true, .paths = "filename|mem-path|file",

@@ -85,7 +85,7 @@ struct net_class {
 	int (*set_pairs)(struct netdev *nd, unsigned n);
 };
 
-extern const struct net_class net_tap, net_dgram, net_stream, net_socket;
+extern const struct net_class net_tap, net_dgram, net_stream, net_socket, net_user;
 
 /* Make `n` queues without descriptors. 0 or -ENOMEM with `e`. */
 int netdev_alloc_queues(struct netdev *nd, unsigned n, struct err *e);

@@ -15,10 +15,10 @@
 #include "net/net.h"
 
 static const struct net_class *const classes[] = {
-	&net_tap,
-	&net_dgram,
-	&net_stream,
-	&net_socket,
+	&net_tap,  &net_dgram, &net_stream, &net_socket,
+#ifdef HAVE_SLIRP
+	&net_user,
+#endif
 };
 
 const struct opt netdev_common_options[] = {
@@ -52,6 +52,12 @@ static const struct net_class *find_class(const char *type, struct err *e)
 		if (!strcmp(classes[i]->type, type))
 			return classes[i];
 		snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "", classes[i]->type);
+	}
+	if (!strcmp(type, "user")) {
+		err_set(e, -ENOTSUP,
+			"network backend 'user' is not compiled into this binary (meson: "
+			"slirp=enabled)");
+		return NULL;
 	}
 	err_set(e, -EINVAL, "Parameter 'type' does not accept value '%s' (accepted: %s)", type,
 		known);

@@ -59,10 +59,11 @@ struct net_class {
 	size_t size;
 	/* Options that may be given several times; their JSON form is an array of {"str": ...}. */
 	bool lists;
-	/* This type is another one by a second name: append that one's type and options to `out`.
+	/* This type is another one by a second name: append that one's type and options to `out`,
+	 * `k` having what was given, in order.
 	 * Then size and options are of this one, and nothing below is used. 0 or -errno with `e`.
 	 */
-	int (*alias)(struct netdev *nd, struct kvs *out, struct err *e);
+	int (*alias)(struct netdev *nd, const struct kvs *k, struct kvs *out, struct err *e);
 	/* writable() after a moment instead of on EPOLLOUT, where poll does not tell. */
 	bool poll_send;
 	/* Open everything; options are applied, `k` tells which were given. */
@@ -85,7 +86,8 @@ struct net_class {
 	int (*set_pairs)(struct netdev *nd, unsigned n);
 };
 
-extern const struct net_class net_tap, net_dgram, net_stream, net_socket, net_user;
+extern const struct net_class net_tap, net_dgram, net_stream, net_socket, net_user, net_bridge,
+	net_passt;
 
 /* Make `n` queues without descriptors. 0 or -ENOMEM with `e`. */
 int netdev_alloc_queues(struct netdev *nd, unsigned n, struct err *e);

@@ -30,17 +30,16 @@ static size_t record(size_t len)
 
 bool fifo_ring_put(struct fifo_ring *f, const void *frame, size_t len)
 {
-	size_t need = record(len), end = f->size - f->tail, skip = 0;
+	size_t need = record(len), end = f->size - f->tail;
+	bool wrap = end < need;
 	uint32_t n = (uint32_t)len;
 
-	if (end < need)
-		skip = end;
-	if (need + skip > f->size - f->used)
+	if (need + (wrap ? end : 0) > f->size - f->used)
 		return false;
-	if (skip) {
+	if (wrap) {
 		if (end >= sizeof(n))
 			memcpy(f->data + f->tail, &(uint32_t){WRAP}, sizeof(n));
-		f->used += skip;
+		f->used += end;
 		f->tail = 0;
 	}
 	memcpy(f->data + f->tail, &n, sizeof(n));

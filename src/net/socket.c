@@ -134,7 +134,7 @@ static int as_dgram(const struct socket_opts *o, struct kvs *out, struct err *e)
 	return rc < 0 ? rc : put_address(out, "remote", o->udp, e);
 }
 
-static int socket_alias(struct netdev *nd, struct kvs *out, struct err *e)
+static int socket_alias(struct netdev *nd, const struct kvs *k, struct kvs *out, struct err *e)
 {
 	struct socket_opts *o = (struct socket_opts *)nd;
 

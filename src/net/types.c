@@ -15,7 +15,7 @@
 #include "net/net.h"
 
 static const struct net_class *const classes[] = {
-	&net_tap,  &net_dgram, &net_stream, &net_socket,
+	&net_tap,  &net_dgram, &net_stream, &net_socket, &net_bridge, &net_passt,
 #ifdef HAVE_SLIRP
 	&net_user,
 #endif
@@ -145,7 +145,7 @@ static int add_class(struct netdevs *nds, const struct net_class *class, struct 
 			return 0;
 		}
 	} else if (!rc) {
-		rc = class->alias(nd, &other, e);
+		rc = class->alias(nd, k, &other, e);
 		if (!rc && keep_common(&other, k) < 0)
 			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
 		if (!rc)

@@ -135,7 +135,8 @@ static int attach_xen(struct vm *vm, struct layout *layout, struct err *e)
 		return err_set(
 			e, -EINVAL,
 			"-xen-domid is missing: say which domain to serve (or -accel qtest)");
-	vm->hv = hv_xen_open((unsigned)c->domid, &c->map, e);
+	vm->hv = hv_xen_open((unsigned)c->domid, &c->map, c->domid_restrict || c->user || c->chroot,
+			     e);
 	if (!vm->hv)
 		return -EINVAL;
 	return hv_xen_layout(vm->hv, &c->map, layout, e);

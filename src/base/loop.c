@@ -19,6 +19,7 @@
 #include "base/log.h"
 
 #define TURN_EVENTS 64
+#define STACK_SIZE  (256 * 1024)
 
 /* Tasks of one turn, in order. */
 struct fifo {
@@ -349,6 +350,7 @@ int loop_start(struct loop *l)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	sem_init(&l->started, 0, 0);
 	rc = pthread_create(&l->thread, &attr, loop_thread, l);
 	pthread_attr_destroy(&attr);

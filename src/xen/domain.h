@@ -18,13 +18,23 @@
 #include "hv/hv.h"
 #include "hv/layout.h"
 #include "mem/gmem.h"
+#include "xen/xs.h"
 
 #define XEN_VCPUS_MAX 128 /* slots in the ioreq page, Xen's own limit */
 #define XEN_RANGES    8
 
-/* The child process that watches the domain (store.c). */
+/* The connection to xenstore, and what it has seen and done (store.c). */
+struct watcher {
+	struct xs xs;
+	unsigned domid;
+	bool seen;	  /* the domain was introduced */
+	bool gone;	  /* and is no more */
+	bool wrote, made; /* the state node; its directory, too */
+};
+
 struct store {
-	pid_t pid; /* 0: not started */
+	struct watcher watcher; /* or, in a process of its own: */
+	pid_t pid;		/* 0: there is none */
 	int sock;
 	struct loop *loop;
 	struct loop_fd watch;
@@ -83,8 +93,9 @@ int ram_discover(struct xen *x, struct err *e);
 int ram_populate(struct xen *x, uint64_t gfn);
 
 /* store.c: xenstore */
-int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e);
-int store_start(struct store *s, unsigned domid, struct err *e);
+int store_open(struct store *s, unsigned domid, struct store_facts *facts, struct err *e);
+/* Begin to watch the domain; `apart`: hand the connection to a child process first. */
+int store_start(struct store *s, bool apart, struct err *e);
 int store_watch(struct store *s, struct loop *control, const struct hv_client *client);
 int store_announce(struct store *s, struct err *e);
 void store_stop(struct store *s);

@@ -166,7 +166,7 @@ static int open_memory(struct xen *x, struct err *e)
 	return hv->mem ? 0 : -ENOMEM;
 }
 
-struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, struct err *e)
+struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, bool apart, struct err *e)
 {
 	struct xen *x = calloc(1, sizeof(*x));
 
@@ -180,10 +180,11 @@ struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, struct er
 	x->conf = *conf;
 	x->privcmd = -1;
 	x->events.fd = -1;
+	x->store.watcher.xs.fd = -1;
 	if (open_handles(x, e) < 0 || count_vcpus(x, e) < 0 ||
-	    store_read_facts(domid, &x->facts, e) < 0 || ram_discover(x, e) < 0 ||
+	    store_open(&x->store, domid, &x->facts, e) < 0 || ram_discover(x, e) < 0 ||
 	    layout_check_ram(conf, x->hv.ram, x->hv.ram_ranges, e) < 0 || open_memory(x, e) < 0 ||
-	    store_start(&x->store, domid, e) < 0) {
+	    store_start(&x->store, apart, e) < 0) {
 		xen_close(&x->hv);
 		return NULL;
 	}

@@ -241,17 +241,24 @@ void tb_qmp_ok(struct tb *t, const char *command)
 	json_decref(r);
 }
 
+json_t *tb_qmp_event_data(struct tb *t, const char *name)
+{
+	for (;;) {
+		json_t *j = qmp_next(t), *data = NULL;
+		const char *s = json_string_value(json_object_get(j, "event"));
+		bool found = s && !strcmp(s, name);
+
+		if (found)
+			data = json_incref(json_object_get(j, "data"));
+		json_decref(j);
+		if (found)
+			return data;
+	}
+}
+
 void tb_qmp_event(struct tb *t, const char *name)
 {
-	bool found = false;
-
-	while (!found) {
-		json_t *j = qmp_next(t);
-		const char *s = json_string_value(json_object_get(j, "event"));
-
-		found = s && !strcmp(s, name);
-		json_decref(j);
-	}
+	json_decref(tb_qmp_event_data(t, name));
 }
 
 /* --- the usual disk --- */

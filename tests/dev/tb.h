@@ -93,5 +93,7 @@ json_t *tb_qmp(struct tb *t, const char *command);
 void tb_qmp_ok(struct tb *t, const char *command);
 /* Wait for an event of this name. */
 void tb_qmp_event(struct tb *t, const char *name);
+/* The same; its "data", owned by the caller (NULL: it has none). */
+json_t *tb_qmp_event_data(struct tb *t, const char *name);
 
 #endif

@@ -59,6 +59,12 @@ static const struct net_class *find_class(const char *type, struct err *e)
 			"slirp=enabled)");
 		return NULL;
 	}
+	if (!strcmp(type, "hubport")) {
+		err_set(e, -ENOTSUP,
+			"network backend 'hubport' is not supported: join taps by a bridge, or "
+			"guests by socket,mcast=");
+		return NULL;
+	}
 	err_set(e, -EINVAL, "Parameter 'type' does not accept value '%s' (accepted: %s)", type,
 		known);
 	return NULL;

@@ -87,7 +87,7 @@ struct net_class {
 };
 
 extern const struct net_class net_tap, net_dgram, net_stream, net_socket, net_user, net_bridge,
-	net_passt;
+	net_passt, net_hubport;
 
 /* Make `n` queues without descriptors. 0 or -ENOMEM with `e`. */
 int netdev_alloc_queues(struct netdev *nd, unsigned n, struct err *e);
@@ -107,6 +107,8 @@ void netq_connected(struct netq *q, const struct sockaddr *peer, socklen_t len);
 
 /* By id; NULL when unknown. */
 struct netdev *netdevs_find(struct netdevs *nds, const char *id);
+/* hub.c keeps its hubs there. */
+struct list *netdevs_hubs(struct netdevs *nds);
 /* --- netdev.c for types.c: an open one joins the set; one that is not in use goes, at any stage */
 void netdevs_insert(struct netdevs *nds, struct netdev *nd);
 void netdev_free(struct netdev *nd);

@@ -28,36 +28,52 @@ static size_t record(size_t len)
 	return ALIGN_UP(sizeof(uint32_t) + len, sizeof(uint32_t));
 }
 
-bool fifo_ring_put(struct fifo_ring *f, const void *frame, size_t len)
+size_t fifo_ring_room(const struct fifo_ring *f)
 {
-	size_t need = record(len), end = f->size - f->tail;
-	bool wrap = end < need;
-	uint32_t n = (uint32_t)len;
+	/* In one piece: behind the tail, or before the head. */
+	size_t room = f->head > f->tail || (f->used && f->head == f->tail)
+			      ? f->head - f->tail
+			      : MAX(f->size - f->tail, f->head);
 
+	return room > 2 * sizeof(uint32_t) ? room - 2 * sizeof(uint32_t) : 0;
+}
+
+bool fifo_ring_put(struct fifo_ring *f, const struct iovec *iov, unsigned n)
+{
+	size_t end = f->size - f->tail, need;
+	uint32_t len = 0;
+	uint8_t *to;
+	bool wrap;
+
+	for (unsigned i = 0; i < n; i++)
+		len += (uint32_t)iov[i].iov_len;
+	need = record(len);
+	wrap = end < need;
 	if (need + (wrap ? end : 0) > f->size - f->used)
 		return false;
 	if (wrap) {
-		if (end >= sizeof(n))
-			memcpy(f->data + f->tail, &(uint32_t){WRAP}, sizeof(n));
+		if (end >= sizeof(len))
+			memcpy(f->data + f->tail, &(uint32_t){WRAP}, sizeof(len));
 		f->used += end;
 		f->tail = 0;
 	}
-	memcpy(f->data + f->tail, &n, sizeof(n));
-	memcpy(f->data + f->tail + sizeof(n), frame, len);
+	memcpy(f->data + f->tail, &len, sizeof(len));
+	to = f->data + f->tail + sizeof(len);
+	for (unsigned i = 0; i < n; i++) {
+		memcpy(to, iov[i].iov_base, iov[i].iov_len);
+		to += iov[i].iov_len;
+	}
 	f->tail += need;
 	f->used += need;
 	return true;
 }
 
-ssize_t fifo_ring_get(struct fifo_ring *f, const struct iovec *iov, unsigned n)
+const struct iovec *fifo_ring_peek(struct fifo_ring *f)
 {
-	const uint8_t *from;
-	size_t left;
-	uint32_t len;
+	uint32_t len = WRAP;
 
 	if (!f->used)
-		return -EAGAIN;
-	len = WRAP;
+		return NULL;
 	if (f->size - f->head >= sizeof(len))
 		memcpy(&len, f->data + f->head, sizeof(len));
 	if (len == WRAP) {
@@ -65,8 +81,34 @@ ssize_t fifo_ring_get(struct fifo_ring *f, const struct iovec *iov, unsigned n)
 		f->head = 0;
 		memcpy(&len, f->data, sizeof(len));
 	}
-	from = f->data + f->head + sizeof(len);
-	left = len;
+	f->first = (struct iovec){f->data + f->head + sizeof(len), len};
+	return &f->first;
+}
+
+void fifo_ring_drop(struct fifo_ring *f)
+{
+	const struct iovec *iov = fifo_ring_peek(f);
+
+	if (!iov)
+		return;
+	f->head += record(iov->iov_len);
+	f->used -= record(iov->iov_len);
+	if (!f->used)
+		f->head = f->tail = 0;
+}
+
+ssize_t fifo_ring_get(struct fifo_ring *f, const struct iovec *iov, unsigned n)
+{
+	const struct iovec *frame = fifo_ring_peek(f);
+	const uint8_t *from;
+	ssize_t len;
+	size_t left;
+
+	if (!frame)
+		return -EAGAIN;
+	from = frame->iov_base;
+	left = frame->iov_len;
+	len = (ssize_t)left;
 	for (unsigned i = 0; i < n && left; i++) {
 		size_t part = MIN(left, iov[i].iov_len);
 
@@ -74,9 +116,6 @@ ssize_t fifo_ring_get(struct fifo_ring *f, const struct iovec *iov, unsigned n)
 		from += part;
 		left -= part;
 	}
-	f->head += record(len);
-	f->used -= record(len);
-	if (!f->used)
-		f->head = f->tail = 0;
+	fifo_ring_drop(f);
 	return len;
 }

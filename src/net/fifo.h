@@ -17,8 +17,9 @@
 struct fifo_ring {
 	uint8_t *data;
 	size_t size;
-	size_t head, tail; /* oldest byte; where the next frame goes */
-	size_t used;	   /* bytes between them */
+	size_t head, tail;  /* oldest byte; where the next frame goes */
+	size_t used;	    /* bytes between them */
+	struct iovec first; /* what fifo_ring_peek() returns */
 };
 
 /* 0 or -ENOMEM. */
@@ -28,9 +29,14 @@ static inline bool fifo_ring_empty(const struct fifo_ring *f)
 {
 	return !f->used;
 }
+/* A frame of that many bytes fits for sure. */
+size_t fifo_ring_room(const struct fifo_ring *f);
 /* Append a frame; false when there is no room. */
-bool fifo_ring_put(struct fifo_ring *f, const void *frame, size_t len);
+bool fifo_ring_put(struct fifo_ring *f, const struct iovec *iov, unsigned n);
 /* Take the oldest frame out, into `iov`, which has the room. Its length, or -EAGAIN. */
 ssize_t fifo_ring_get(struct fifo_ring *f, const struct iovec *iov, unsigned n);
+/* The oldest frame where it lies, NULL for none; and doing away with it. */
+const struct iovec *fifo_ring_peek(struct fifo_ring *f);
+void fifo_ring_drop(struct fifo_ring *f);
 
 #endif

@@ -21,6 +21,7 @@
 struct netdevs {
 	struct loop *exits;
 	struct list all;
+	struct list hubs; /* hub.c's */
 	void (*filter_fn)(void *arg, const char *device);
 	void *filter_arg;
 	void (*stream_fn)(void *arg, const char *id, const struct sockaddr *peer, socklen_t len);
@@ -242,6 +243,7 @@ struct netdevs *netdevs_new(struct loop *exits)
 	if (nds) {
 		nds->exits = exits;
 		list_init(&nds->all);
+		list_init(&nds->hubs);
 	}
 	return nds;
 }
@@ -271,9 +273,15 @@ void netdevs_free(struct netdevs *nds)
 {
 	if (!nds)
 		return;
-	list_for_each (it, &nds->all)
-		netdev_free(list_entry(it, struct netdev, link));
+	/* The last one first: a port of a hub uses a netdev that was there before. */
+	while (!list_empty(&nds->all))
+		netdev_free(list_entry(nds->all.prev, struct netdev, link));
 	free(nds);
+}
+
+struct list *netdevs_hubs(struct netdevs *nds)
+{
+	return &nds->hubs;
 }
 
 struct netdev *netdevs_find(struct netdevs *nds, const char *id)

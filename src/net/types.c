@@ -15,7 +15,7 @@
 #include "net/net.h"
 
 static const struct net_class *const classes[] = {
-	&net_tap,  &net_dgram, &net_stream, &net_socket, &net_bridge, &net_passt,
+	&net_tap,  &net_dgram, &net_stream, &net_socket, &net_bridge, &net_passt, &net_hubport,
 #ifdef HAVE_SLIRP
 	&net_user,
 #endif
@@ -57,12 +57,6 @@ static const struct net_class *find_class(const char *type, struct err *e)
 		err_set(e, -ENOTSUP,
 			"network backend 'user' is not compiled into this binary (meson: "
 			"slirp=enabled)");
-		return NULL;
-	}
-	if (!strcmp(type, "hubport")) {
-		err_set(e, -ENOTSUP,
-			"network backend 'hubport' is not supported: join taps by a bridge, or "
-			"guests by socket,mcast=");
 		return NULL;
 	}
 	err_set(e, -EINVAL, "Parameter 'type' does not accept value '%s' (accepted: %s)", type,

@@ -238,7 +238,7 @@ static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 	struct user *u = opaque;
 	bool first = fifo_ring_empty(&u->in);
 
-	if (!fifo_ring_put(&u->in, buf, len)) {
+	if (!fifo_ring_put(&u->in, &(struct iovec){(void *)buf, len}, 1)) {
 		if (!u->frames_lost++)
 			log_guest(&u->log, u->nd.id, "the guest takes no frames, some are lost");
 	} else if (first) {

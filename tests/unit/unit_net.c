@@ -161,7 +161,7 @@ static void bad_options(void **state)
 		const char *text, *says;
 	} bad[] = {
 		{"vde,id=n0", "accepted: tap, dgram, stream"},
-		{"hubport,id=n0,hubid=1", "'hubport'"},
+		{"hubport,id=n0", "'hubid' is missing"},
 		{"tap", "'id' is missing"},
 		{"id=n0", "'type' is missing"},
 		{"tap,id=0n", "expects an identifier"},

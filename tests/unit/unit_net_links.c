@@ -228,6 +228,129 @@ static void bad_options(void **state)
 	}
 }
 
+/* --- a network namespace of our own --- */
+
+static bool have_namespace(void)
+{
+	static int have = -1;
+
+	if (have < 0)
+		have = !unshare(CLONE_NEWNET) || !unshare(CLONE_NEWUSER | CLONE_NEWNET);
+	if (!have || access("/dev/net/tun", R_OK | W_OK) < 0) {
+		print_message("no network namespace with /dev/net/tun: %s\n", strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+/* --- hubs --- */
+
+/* A hub with the client at n0, and two datagram sockets: what enters at one leaves at the others.
+ */
+static void hub_of_three(void **state)
+{
+	struct bench *b = *state;
+	static char big[60000];
+	int peer[2], sv[2], rc;
+	char in[64];
+
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, sv), 0);
+		peer[i] = sv[1];
+		add_netdev(b, "dgram,id=s%u,local.type=fd,local.str=%d", i, sv[0]);
+		add_netdev(b, "hubport,id=p%u,hubid=7,netdev=s%u", i, i);
+	}
+	add_netdev(b, "hubport,id=n0,hubid=7");
+	add_netdev(b, "hubport,id=other,hubid=8");
+	attach(b);
+	netq_listen(b->q, true);
+	for (unsigned round = 0; round < 3; round++) {
+		assert_int_equal(send_frame(b, text, LEN), 0);
+		for (unsigned i = 0; i < 2; i++) {
+			assert_int_equal(recv(peer[i], in, sizeof(in), MSG_DONTWAIT), LEN);
+			assert_memory_equal(in, text, LEN);
+		}
+		for (unsigned i = 0; i < 2; i++) {
+			assert_int_equal(write(peer[i], i ? "second" : "first", 6), 6);
+			b->readable = 0;
+			while (!b->readable)
+				loop_turn(b->loop, TURN_MS);
+			assert_int_equal(recv_frame(b, in, sizeof(in)), 6);
+			assert_int_equal(recv(peer[!i], in, sizeof(in), MSG_DONTWAIT), 6);
+			assert_memory_equal(in, i ? "second" : "first", 6);
+			assert_int_equal(recv(peer[i], in, sizeof(in), MSG_DONTWAIT), -1);
+		}
+	}
+	/* One peer does not read: the other one still gets all; neither does: the sender waits. */
+	for (unsigned i = 0; i < 100; i++) {
+		assert_int_equal(send_frame(b, big, sizeof(big)), 0);
+		loop_turn(b->loop, 0);
+		assert_int_equal(recv(peer[0], big, sizeof(big), MSG_DONTWAIT), sizeof(big));
+	}
+	while (!(rc = send_frame(b, big, sizeof(big)))) {}
+	assert_int_equal(rc, -EAGAIN);
+	while (recv(peer[0], big, sizeof(big), MSG_DONTWAIT) > 0)
+		loop_turn(b->loop, 20);
+	while (!b->writable)
+		loop_turn(b->loop, TURN_MS);
+	assert_int_equal(send_frame(b, big, sizeof(big)), 0);
+	close(peer[0]);
+	close(peer[1]);
+}
+
+/* The client does not read: the back ends' frames stay with the kernel, and the loop sleeps. */
+static void hub_that_is_full(void **state)
+{
+	struct bench *b = *state;
+	static char big[50000];
+	unsigned sent = 0, got = 0, turns = 0;
+	int sv[2], idle = 0;
+	uint64_t before;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, sv), 0);
+	add_netdev(b, "dgram,id=s0,local.type=fd,local.str=%d", sv[0]);
+	add_netdev(b, "hubport,id=p0,hubid=0,netdev=s0");
+	add_netdev(b, "hubport,id=n0,hubid=0");
+	attach(b);
+	while (idle < 20) {
+		ssize_t rc = send(sv[1], big, sizeof(big), MSG_DONTWAIT);
+
+		sent += rc > 0;
+		idle = rc > 0 ? 0 : idle + 1;
+		loop_turn(b->loop, 1);
+	}
+	assert_true(sent > 3);
+	before = now_ns();
+	while (now_ns() - before < 100000000)
+		turns += (loop_turn(b->loop, 10), 1);
+	assert_true(turns < 250); /* it looks again once in a millisecond */
+	for (unsigned i = 0; i < 200 && got < sent; i++) {
+		while (recv_frame(b, big, sizeof(big)) == sizeof(big))
+			got++;
+		loop_turn(b->loop, 10);
+	}
+	assert_int_equal(got, sent);
+	close(sv[1]);
+}
+
+static void hub_without_vnet_header(void **state)
+{
+	struct bench *b = *state;
+	struct err e = {0};
+
+	if (!have_namespace())
+		skip();
+	add_netdev(b, "tap,id=t0,ifname=hubtap0,script=no,downscript=no");
+	assert_true(try_netdev(b, &e, "hubport,id=p0,hubid=0,netdev=t0") < 0);
+	assert_non_null(strstr(e.text, "vnet_hdr=off"));
+	add_netdev(b, "tap,id=t1,ifname=hubtap1,script=no,downscript=no,vnet_hdr=off");
+	add_netdev(b, "hubport,id=p0,hubid=0,netdev=t1");
+	/* The header was no reason to keep the tap. */
+	add_netdev(b, "hubport,id=n0,hubid=0");
+	assert_int_equal(netdev_del(b->nds, "t0", &e), 0);
+	assert_int_equal(netdev_del(b->nds, "t1", &e), -EBUSY);
+}
+
 /* --- the link of a stream --- */
 
 static void link_of_a_server(void **state)
@@ -292,21 +415,6 @@ static void link_of_a_client(void **state)
 	assert_int_equal(netdev_set_link(b->nds, "nic0", true, &e), 0);
 	assert_true(b->link);
 	close(listener);
-}
-
-/* --- a network namespace of our own --- */
-
-static bool have_namespace(void)
-{
-	static int have = -1;
-
-	if (have < 0)
-		have = !unshare(CLONE_NEWNET) || !unshare(CLONE_NEWUSER | CLONE_NEWNET);
-	if (!have || access("/dev/net/tun", R_OK | W_OK) < 0) {
-		print_message("no network namespace with /dev/net/tun: %s\n", strerror(errno));
-		return false;
-	}
-	return true;
 }
 
 /* --- bridge --- */
@@ -485,9 +593,10 @@ static void passt_comes_and_goes(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		T(socket_connect),   T(socket_listen),	      T(socket_udp),
-		T(socket_mcast),     T(socket_by_descriptor), T(bad_options),
-		T(link_of_a_server), T(link_of_a_client),     T(bridge_helper),
+		T(socket_connect),   T(socket_listen),		 T(socket_udp),
+		T(socket_mcast),     T(socket_by_descriptor),	 T(bad_options),
+		T(hub_of_three),     T(hub_that_is_full),	 T(link_of_a_server),
+		T(link_of_a_client), T(hub_without_vnet_header), T(bridge_helper),
 		T(passt_started),    T(passt_comes_and_goes),
 	};
 

@@ -676,12 +676,16 @@ static void ring_of_frames(void **state)
 	/* Frames of all lengths, the ring as full as it goes, round and round. */
 	while (got < 2000) {
 		struct iovec iov[] = {{in, 3}, {in + 3, sizeof(in) - 3}};
+		size_t want = put * 7 % 251 + 1;
+		bool fits = fifo_ring_room(&f) >= want;
 
 		memset(out, (int)(put & 0xff), sizeof(out));
-		if (fifo_ring_put(&f, out, put * 7 % 251 + 1)) {
+		if (fifo_ring_put(&f, (struct iovec[]){{out, want / 2}, {out, want - want / 2}},
+				  2)) {
 			put++;
 			continue;
 		}
+		assert_false(fits); /* what it promised */
 		for (unsigned i = 0; i < 1 + got % 3 && !fifo_ring_empty(&f); i++) {
 			ssize_t len = fifo_ring_get(&f, iov, 2);
 
@@ -700,7 +704,7 @@ static void ring_of_frames(void **state)
 	assert_int_equal(f.used, 0);
 	assert_int_equal(f.head, 0);
 	assert_int_equal(fifo_ring_get(&f, &(struct iovec){in, sizeof(in)}, 1), -EAGAIN);
-	assert_false(fifo_ring_put(&f, out, 1000));
+	assert_false(fifo_ring_put(&f, &(struct iovec){out, 1000}, 1));
 	fifo_ring_free(&f);
 }
 

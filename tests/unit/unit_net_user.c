@@ -535,7 +535,7 @@ static void guest_forward(void **state)
 	struct bench *b = *state;
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	int listener = socket(AF_UNIX, SOCK_STREAM, 0), fd;
-	char options[128], buf[64];
+	char options[192], buf[64];
 	const uint8_t *tcp;
 
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", b->dir);

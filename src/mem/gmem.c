@@ -17,62 +17,21 @@
  *
  * Fails: a page that is not RAM, or a hole in it, is -EFAULT for that request alone.
  */
-#include "mem/gmem.h"
+#include "mem/internal.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "base/list.h"
 #include "base/util.h"
 
-#define PAGE	   (1ULL << GMEM_PAGE_SHIFT)
 #define GEN_NONE   0u	      /* not mapped */
 #define GEN_BUSY   UINT32_MAX /* being replaced */
 #define MAPPED_MAX 16384      /* well below vm.max_map_count, splits of the reservation included */
 
-struct granule {
-	atomic_uint pins;
-	atomic_uint gen;
-	const uint64_t *holes; /* NULL: every page is there */
-};
-
 /* The holes of a granule of which nothing could be mapped: there is nothing to unmap. */
 static const uint64_t nothing[GMEM_GRANULE_PAGES / 64] = {
 	[0 ... GMEM_GRANULE_PAGES / 64 - 1] = UINT64_MAX,
-};
-
-/* A second mapping of a granule whose place in the window is still in use by I/O on its previous
- * frames. */
-struct aside {
-	struct list link;
-	uint64_t index;
-	uint8_t *host;
-	unsigned pins; /* under `lock` */
-	uint32_t gen;
-	uint64_t holes[GMEM_GRANULE_PAGES / 64];
-};
-
-struct gmem {
-	struct hv_range ram[HV_RAM_RANGES];
-	unsigned ranges;
-	uint8_t *window;     /* host address of guest address `base` */
-	uint64_t base, span; /* bytes, multiples of the granule */
-
-	bool linear; /* all mapped for good (gmem_new_file()): nothing below is used */
-	const struct gmem_ops *ops;
-	void *ctx;
-	unsigned shift; /* log2 of the granule in bytes */
-	atomic_uint gen;
-	struct granule *granules;
-	uint64_t granule_count;
-
-	pthread_mutex_t lock;
-	struct list asides;
-	uint32_t *mapped; /* FIFO of mapped granules, MAPPED_MAX long */
-	unsigned mapped_head, mapped_count;
 };
 
 /* `n` bytes of zeroes that cost nothing until they are touched; NULL: out of address space. */
@@ -125,6 +84,7 @@ static struct gmem *gmem_alloc(const struct hv_range *ram, unsigned ranges, uint
 	}
 	pthread_mutex_init(&gm->lock, NULL);
 	list_init(&gm->asides);
+	list_init(&gm->whole);
 	return gm;
 }
 
@@ -191,6 +151,7 @@ void gmem_free(struct gmem *gm)
 {
 	if (!gm)
 		return;
+	gmem_whole_free(gm);
 	if (!gm->linear) {
 		unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
 		struct list *it;
@@ -409,6 +370,25 @@ static inline uint8_t *pin_granule(struct gmem *gm, uint64_t index, uint64_t fir
 	return pin_slow(gm, index, first, last);
 }
 
+uint8_t *gmem_pin_granule(struct gmem *gm, uint64_t index, const uint64_t **holes)
+{
+	/* An empty range of pages: none of them can be a hole. */
+	uint8_t *host = pin_granule(gm, index, 1, 0);
+
+	if (!host)
+		return NULL;
+	pthread_mutex_lock(&gm->lock);
+	*holes = gm->granules[index].holes;
+	list_for_each (it, &gm->asides) {
+		struct aside *a = list_entry(it, struct aside, link);
+
+		if (a->host == host)
+			*holes = a->holes;
+	}
+	pthread_mutex_unlock(&gm->lock);
+	return host;
+}
+
 int gmem_pin(struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov, unsigned max)
 {
 	uint64_t off, mask;
@@ -536,6 +516,7 @@ void gmem_invalidate(struct gmem *gm)
 	if (gen == GEN_BUSY)
 		gen = 1;
 	atomic_store(&gm->gen, gen);
+	gmem_whole_stale(gm);
 }
 
 uint32_t gmem_generation(const struct gmem *gm)

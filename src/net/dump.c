@@ -249,6 +249,10 @@ static int dump_init(struct dump *d, struct netdevs *nds, struct kvs *k, struct 
 		return err_set(e, -ENODEV,
 			       "Parameter 'netdev' expects a network backend id, not '%s'",
 			       d->netdev);
+	if (d->nd->has_vhost)
+		return err_set(e, -EINVAL,
+			       "Vhost is not supported: the kernel moves the frames of netdev '%s'",
+			       d->netdev);
 	d->bundle = calloc(d->nd->pairs, sizeof(*d->bundle));
 	if (!d->bundle)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));

@@ -140,6 +140,11 @@ static int add_class(struct netdevs *nds, const struct net_class *class, struct 
 	if (!rc && !class->alias) {
 		nd->opened = true;
 		rc = class->open(nd, k, e);
+		if (!rc && nd->has_vhost && nd->pace.rate)
+			rc = err_set(
+				e, -EINVAL,
+				"'rate' cannot be used together with vhost=on: the kernel moves "
+				"the frames");
 		if (!rc) {
 			netdevs_insert(nds, nd);
 			return 0;

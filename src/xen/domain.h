@@ -42,12 +42,21 @@ struct store {
 	bool gone;
 };
 
+/* A `channel` of xl.cfg: a console of type ioemu, number `devid`. */
+#define XEN_CHANNELS_MAX 16
+struct xen_channel {
+	unsigned devid;
+	char name[256];
+};
+
 /* What the toolstack says about the domain; 0 where it says nothing. */
 struct store_facts {
 	uint64_t static_max; /* bytes: all the memory it may have */
 	uint64_t target;     /* bytes: what it may use now */
 	bool has_kill_uid;
 	uid_t kill_uid;
+	struct xen_channel channel[XEN_CHANNELS_MAX];
+	unsigned channels;
 };
 
 struct xen {
@@ -74,6 +83,7 @@ struct xen {
 	const struct hv_client *client;
 	struct loop *exits;
 	struct loop_fd events;
+	struct loop_poller poller;
 	struct log_rate rate;
 };
 
@@ -92,12 +102,16 @@ int ram_discover(struct xen *x, struct err *e);
 /* Give the paused domain a page at `gfn` (0 or -errno). */
 int ram_populate(struct xen *x, uint64_t gfn);
 
-/* store.c: xenstore */
+/* store.c: xenstore. store_open() also fails when something is expected of us that we do not have
+ * (backends.h). */
 int store_open(struct store *s, unsigned domid, struct store_facts *facts, struct err *e);
 /* Begin to watch the domain; `apart`: hand the connection to a child process first. */
 int store_start(struct store *s, bool apart, struct err *e);
 int store_watch(struct store *s, struct loop *control, const struct hv_client *client);
 int store_announce(struct store *s, struct err *e);
+/* Tell the guest's PV drivers that the back ends of its channels are connected, so that they do not
+ * wait for them. Nobody waits for the result. */
+void store_connect(struct store *s, const struct store_facts *facts);
 void store_stop(struct store *s);
 
 /* ioreq.c: the ioreq server */

@@ -4,12 +4,13 @@
  * One connection, opened at the start and kept: it reads what there is to know, watches
  * @releaseDomain, asks then whether the domain is still introduced (a domain that shuts down or
  * suspends is; the end can be learned nowhere else, because a domain that dies stays there, without
- * a sound, as long as we hold its pages), and writes device-model/<domid>/state.
+ * a sound, as long as we hold its pages), and writes device-model/<domid>/state and the state of
+ * this domain's consoles that are channels.
  *
  * xenstore can reach everything on the host. So where the device model gives up rights
  * (-xen-domid-restrict, another user or root directory), a child process takes the connection over
  * and holds nothing else; the device model talks to it over a socket pair in messages of one
- * struct, and has no way to make it do anything but announce. Elsewhere there is no child: a fork
+ * struct, and has no way to make it do anything but that. Elsewhere there is no child: a fork
  * is a third of the time of a start. Both run the same code (struct watcher).
  *
  * Owns: the connection or the child, and the state node, which goes at the end (libxl has removed
@@ -36,6 +37,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "xen/backends.h"
 
 #define PATH_MAX_LEN 80
 #define NOBODY	     65534
@@ -44,12 +46,16 @@ enum store_msg {
 	MSG_READY,    /* child: result of its start */
 	MSG_ANNOUNCE, /* parent: write "running"; child: the result */
 	MSG_GONE,     /* child: the domain is no more */
+	MSG_CONSOLE,  /* parent: console `devid` is connected; no answer */
 };
 
 struct msg {
 	enum store_msg type;
 	int rc; /* 0 or -errno */
+	unsigned devid;
 };
+
+#define XENBUS_CONNECTED "4"
 
 /* --- reading --- */
 
@@ -66,6 +72,34 @@ static bool read_number(struct xs *xs, unsigned domid, const char *node, uint64_
 	}
 	free(text);
 	return ok;
+}
+
+/* libxl keeps a console's particulars with its back end, where no guest can write; one that has a
+ * name is a channel. */
+static void read_channels(struct xs *xs, unsigned domid, struct store_facts *facts)
+{
+	char path[PATH_MAX_LEN], *ids;
+	unsigned len = 0;
+
+	snprintf(path, sizeof(path), "backend/console/%u", domid);
+	ids = xs_list(xs, path, &len);
+	for (char *id = ids; ids && id < ids + len && facts->channels < XEN_CHANNELS_MAX;
+	     id += strlen(id) + 1) {
+		struct xen_channel *c = &facts->channel[facts->channels];
+		char *name, *end;
+
+		c->devid = (unsigned)strtoul(id, &end, 10);
+		if (*end || !c->devid)
+			continue; /* 0 is the guest's own console */
+		snprintf(path, sizeof(path), "backend/console/%u/%u/name", domid, c->devid);
+		name = xs_get(xs, path);
+		if (name && *name && strlen(name) < sizeof(c->name)) {
+			strcpy(c->name, name);
+			facts->channels++;
+		}
+		free(name);
+	}
+	free(ids);
 }
 
 int store_open(struct store *s, unsigned domid, struct store_facts *facts, struct err *e)
@@ -86,7 +120,8 @@ int store_open(struct store *s, unsigned domid, struct store_facts *facts, struc
 		facts->has_kill_uid = true;
 		facts->kill_uid = (uid_t)n;
 	}
-	return 0;
+	read_channels(xs, domid, facts);
+	return pv_backends_check(xs, domid, e);
 }
 
 /* --- the watcher: here or in the child --- */
@@ -127,6 +162,18 @@ static int watcher_announce(struct watcher *w)
 	return rc;
 }
 
+static void watcher_connect(struct watcher *w, unsigned devid)
+{
+	char path[PATH_MAX_LEN], *there;
+
+	snprintf(path, sizeof(path), "backend/console/%u/%u/state", w->domid, devid);
+	/* Not to be made where there is no such console. */
+	there = xs_get(&w->xs, path);
+	if (there)
+		xs_put(&w->xs, path, XENBUS_CONNECTED);
+	free(there);
+}
+
 static void watcher_end(struct watcher *w)
 {
 	char path[PATH_MAX_LEN];
@@ -144,7 +191,7 @@ static void watcher_end(struct watcher *w)
 
 static bool send_msg(int sock, enum store_msg type, int rc)
 {
-	struct msg m = {type, rc};
+	struct msg m = {.type = type, .rc = rc};
 
 	return send(sock, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m);
 }
@@ -203,6 +250,8 @@ static void child_run(int sock, struct watcher *w)
 			break; /* the device model has ended */
 		if (m.type == MSG_ANNOUNCE)
 			send_msg(sock, MSG_ANNOUNCE, watcher_announce(w));
+		else if (m.type == MSG_CONSOLE)
+			watcher_connect(w, m.devid);
 	}
 	watcher_end(w);
 }
@@ -328,6 +377,18 @@ int store_announce(struct store *s, struct err *e)
 				"could not write the state of the device model to xenstore: %s",
 				strerror(-rc))
 		      : 0;
+}
+
+void store_connect(struct store *s, const struct store_facts *facts)
+{
+	for (unsigned i = 0; i < facts->channels; i++) {
+		struct msg m = {.type = MSG_CONSOLE, .devid = facts->channel[i].devid};
+
+		if (s->pid)
+			send(s->sock, &m, sizeof(m), MSG_NOSIGNAL);
+		else
+			watcher_connect(&s->watcher, m.devid);
+	}
 }
 
 void store_stop(struct store *s)

@@ -81,9 +81,12 @@ static int xen_restrict(struct hv *hv, struct err *e)
 static int xen_announce(struct hv *hv, struct err *e)
 {
 	struct xen *x = to_xen(hv);
-
 	/* libxl waits for an answer over QMP then, and loses its head when it hears of us twice. */
-	return x->restricted ? 0 : store_announce(&x->store, e);
+	int rc = x->restricted ? 0 : store_announce(&x->store, e);
+
+	if (rc == 0)
+		store_connect(&x->store, &x->facts);
+	return rc;
 }
 
 static void xen_close(struct hv *hv)
@@ -269,4 +272,14 @@ bool hv_xen_kill_uid(struct hv *hv, uid_t *uid)
 
 	*uid = x->facts.kill_uid;
 	return x->facts.has_kill_uid;
+}
+
+const char *hv_xen_channel(struct hv *hv, unsigned i, unsigned *devid)
+{
+	struct xen *x = to_xen(hv);
+
+	if (i >= x->facts.channels)
+		return NULL;
+	*devid = x->facts.channel[i].devid;
+	return x->facts.channel[i].name;
 }

@@ -43,4 +43,9 @@ int hv_xen_acpi(struct hv *hv, const struct layout *layout, enum acpi_mode mode,
  * the pid. */
 bool hv_xen_kill_uid(struct hv *hv, uid_t *uid);
 
+/* The channels of the domain's configuration: name and number of the `i`th, NULL behind the last.
+ * For number N, libxl puts a chardev libxl-channelN on the command line. hv_announce() tells the
+ * guest's PV drivers that these consoles are connected. */
+const char *hv_xen_channel(struct hv *hv, unsigned i, unsigned *devid);
+
 #endif

@@ -192,6 +192,8 @@ static int add_object(struct vm *vm, struct kvs *k, struct err *e)
 		return iothread_add(vm->iothreads, k, e);
 	if (is_memory_backend(type))
 		return 0; /* build_attach() has used it, if anybody does */
+	if (net_filter_is_type(type))
+		return 0; /* after its netdev */
 	return err_set(e, -EINVAL,
 		       "Parameter 'qom-type' does not accept value '%s' (-object help lists them)",
 		       type);
@@ -210,6 +212,11 @@ static int add_node(struct vm *vm, struct kvs *k, struct err *e)
 static int add_netdev(struct vm *vm, struct kvs *k, struct err *e)
 {
 	return netdev_add(vm->netdevs, k, e);
+}
+
+static int add_filter(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return net_filter_is_type(kvs_get(k, "qom-type")) ? net_filter_add(vm->netdevs, k, e) : 0;
 }
 
 static int add_all(struct vm *vm, const struct kvs_list *list,
@@ -306,6 +313,8 @@ int build_devices(struct vm *vm, struct err *e)
 		rc = add_all(vm, &c->drives, add_drive, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->netdevs, add_netdev, e);
+	if (rc == 0)
+		rc = add_all(vm, &c->objects, add_filter, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->devices, dev_add, e);
 	if (rc == 0)

@@ -30,6 +30,7 @@ static const struct {
 	{"rng-random", "entropy from a file or device"},
 	{"rng-builtin", "entropy from the kernel's generator"},
 	{"iothread", "a loop with a thread of its own, for queues of disks"},
+	{"filter-dump", "frames of a -netdev into a file in pcap's format"},
 	{"memory-backend-file", "guest RAM in a file, for -accel qtest (size=, mem-path=)"},
 	{"memory-backend-memfd", "guest RAM in anonymous memory, for -accel qtest (size=)"},
 };
@@ -81,6 +82,11 @@ static bool help_object(struct kvs *k, FILE *out)
 		opts_help((const struct opt *const[]){iothread_options, NULL}, out);
 		return true;
 	}
+	if (type && net_filter_is_type(type)) {
+		fprintf(out, "%s options:\n", type);
+		opts_help((const struct opt *const[]){net_filter_options, NULL}, out);
+		return true;
+	}
 	fputs("List of user creatable objects:\n", out);
 	for (unsigned i = 0; i < ARRAY_SIZE(object_types); i++)
 		fprintf(out, "  %-24s%s\n", object_types[i].type, object_types[i].help);
@@ -95,7 +101,8 @@ static bool help_netdev(struct kvs *k, FILE *out)
 	for (unsigned i = 0; wanted && (type = netdev_type(i, &help, &options)); i++)
 		if (!strcmp(type, wanted)) {
 			fprintf(out, "%s options:\n", type);
-			opts_help((const struct opt *const[]){options, NULL}, out);
+			opts_help((const struct opt *const[]){options, netdev_common_options, NULL},
+				  out);
 			return true;
 		}
 	fputs("Available netdev backend types:\n", out);
@@ -337,6 +344,10 @@ void help_man(FILE *out)
 	man_netdevs(out);
 	man_tables("-object rng-random", rng_options("rng-random"), out);
 	man_tables("-object rng-builtin", rng_options("rng-builtin"), out);
+	man_tables("-netdev, all types", (const struct opt *const[]){netdev_common_options, NULL},
+		   out);
+	man_tables("-object filter-dump", (const struct opt *const[]){net_filter_options, NULL},
+		   out);
 	man_tables("-object iothread", (const struct opt *const[]){iothread_options, NULL}, out);
 	man_chardevs(out);
 	man_tables("-mon", (const struct opt *const[]){monitor_options, NULL}, out);

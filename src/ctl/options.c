@@ -412,11 +412,12 @@ const struct option_row option_rows[] = {
 	 .implied = "driver", .names = "filename", .paths = "path",
 	 .help = "a disk by its node, also as JSON"},
 	{"netdev", "TYPE,id=ID[,...]", OPTION_LIST, AT(netdevs), .implied = "type", .id = "id",
-	 .id_required = true, .paths = "path", .names = "script|downscript|helper",
+	 .id_required = true, .paths = "path|tftp", .names = "script|downscript|helper",
 	 .help = "a network for -device virtio-net-pci,netdev=ID"},
 	{"object", "TYPE,id=ID[,PROP=VALUE...]", OPTION_LIST, AT(objects), .implied = "qom-type",
-	 .id = "id", .id_required = true, .paths = "filename|mem-path",
-	 .help = "a source of entropy, or the RAM for -accel qtest"},
+	 .id = "id", .id_required = true, .paths = "filename|mem-path|file",
+	 .help = "a source of entropy, a thread, a copy of a net's frames, or the RAM for "
+		 "-accel qtest"},
 
 	SECTION("Character streams and monitors"),
 	{"chardev", "KIND,id=ID[,...]", OPTION_LIST, AT(chardevs), .params = chardev_options,

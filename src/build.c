@@ -18,6 +18,7 @@
 #include "dev/dev.h"
 #include "iothread/iothread.h"
 #include "net/net.h"
+#include "p9/p9.h"
 #include "pci/pci.h"
 #include "qtest/qtest.h"
 #include "rng/rng.h"
@@ -198,6 +199,11 @@ static int add_netdev(struct vm *vm, struct kvs *k, struct err *e)
 	return netdev_add(vm->netdevs, k, e);
 }
 
+static int add_fsdev(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return fsdev_add(vm->fsdevs, k, e);
+}
+
 static int add_all(struct vm *vm, const struct kvs_list *list,
 		   int (*add)(struct vm *, struct kvs *, struct err *), struct err *e)
 {
@@ -221,7 +227,8 @@ int build_devices(struct vm *vm, struct err *e)
 	vm->iothreads = iothreads_new();
 	vm->blocks = blocks_new();
 	vm->netdevs = netdevs_new(vm->io);
-	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs)
+	vm->fsdevs = fsdevs_new();
+	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs || !vm->fsdevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	qmp_watch_nets(vm);
 	rc = add_all(vm, &c->objects, add_object, e);
@@ -231,6 +238,8 @@ int build_devices(struct vm *vm, struct err *e)
 		rc = add_all(vm, &c->drives, add_drive, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->netdevs, add_netdev, e);
+	if (rc == 0)
+		rc = add_all(vm, &c->fsdevs, add_fsdev, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->devices, dev_add, e);
 	return rc;
@@ -290,6 +299,7 @@ int build_seal(struct vm *vm, struct guard *g, struct err *e)
 			guard_user(g, uid);
 		rc = hv_restrict(vm->hv, e);
 	}
+	guard_keep(g, fsdevs_capabilities(vm->fsdevs));
 	if (rc == 0)
 		rc = guard_seal(g, e);
 	if (rc < 0)
@@ -313,6 +323,7 @@ void build_undo(struct vm *vm)
 		loop_join(vm->io);
 	iothreads_join(vm->iothreads);
 	dev_free_all(vm);
+	fsdevs_free(vm->fsdevs);
 	netdevs_free(vm->netdevs);
 	blocks_free(vm->blocks);
 	rngs_free(vm->rngs);

@@ -59,24 +59,29 @@ int p9_getattr(struct p9_call *c)
 	return 0;
 }
 
-static struct timespec get_time(struct p9_reader *r, bool set, uint32_t *valid, uint32_t now)
+/* A time, of which `valid` says whether it is to be set (`what`), and whether to this one (`given`)
+ * or to now. */
+static struct timespec get_time(struct p9_reader *r, uint32_t valid, uint32_t what, uint32_t given)
 {
 	struct timespec t = {.tv_sec = (time_t)p9_get64(r)};
 	uint64_t ns = p9_get64(r);
 
-	if (!set)
-		*valid |= now;
-	else if (ns >= 1000000000)
-		r->err = r->err ? r->err : -EINVAL;
-	else
-		t.tv_nsec = (long)ns;
+	t.tv_nsec = UTIME_OMIT;
+	if (!(valid & what))
+		return t;
+	t.tv_nsec = UTIME_NOW;
+	if (!(valid & given))
+		return t;
+	t.tv_nsec = (long)ns;
+	if (ns >= 1000000000 && !r->err)
+		r->err = -EINVAL;
 	return t;
 }
 
 int p9_setattr(struct p9_call *c)
 {
 	uint32_t number = p9_get32(&c->in), valid = p9_get32(&c->in);
-	struct p9_attr a = {.valid = valid & 0x7f};
+	struct p9_attr a = {.valid = valid};
 	struct p9_fid *f;
 	int rc;
 
@@ -84,10 +89,8 @@ int p9_setattr(struct p9_call *c)
 	a.uid = p9_get32(&c->in);
 	a.gid = p9_get32(&c->in);
 	a.size = p9_get64(&c->in);
-	a.atime = get_time(&c->in, !(valid & P9_SET_ATIME) || valid & 0x80, &a.valid,
-			   P9_SET_ATIME_NOW);
-	a.mtime = get_time(&c->in, !(valid & P9_SET_MTIME) || valid & 0x100, &a.valid,
-			   P9_SET_MTIME_NOW);
+	a.atime = get_time(&c->in, valid, P9_SET_ATIME, P9_SET_ATIME_GIVEN);
+	a.mtime = get_time(&c->in, valid, P9_SET_MTIME, P9_SET_MTIME_GIVEN);
 	if (c->in.err)
 		return c->in.err;
 	if (valid & P9_SET_SIZE && a.size > INT64_MAX)

@@ -29,20 +29,20 @@ struct p9_fs;
 struct p9_node;
 
 /* Which attributes to change (Tsetattr). */
-#define P9_SET_MODE	 (1u << 0)
-#define P9_SET_UID	 (1u << 1)
-#define P9_SET_GID	 (1u << 2)
-#define P9_SET_SIZE	 (1u << 3)
-#define P9_SET_ATIME	 (1u << 4)
-#define P9_SET_MTIME	 (1u << 5)
-#define P9_SET_CTIME	 (1u << 6)
-#define P9_SET_ATIME_NOW (1u << 7) /* (the protocol's bits 7 and 8 mean the opposite) */
-#define P9_SET_MTIME_NOW (1u << 8)
+#define P9_SET_MODE	   (1u << 0)
+#define P9_SET_UID	   (1u << 1)
+#define P9_SET_GID	   (1u << 2)
+#define P9_SET_SIZE	   (1u << 3)
+#define P9_SET_ATIME	   (1u << 4)
+#define P9_SET_MTIME	   (1u << 5)
+#define P9_SET_CTIME	   (1u << 6)
+#define P9_SET_ATIME_GIVEN (1u << 7) /* to what is said; else to now */
+#define P9_SET_MTIME_GIVEN (1u << 8)
 
 struct p9_attr {
 	uint32_t valid, mode, uid, gid;
 	uint64_t size;
-	struct timespec atime, mtime;
+	struct timespec atime, mtime; /* as utimensat() takes them */
 };
 
 /* What a new file gets. */
@@ -110,7 +110,7 @@ struct p9_node {
 	/* With the tree locked: */
 	struct p9_node *parent; /* NULL: the root */
 	char *name;		/* NULL: the root, or a name that it no longer has */
-	struct p9_node *old_parent, *next_stale; /* p9_tree_renamed() */
+	struct p9_node *old_parent, *next_moved; /* within p9_tree_renamed() */
 	/* Constant: */
 	dev_t dev;
 	ino_t ino;
@@ -147,14 +147,12 @@ void p9_file_give(struct p9_fs *fs);
 int p9_node_init(struct p9_node *n, struct p9_fs *fs, struct p9_node *parent, const char *name,
 		 const struct stat *st);
 struct p9_node *p9_node_get(struct p9_node *n);
-void p9_node_put(struct p9_node *n); /* harmless with NULL; not with the tree locked for writing */
+void p9_node_put(struct p9_node *n); /* harmless with NULL */
 
 /* The tree is locked for writing, the file system has done it: nodes found as from/name are
- * to/name_to now, and those that were that are nameless. Returns what p9_tree_settle() takes once
- * the lock is given back. */
-struct p9_node *p9_tree_renamed(struct p9_node *from, const char *name, struct p9_node *to,
-				const char *name_to);
-void p9_tree_settle(struct p9_node *stale);
+ * to/name_to now, and those that were that are nameless. */
+void p9_tree_renamed(struct p9_node *from, const char *name, struct p9_node *to,
+		     const char *name_to);
 /* The same for a removal. */
 void p9_tree_removed(struct p9_node *dir, const char *name);
 

@@ -133,18 +133,8 @@ static int set_size(struct p9_node *n, int file, uint64_t size)
 
 static int set_times(struct p9_node *n, const struct p9_attr *a)
 {
-	struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
+	struct timespec t[2] = {a->atime, a->mtime};
 
-	if (a->valid & P9_SET_ATIME) {
-		t[0] = a->atime;
-		if (a->valid & P9_SET_ATIME_NOW)
-			t[0].tv_nsec = UTIME_NOW;
-	}
-	if (a->valid & P9_SET_MTIME) {
-		t[1] = a->mtime;
-		if (a->valid & P9_SET_MTIME_NOW)
-			t[1].tv_nsec = UTIME_NOW;
-	}
 	return utimensat(local_of(n)->proc, local_proc_name(local_fd(n)).s, t, 0) ? -errno : 0;
 }
 

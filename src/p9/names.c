@@ -293,7 +293,7 @@ int p9_symlink(struct p9_call *c)
 	p9_get_name(&c->in, name);
 	p9_get_string(&c->in, target, P9_TARGET_MAX);
 	what.gid = p9_get32(&c->in);
-	if (!*target)
+	if (!c->in.err && !*target)
 		return -ENOENT;
 	return make_and_tell(c, number, name, &what);
 }
@@ -363,7 +363,7 @@ int p9_link(struct p9_call *c)
 
 /* With the tree locked for writing. */
 static int rename_locked(struct p9_fs *fs, struct p9_node *from, const char *name,
-			 struct p9_node *to, const char *name_to, struct p9_node **stale)
+			 struct p9_node *to, const char *name_to)
 {
 	int rc = check_name(name, -EBUSY);
 
@@ -374,7 +374,7 @@ static int rename_locked(struct p9_fs *fs, struct p9_node *from, const char *nam
 	if (rc == 0)
 		rc = fs->ops->rename(from, name, to, name_to);
 	if (rc == 0)
-		*stale = p9_tree_renamed(from, name, to, name_to);
+		p9_tree_renamed(from, name, to, name_to);
 	return MIN(rc, 0);
 }
 
@@ -382,7 +382,6 @@ int p9_renameat(struct p9_call *c)
 {
 	char name[P9_NAME_MAX + 1], name_to[P9_NAME_MAX + 1];
 	uint32_t from = p9_get32(&c->in), to;
-	struct p9_node *stale = NULL;
 	struct p9_fid *f, *t;
 	int rc = -EBADF;
 
@@ -395,9 +394,8 @@ int p9_renameat(struct p9_call *c)
 	t = f ? p9_fid_use(c, to, false) : NULL;
 	if (t) {
 		pthread_rwlock_wrlock(&c->fs->tree);
-		rc = rename_locked(c->fs, f->node, name, t->node, name_to, &stale);
+		rc = rename_locked(c->fs, f->node, name, t->node, name_to);
 		pthread_rwlock_unlock(&c->fs->tree);
-		p9_tree_settle(stale);
 		p9_fid_done(t);
 	}
 	if (f)
@@ -409,7 +407,7 @@ int p9_rename(struct p9_call *c)
 {
 	char name_to[P9_NAME_MAX + 1];
 	uint32_t number = p9_get32(&c->in), to = p9_get32(&c->in);
-	struct p9_node *stale = NULL, *parent = NULL;
+	struct p9_node *parent = NULL;
 	struct p9_fid *f, *t;
 	int rc = -EBADF;
 
@@ -429,10 +427,9 @@ int p9_rename(struct p9_call *c)
 			/* Both may be changed by what they are used for. */
 			strcpy(name, n->name);
 			parent = p9_node_get(n->parent);
-			rc = rename_locked(c->fs, parent, name, t->node, name_to, &stale);
+			rc = rename_locked(c->fs, parent, name, t->node, name_to);
 		}
 		pthread_rwlock_unlock(&c->fs->tree);
-		p9_tree_settle(stale);
 		p9_node_put(parent);
 		p9_fid_done(t);
 	}

@@ -228,10 +228,11 @@ static void start_version(struct p9_server *s, struct p9_request *r, struct p9_r
 	char version[P9_NAME_MAX + 1];
 	uint8_t body[32];
 	struct p9_writer out = {body, 0, sizeof(body)};
-	uint32_t msize = MIN(p9_get32(in), P9_MSIZE_MAX);
+	uint32_t msize = p9_get32(in);
 	bool known;
 
 	p9_get_name(in, version);
+	msize = MIN(msize, P9_MSIZE_MAX);
 	if (in->err) {
 		answer_error(r, in->err);
 		return;

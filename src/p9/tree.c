@@ -108,13 +108,12 @@ static bool get_unless_gone(struct p9_node *n)
 	return refs;
 }
 
-struct p9_node *p9_tree_renamed(struct p9_node *from, const char *name, struct p9_node *to,
-				const char *name_to)
+void p9_tree_renamed(struct p9_node *from, const char *name, struct p9_node *to,
+		     const char *name_to)
 {
-	struct p9_node *stale = NULL;
+	struct p9_node *moved = NULL;
 	struct p9_fs *fs = from->fs;
 
-	/* Two names of one file: nothing was renamed. Else the target is not the source. */
 	pthread_mutex_lock(&fs->nodes_lock);
 	list_for_each (it, &fs->nodes) {
 		struct p9_node *n = list_entry(it, struct p9_node, link);
@@ -126,20 +125,16 @@ struct p9_node *p9_tree_renamed(struct p9_node *from, const char *name, struct p
 			n->name = strdup(name_to); /* without memory: nameless */
 			n->old_parent = n->parent;
 			n->parent = p9_node_get(to);
-			n->next_stale = stale;
-			stale = n;
+			n->next_moved = moved;
+			moved = n;
 		}
 	}
 	pthread_mutex_unlock(&fs->nodes_lock);
-	return stale;
-}
+	/* The tree still is ours, and so are these two pointers. */
+	while (moved) {
+		struct p9_node *n = moved;
 
-void p9_tree_settle(struct p9_node *stale)
-{
-	while (stale) {
-		struct p9_node *n = stale;
-
-		stale = n->next_stale;
+		moved = n->next_moved;
 		p9_node_put(n->old_parent);
 		p9_node_put(n);
 	}

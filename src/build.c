@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/block.h"
-#include "ctl/chardev.h"
-#include "ctl/cmdline.h"
 #include "base/util.h"
+#include "block/block.h"
+#include "chardev/chardev.h"
+#include "ctl/cmdline.h"
 #include "ctl/qmp.h"
 #include "dev/dev.h"
 #include "iothread/iothread.h"
@@ -136,7 +136,8 @@ static int attach_xen(struct vm *vm, struct layout *layout, struct err *e)
 		return err_set(
 			e, -EINVAL,
 			"-xen-domid is missing: say which domain to serve (or -accel qtest)");
-	vm->hv = hv_xen_open((unsigned)c->domid, &c->map, e);
+	vm->hv = hv_xen_open((unsigned)c->domid, &c->map, c->domid_restrict || c->user || c->chroot,
+			     e);
 	if (!vm->hv)
 		return -EINVAL;
 	return hv_xen_layout(vm->hv, &c->map, layout, e);
@@ -153,6 +154,7 @@ int build_attach(struct vm *vm, struct err *e)
 	vm->io = loop_new("xenpvh/io");
 	if (!vm->bus || !vm->io)
 		return err_set(e, -ENOMEM, "out of memory");
+	loop_set_polling(vm->io, vm->cmd->exit_poll_ns, 0, 0);
 	return pci_host_bridge_add(vm->bus, e);
 }
 
@@ -160,9 +162,21 @@ int build_attach(struct vm *vm, struct err *e)
 
 int build_monitors(struct vm *vm, struct err *e)
 {
-	vm->chardevs = chardevs_open(vm->cmd, vm->control, e);
+	const struct kvs_list *list = &vm->cmd->chardevs;
+
+	vm->chardevs = chardevs_new();
 	if (!vm->chardevs)
-		return -EINVAL;
+		return err_set(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < list->n; i++) {
+		int rc = chardev_add(vm->chardevs, &list->v[i], e);
+
+		if (rc < 0) {
+			err_prefix(e, "%s", list->v[i].origin);
+			chardevs_free(vm->chardevs, true);
+			vm->chardevs = NULL;
+			return rc;
+		}
+	}
 	vm->monitors = monitors_open(vm, e);
 	return vm->monitors ? 0 : -EINVAL;
 }
@@ -218,6 +232,65 @@ static int add_all(struct vm *vm, const struct kvs_list *list,
 	return 0;
 }
 
+/* --- channels: libxl's chardevs become ports --- */
+
+#define CHANNEL_BUS "libxl-channels"
+
+static bool is_used_chardev(const struct cmdline *c, const char *id)
+{
+	for (unsigned i = 0; i < c->devices.n; i++) {
+		const char *chardev = kvs_get(&c->devices.v[i], "chardev");
+
+		if (chardev && !strcmp(chardev, id))
+			return true;
+	}
+	return false;
+}
+
+/* Add a device that the command line does not have: "driver", then pairs of key and value up to
+ * NULL. */
+static int add_own(struct vm *vm, const char *driver, const char *const *pairs, struct err *e)
+{
+	struct kvs k = {0};
+	int rc = kvs_add(&k, "driver", driver);
+
+	for (; rc == 0 && *pairs; pairs += 2)
+		rc = kvs_add(&k, pairs[0], pairs[1]);
+	rc = rc < 0 ? err_set(e, rc, "%s", strerror(-rc)) : dev_add(vm, &k, e);
+	kvs_free(&k);
+	return rc;
+}
+
+/* Each `channel` of xl.cfg that no -device has taken becomes a serial port of that name, on a bus
+ * of its own. */
+static int add_channels(struct vm *vm, struct err *e)
+{
+	const char *name;
+	unsigned devid;
+	int rc = 0;
+
+	if (vm->cmd->accel != ACCEL_XEN)
+		return 0;
+	for (unsigned i = 0; rc == 0 && (name = hv_xen_channel(vm->hv, i, &devid)); i++) {
+		char id[32];
+
+		snprintf(id, sizeof(id), "libxl-channel%u", devid);
+		if (!chardev_find(vm->chardevs, id) || is_used_chardev(vm->cmd, id))
+			continue;
+		if (!dev_find(vm, CHANNEL_BUS))
+			rc = add_own(vm, "virtio-serial-pci",
+				     (const char *const[]){"id", CHANNEL_BUS, NULL}, e);
+		if (rc == 0)
+			rc = add_own(vm, "virtserialport",
+				     (const char *const[]){"id", id, "bus", CHANNEL_BUS ".0",
+							   "chardev", id, "name", name, NULL},
+				     e);
+		if (rc < 0)
+			err_prefix(e, "channel '%s'", name);
+	}
+	return rc;
+}
+
 int build_devices(struct vm *vm, struct err *e)
 {
 	const struct cmdline *c = vm->cmd;
@@ -231,6 +304,7 @@ int build_devices(struct vm *vm, struct err *e)
 	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs || !vm->fsdevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	qmp_watch_nets(vm);
+	qmp_watch_ports(vm);
 	rc = add_all(vm, &c->objects, add_object, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->blockdevs, add_node, e);
@@ -242,6 +316,8 @@ int build_devices(struct vm *vm, struct err *e)
 		rc = add_all(vm, &c->fsdevs, add_fsdev, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->devices, dev_add, e);
+	if (rc == 0)
+		rc = add_channels(vm, e);
 	return rc;
 }
 
@@ -330,8 +406,7 @@ void build_undo(struct vm *vm)
 	iothreads_free(vm->iothreads);
 	/* The probe run must leave its socket file: the real run is about to replace it. */
 	monitors_free(vm->monitors);
-	if (vm->chardevs)
-		chardevs_free(vm->chardevs, vm->cmd->machine != MACHINE_NONE);
+	chardevs_free(vm->chardevs, vm->cmd->machine != MACHINE_NONE);
 	pci_bus_free(vm->bus);
 	if (vm->hv)
 		hv_close(vm->hv);

@@ -9,7 +9,7 @@
 
 #include "base/util.h"
 #include "block/block.h"
-#include "ctl/chardev.h"
+#include "chardev/chardev.h"
 #include "ctl/options.h"
 #include "ctl/qmp.h"
 #include "dev/dev.h"
@@ -41,7 +41,7 @@ static void help_devices(FILE *out)
 	for (unsigned i = 0; dev_classes[i]; i++) {
 		const struct dev_class *c = dev_classes[i];
 
-		fprintf(out, "name \"%s\", bus PCI", c->name);
+		fprintf(out, "name \"%s\", bus %s", c->name, c->on_bus ? c->on_bus : "PCI");
 		if (c->alias)
 			fprintf(out, ", alias \"%s\"", c->alias);
 		fprintf(out, ", desc \"%s\"\n", c->desc);
@@ -104,6 +104,23 @@ static bool help_netdev(struct kvs *k, FILE *out)
 	return true;
 }
 
+static bool help_chardev(struct kvs *k, FILE *out)
+{
+	const char *wanted = kvs_get(k, "backend"), *kind, *help;
+	const struct opt *options;
+
+	for (unsigned i = 0; wanted && (kind = chardev_kind(i, &help, &options)); i++)
+		if (!strcmp(kind, wanted)) {
+			fprintf(out, "%s options:\n", kind);
+			opts_help((const struct opt *const[]){chardev_options, options, NULL}, out);
+			return true;
+		}
+	fputs("Available chardev backend types:\n", out);
+	for (unsigned i = 0; (kind = chardev_kind(i, &help, &options)); i++)
+		fprintf(out, "  %-10s%s\n", kind, help);
+	return true;
+}
+
 bool help_about(const struct option_row *o, struct kvs *k, FILE *out)
 {
 	if (!strcmp(o->name, "device"))
@@ -112,6 +129,8 @@ bool help_about(const struct option_row *o, struct kvs *k, FILE *out)
 		return help_object(k, out);
 	if (!strcmp(o->name, "netdev"))
 		return help_netdev(k, out);
+	if (!strcmp(o->name, "chardev"))
+		return help_chardev(k, out);
 	fprintf(out, "-%s %s\n", o->name, o->arg);
 	if (!strcmp(o->name, "drive"))
 		opts_help(drive_tables, out);
@@ -261,6 +280,20 @@ static void man_netdevs(FILE *out)
 	}
 }
 
+static void man_chardevs(FILE *out)
+{
+	const char *kind, *help;
+	const struct opt *options;
+
+	man_tables("-chardev", (const struct opt *const[]){chardev_options, NULL}, out);
+	for (unsigned i = 0; (kind = chardev_kind(i, &help, &options)); i++) {
+		char title[64];
+
+		snprintf(title, sizeof(title), "-chardev %s", kind);
+		man_tables(title, (const struct opt *const[]){options, NULL}, out);
+	}
+}
+
 static void man_options(FILE *out)
 {
 	char *ignored = without_effect();
@@ -308,6 +341,6 @@ void help_man(FILE *out)
 	man_tables("-object rng-random", rng_options("rng-random"), out);
 	man_tables("-object rng-builtin", rng_options("rng-builtin"), out);
 	man_tables("-object iothread", (const struct opt *const[]){iothread_options, NULL}, out);
-	man_tables("-chardev", (const struct opt *const[]){chardev_options, NULL}, out);
+	man_chardevs(out);
 	man_tables("-mon", (const struct opt *const[]){monitor_options, NULL}, out);
 }

@@ -148,15 +148,34 @@ static void info_pci(struct qmp_call *call, FILE *out)
 	json_decref(r);
 }
 
+/* A device and what sits on its bus. */
+static void print_dev(struct vm *vm, const struct dev *d, FILE *out)
+{
+	const char *id = dev_id(d);
+
+	fprintf(out, "  dev: %s, id \"%s\"" EOL "    addr = %02x.%x" EOL, d->class->name,
+		id ? id : "", d->fn->devfn >> 3, d->fn->devfn & 7);
+	if (!d->bus_name)
+		return;
+	fprintf(out, "    bus: %s" EOL "      type %s" EOL, d->bus_name, d->class->bus);
+	list_for_each (it, &vm->devices) {
+		const struct dev *s = list_entry(it, struct dev, link);
+
+		if (s->sub && s->sub->parent == d->fn)
+			fprintf(out, "      dev: %s, id \"%s\"" EOL, s->class->name,
+				dev_id(s) ? dev_id(s) : "");
+	}
+}
+
 static void info_qtree(struct qmp_call *call, FILE *out)
 {
 	if (call->vm->bus)
 		fputs("bus: pcie.0" EOL "  type PCIE" EOL, out);
 	list_for_each (it, &call->vm->devices) {
-		const struct pci_fn *fn = list_entry(it, struct dev, link)->fn;
+		const struct dev *d = list_entry(it, struct dev, link);
 
-		fprintf(out, "  dev: %s, id \"%s\"" EOL "    addr = %02x.%x" EOL, fn->kind,
-			fn->id ? fn->id : "", fn->devfn >> 3, fn->devfn & 7);
+		if (d->fn)
+			print_dev(call->vm, d, out);
 	}
 }
 

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "ctl/chardev.h"
+#include "chardev/chardev.h"
 #include "ctl/qmp.h"
 #include "p9/p9.h"
 
@@ -44,6 +44,10 @@ static const struct opt machine_params[] = {
 	 .help = "size of the 64-bit window"},
 	{"pci-intx-irq-base", OPT_UINT, AT(intx_irq_base), 1, 236, "16",
 	 .help = "first of the four interrupt lines"},
+	{"exit-poll-ns", OPT_UINT, AT(exit_poll_ns), 0, 1000000, "0",
+	 .help = "look for the guest's next exit for at most so long before sleeping; for a "
+		 "control domain "
+		 "with a CPU to spare"},
 	{"memory-backend", OPT_STRING, AT(memory_backend),
 	 .help = "id of the -object that is the guest's RAM (with -accel qtest)"},
 	{"dump-guest-core", OPT_IGNORED},
@@ -253,6 +257,40 @@ static const struct option_row *row(const char *dashed_name)
 	return option_find(dashed_name);
 }
 
+/* SPEC of -qmp as the value of a -chardev: "unix:PATH,..." and "tcp:HOST:PORT,..." are sockets, a
+ * kind without an address stands for itself. */
+static int chardev_of_spec(const char *spec, char *text, size_t size, struct err *e)
+{
+	const char *port;
+	int len;
+
+	if (!strncmp(spec, "unix:", 5)) {
+		len = snprintf(text, size, "socket,path=%s", spec + 5);
+	} else if (!strncmp(spec, "tcp:", 4)) {
+		size_t host;
+
+		spec += 4;
+		port = *spec == '[' ? strstr(spec, "]:") : NULL;
+		port = port ? port + 1 : spec + strcspn(spec, ":,");
+		if (*port != ':')
+			return err_set(e, -EINVAL, "tcp: expects HOST:PORT[,...]");
+		host = (size_t)(port - spec);
+		if (*spec == '[') {
+			spec++;
+			host -= 2;
+		}
+		len = snprintf(text, size, "socket,host=%.*s,port=%s", (int)host, spec, port + 1);
+	} else if (spec[strcspn(spec, ":,")] == ':') {
+		return err_set(e, -EINVAL,
+			       "accepted are unix:PATH[,server=on,wait=off], "
+			       "tcp:HOST:PORT[,server=on,wait=off], stdio, pty, null, chardev:ID, "
+			       "none");
+	} else {
+		len = snprintf(text, size, "%s", spec);
+	}
+	return (size_t)len < size ? 0 : err_set(e, -E2BIG, "too long");
+}
+
 /* -qmp SPEC is a -chardev and a -mon in one. */
 static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct err *e)
 {
@@ -265,17 +303,10 @@ static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct 
 	if (!strncmp(spec, "chardev:", 8)) {
 		snprintf(id, sizeof(id), "%.255s", spec + 8);
 	} else {
-		bool unix_path = !strncmp(spec, "unix:", 5);
-		int len = snprintf(text, sizeof(text), "%s%s", unix_path ? "socket,path=" : "",
-				   spec + (unix_path ? 5 : 0));
-
 		snprintf(id, sizeof(id), "compat_monitor%u", c->mons.n);
-		if ((size_t)len >= sizeof(text))
-			return err_set(e, -E2BIG, "too long");
-		if (!unix_path && spec[strcspn(spec, ":,")] == ':')
-			return err_set(e, -EINVAL,
-				       "accepted are unix:PATH[,server=on,wait=off], stdio, null, "
-				       "chardev:ID, none");
+		rc = chardev_of_spec(spec, text, sizeof(text), e);
+		if (rc < 0)
+			return rc;
 		rc = kvs_parse(&k, "-qmp", text, "backend", e);
 		if (!rc && !kvs_get(&k, "id") && kvs_add(&k, "id", id) < 0)
 			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
@@ -434,12 +465,15 @@ const struct option_row option_rows[] = {
 
 	SECTION("Monitors"),
 	{"chardev", "KIND,id=ID[,...]", OPTION_LIST, AT(chardevs), .params = chardev_options,
-	 .group = "chardev", .implied = "backend", .id = "id", .id_required = true, .paths = "path",
-	 .help = "a character stream: socket, stdio or null"},
+	 .group = "chardev", .implied = "backend", .id = "id", .id_required = true,
+	 .paths = "path|input-path|logfile",
+	 .help = "a character stream for a monitor, a console or a serial port. -chardev help "
+		 "lists "
+		 "the kinds, -chardev KIND,help their options"},
 	{"mon", "[chardev=]ID[,mode=control][,pretty=on|off]", OPTION_LIST, AT(mons),
 	 .params = monitor_options, .group = "mon", .implied = "chardev", .id = "id",
 	 .help = "a QMP monitor on that stream"},
-	{"qmp", "unix:PATH[,server=on,wait=off]|stdio|chardev:ID|none", OPTION_CALL,
+	{"qmp", "unix:PATH|tcp:HOST:PORT[,server=on,wait=off]|stdio|chardev:ID|none", OPTION_CALL,
 	 .call = take_qmp, .help = "-chardev and -mon in one"},
 	{"qmp-pretty", "SPEC", OPTION_CALL, .call = take_qmp_pretty,
 	 .help = "the same with indented replies"},

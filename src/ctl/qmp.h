@@ -33,5 +33,7 @@ void qmp_event(struct vm *vm, const char *name, json_t *data);
 
 /* vm->netdevs is there: send NIC_RX_FILTER_CHANGED when a driver changes its receive filter. */
 void qmp_watch_nets(struct vm *vm);
+/* Send VSERPORT_CHANGE when a guest opens or closes a port. */
+void qmp_watch_ports(struct vm *vm);
 
 #endif

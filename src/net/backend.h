@@ -28,6 +28,7 @@ struct netq {
 	bool enabled;		 /* one of the pairs in use */
 	bool dead;		 /* failed for good */
 	void *priv;
+	void *batch; /* the back end's own, for send_batch() */
 };
 
 struct netdev {
@@ -41,6 +42,8 @@ struct netdev {
 	unsigned caps;
 	unsigned pairs;
 	struct netq *queue; /* `pairs` of them, by netdev_alloc_queues() */
+	struct net_vhost vhost;
+	bool has_vhost; /* `vhost` says how */
 };
 
 struct net_class {
@@ -60,6 +63,8 @@ struct net_class {
 	/* As netq_recv() and netq_send(). */
 	ssize_t (*recv)(struct netq *q, const struct iovec *iov, unsigned n);
 	int (*send)(struct netq *q, const struct iovec *iov, unsigned n);
+	/* Send all of them, or false: then send() does it one by one. May be NULL. */
+	bool (*send_batch)(struct netq *q, const struct net_frame *f, unsigned n);
 	/* There is room: get rid of what an earlier send() left over. True when there is nothing
 	 * left. May be NULL. */
 	bool (*flush)(struct netq *q);

@@ -36,6 +36,7 @@ struct netq;
 
 #define NET_HDR_LEN   12
 #define NET_FRAME_MAX (65536 + 4096) /* no back end delivers or takes more, header not counted */
+#define NET_BATCH     32	     /* frames sent in one go */
 #define NET_PAIRS_MAX 256	     /* what Linux' tun takes */
 
 /* What a back end can do. */
@@ -114,12 +115,21 @@ int netdev_set_offloads(struct netdev *nd, unsigned rx);
 /* Exit loop: spread received frames over the first `n` pairs only. 0 or -errno. */
 int netdev_set_pairs(struct netdev *nd, unsigned n);
 
+/* How the kernel's vhost-net is to be had; NULL: not at all. */
+struct net_vhost {
+	const char *fds; /* descriptors a:b:..., one per pair; NULL: open it */
+	bool force;	 /* an error when it cannot be had */
+};
+const struct net_vhost *netdev_vhost(const struct netdev *nd);
+
 /* --- one queue pair --- */
 
 /* Serve `q` on `loop` from now on; the device's pointer for callbacks is `priv`. 0 or -errno. */
 int netq_start(struct netq *q, struct loop *loop, void *priv);
 void netq_stop(struct netq *q); /* harmless when it was not started */
 void *netq_priv(const struct netq *q);
+/* The descriptor that frames go through, for vhost. */
+int netq_fd(const struct netq *q);
 /* Does the client want readable()? Off after netq_start(). */
 void netq_listen(struct netq *q, bool on);
 /* Receive one frame into `iov`, whose room must be at least NET_FRAME_MAX (+ NET_HDR_LEN).
@@ -129,5 +139,15 @@ ssize_t netq_recv(struct netq *q, const struct iovec *iov, unsigned n);
 /* Send one frame. 0 when it is on its way, -EAGAIN when there is no room (writable() will come),
  * another negative errno when this frame cannot be sent. */
 int netq_send(struct netq *q, const struct iovec *iov, unsigned n);
+
+/* A frame of a batch; without elements it is passed over. */
+struct net_frame {
+	const struct iovec *iov;
+	unsigned n;
+};
+/* Send up to NET_BATCH frames in their order. How many of them are done with: on their way, or not
+ * possible to send; fewer than `n` when there is no room for the next one (writable() will come).
+ */
+unsigned netq_send_batch(struct netq *q, const struct net_frame *f, unsigned n);
 
 #endif

@@ -153,6 +153,11 @@ void *netq_priv(const struct netq *q)
 	return q->priv;
 }
 
+int netq_fd(const struct netq *q)
+{
+	return q->fd;
+}
+
 void netq_listen(struct netq *q, bool on)
 {
 	if (q->listen == on)
@@ -188,6 +193,19 @@ int netq_send(struct netq *q, const struct iovec *iov, unsigned n)
 	if (rc == -EAGAIN)
 		netq_block(q);
 	return rc;
+}
+
+unsigned netq_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
+{
+	const struct net_class *class = q->nd->class;
+
+	if (n > 1 && class->send_batch && !q->dead && q->enabled && !q->blocked &&
+	    class->send_batch(q, f, n))
+		return n;
+	for (unsigned i = 0; i < n; i++)
+		if (f[i].n && netq_send(q, f[i].iov, f[i].n) == -EAGAIN)
+			return i;
+	return n;
 }
 
 /* --- the set --- */
@@ -447,6 +465,11 @@ unsigned netdev_caps(const struct netdev *nd)
 unsigned netdev_pairs(const struct netdev *nd)
 {
 	return nd->pairs;
+}
+
+const struct net_vhost *netdev_vhost(const struct netdev *nd)
+{
+	return nd->has_vhost ? &nd->vhost : NULL;
 }
 
 struct netq *netdev_queue(struct netdev *nd, unsigned pair)

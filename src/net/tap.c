@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "net/backend.h"
 #include "net/tapif.h"
+#include "net/tapring.h"
 
 #ifndef TUN_F_USO4 /* Linux 6.2 */
 #define TUN_F_USO4 0x20
@@ -33,11 +34,13 @@
 #endif
 
 #define TUN_DEVICE "/dev/net/tun"
+#define BATCH_MIN  4 /* frames for which a ring is worth while */
 
 struct tap {
 	struct netdev nd;
 	struct tapif itf;
 	short flags;	  /* IFF_*, as the interface was opened */
+	bool no_batch;	  /* this kernel does not write a batch at once */
 	struct heir heir; /* takes back what was done to the interface */
 
 	/* options */
@@ -64,8 +67,9 @@ static const struct opt tap_options[] = {
 	ROW(downscript, STRING, .def = "/etc/qemu-ifdown",
 	    .help = "run with the interface at the end, or no"),
 	ROW(br, STRING, .help = "bridge to join when script=no"),
-	ROW(vhost, BOOL, .help = "in-kernel data path"),
-	ROW(vhostforce, BOOL, .help = "as vhost"),
+	ROW(vhost, BOOL,
+	    .help = "frames are moved by the kernel (vhost-net), without receive filter"),
+	ROW(vhostforce, BOOL, .help = "an error when vhost-net cannot be had"),
 	ROW(vhostfd, STRING, .help = "descriptor of vhost-net"),
 	ROW(vhostfds, STRING, .help = "descriptors of vhost-net, one per queue pair"),
 	ROW(helper, STRING, .help = "not supported"),
@@ -236,6 +240,41 @@ static int tap_create(struct tap *t, struct err *e)
 	return !rc && undo ? heir_start(&t->heir, CAP_NET_ADMIN, tap_undo, t, e) : rc;
 }
 
+/* --- vhost: the options only, the device opens it --- */
+
+static unsigned words(const char *list)
+{
+	unsigned n = 1;
+
+	while ((list = strchr(list, ':'))) {
+		list++;
+		n++;
+	}
+	return n;
+}
+
+static int tap_vhost(struct tap *t, struct kvs *k, struct err *e)
+{
+	const char *fds = t->vhostfd ? t->vhostfd : t->vhostfds;
+
+	/* Each of them means it, unless vhost=off. */
+	t->nd.has_vhost = kvs_get(k, "vhost") ? t->vhost : fds || t->vhostforce;
+	t->nd.vhost = (struct net_vhost){.fds = fds, .force = t->vhostforce};
+	if (!fds)
+		return 0;
+	if (t->vhostfd && t->vhostfds)
+		return err_set(e, -EINVAL,
+			       "Parameters 'vhostfd' and 'vhostfds' exclude each other");
+	if (!t->nd.has_vhost)
+		return err_set(e, -EINVAL, "vhostfd(s)= is not valid without vhost");
+	if (words(fds) != t->nd.pairs)
+		return err_set(e, -EINVAL,
+			       "The number of vhostfds passed (%u) does not match the number of "
+			       "queue pairs (%u)",
+			       words(fds), t->nd.pairs);
+	return 0;
+}
+
 /* --- the back end --- */
 
 static int tap_open(struct netdev *nd, struct kvs *k, struct err *e)
@@ -258,9 +297,7 @@ static int tap_open(struct netdev *nd, struct kvs *k, struct err *e)
 	} else {
 		rc = tap_create(t, e);
 	}
-	if (!rc && (t->vhost || t->vhostforce || t->vhostfd || t->vhostfds))
-		log_warn("netdev %s: vhost is not used, frames are moved in user space", nd->id);
-	return rc;
+	return rc ? rc : tap_vhost(t, k, e);
 }
 
 static void tap_close(struct netdev *nd)
@@ -284,6 +321,28 @@ static ssize_t tap_recv(struct netq *q, const struct iovec *iov, unsigned n)
 static int tap_send(struct netq *q, const struct iovec *iov, unsigned n)
 {
 	return writev(q->fd, iov, n) < 0 ? -errno : 0;
+}
+
+/* With a send buffer that has no end there is always room, so no frame has to be given back. */
+static bool tap_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
+{
+	struct tap *t = (struct tap *)q->nd;
+
+	if (n < BATCH_MIN || t->sndbuf || t->no_batch)
+		return false;
+	if (!q->batch)
+		q->batch = tapring_new(q->fd);
+	if (q->batch && tapring_send(q->batch, f, n))
+		return true;
+	/* What could be sent has been sent; from now on without. */
+	t->no_batch = true;
+	return q->batch;
+}
+
+static void tap_stop(struct netq *q)
+{
+	tapring_free(q->batch);
+	q->batch = NULL;
 }
 
 static int tap_set_offloads(struct netdev *nd, unsigned rx)
@@ -336,7 +395,9 @@ const struct net_class net_tap = {
 	.open = tap_open,
 	.close = tap_close,
 	.recv = tap_recv,
+	.stop = tap_stop,
 	.send = tap_send,
+	.send_batch = tap_send_batch,
 	.set_offloads = tap_set_offloads,
 	.set_pairs = tap_set_pairs,
 };

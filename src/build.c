@@ -18,6 +18,7 @@
 #include "dev/dev.h"
 #include "iothread/iothread.h"
 #include "net/net.h"
+#include "p9/p9.h"
 #include "pci/pci.h"
 #include "qtest/qtest.h"
 #include "rng/rng.h"
@@ -219,6 +220,11 @@ static int add_filter(struct vm *vm, struct kvs *k, struct err *e)
 	return net_filter_is_type(kvs_get(k, "qom-type")) ? net_filter_add(vm->netdevs, k, e) : 0;
 }
 
+static int add_fsdev(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return fsdev_add(vm->fsdevs, k, e);
+}
+
 static int add_all(struct vm *vm, const struct kvs_list *list,
 		   int (*add)(struct vm *, struct kvs *, struct err *), struct err *e)
 {
@@ -302,7 +308,8 @@ int build_devices(struct vm *vm, struct err *e)
 	vm->iothreads = iothreads_new();
 	vm->blocks = blocks_new();
 	vm->netdevs = netdevs_new(vm->io);
-	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs)
+	vm->fsdevs = fsdevs_new();
+	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs || !vm->fsdevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	qmp_watch_nets(vm);
 	qmp_watch_ports(vm);
@@ -315,6 +322,8 @@ int build_devices(struct vm *vm, struct err *e)
 		rc = add_all(vm, &c->netdevs, add_netdev, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->objects, add_filter, e);
+	if (rc == 0)
+		rc = add_all(vm, &c->fsdevs, add_fsdev, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->devices, dev_add, e);
 	if (rc == 0)
@@ -376,6 +385,7 @@ int build_seal(struct vm *vm, struct guard *g, struct err *e)
 			guard_user(g, uid);
 		rc = hv_restrict(vm->hv, e);
 	}
+	guard_keep(g, fsdevs_capabilities(vm->fsdevs));
 	if (rc == 0)
 		rc = guard_seal(g, e);
 	if (rc < 0)
@@ -399,6 +409,7 @@ void build_undo(struct vm *vm)
 		loop_join(vm->io);
 	iothreads_join(vm->iothreads);
 	dev_free_all(vm);
+	fsdevs_free(vm->fsdevs);
 	netdevs_free(vm->netdevs);
 	blocks_free(vm->blocks);
 	rngs_free(vm->rngs);

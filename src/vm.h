@@ -20,6 +20,7 @@
 struct blocks;
 struct chardevs;
 struct cmdline;
+struct fsdevs;
 struct iothreads;
 struct monitors;
 struct netdevs;
@@ -40,6 +41,7 @@ struct vm {
 	struct blocks *blocks;	     /* -drive, -blockdev */
 	struct netdevs *netdevs;     /* -netdev */
 	struct rngs *rngs;	     /* -object rng-* */
+	struct fsdevs *fsdevs;	     /* -fsdev */
 	struct iothreads *iothreads; /* -object iothread */
 	struct chardevs *chardevs;   /* -chardev */
 	struct monitors *monitors;   /* -mon, -qmp */

@@ -57,7 +57,7 @@ struct cmdline {
 	char *pidfile;
 	char *qtest;	 /* -qtest, as struct qtest_config wants it */
 	char *qtest_log; /* -qtest-log */
-	struct kvs_list devices, drives, blockdevs, netdevs, objects, chardevs, mons;
+	struct kvs_list devices, drives, blockdevs, netdevs, fsdevs, objects, chardevs, mons;
 };
 
 /* Fill `c`. 0; 1 when a help text was printed and the program should exit with 0; or -errno with

@@ -16,6 +16,7 @@
 #include "dev/dev.h"
 #include "iothread/iothread.h"
 #include "net/net.h"
+#include "p9/p9.h"
 #include "rng/rng.h"
 
 #define COLUMNS 78
@@ -143,6 +144,8 @@ bool help_about(const struct option_row *o, struct kvs *k, FILE *out)
 		opts_help(drive_tables, out);
 	else if (!strcmp(o->name, "blockdev"))
 		opts_help(node_tables, out);
+	else if (!strcmp(o->name, "virtfs"))
+		opts_help((const struct opt *const[]){fsdev_options, NULL}, out);
 	else if (o->params)
 		opts_help((const struct opt *const[]){o->params, NULL}, out);
 	return true;
@@ -342,6 +345,7 @@ void help_man(FILE *out)
 	man_tables("-drive", drive_tables, out);
 	man_tables("-blockdev", node_tables, out);
 	man_netdevs(out);
+	man_tables("-fsdev", (const struct opt *const[]){fsdev_options, NULL}, out);
 	man_tables("-object rng-random", rng_options("rng-random"), out);
 	man_tables("-object rng-builtin", rng_options("rng-builtin"), out);
 	man_tables("-netdev, all types", (const struct opt *const[]){netdev_common_options, NULL},

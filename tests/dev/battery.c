@@ -2,6 +2,8 @@
 /* battery.c - see battery.h */
 #include "battery.h"
 
+#include "g9p.h"
+
 struct bat bat;
 
 static const struct subject subjects[] = {
@@ -16,6 +18,11 @@ static const struct subject subjects[] = {
 	 .id = GV_NET,
 	 .eager = 6}, /* not the receive queue */
 	{.name = "virtio-rng-pci", .id = GV_RNG, .eager = 1},
+	{.name = "virtio-9p-pci",
+	 .args = "-fsdev synth,id=f0",
+	 .props = ",fsdev=f0,mount_tag=t",
+	 .id = GV_9P,
+	 .eager = 1},
 	{.name = "virtio-serial-pci", .props = ",max_ports=2", .id = GV_SERIAL, .eager = 0x2a},
 	{.name = "virtio-vsock-pci",
 	 .props = ",guest-cid=3,uds-path=@/vsock",

@@ -51,6 +51,7 @@ struct qmp_command {
 	/* 0, -errno or QMP_LATER. NULL: the monitor itself does it. */
 	int (*run)(struct qmp_call *call);
 	const struct qmp_arg *args; /* ends with a row whose name is NULL; NULL: none */
+	bool open;		    /* other arguments may be given, too: run() checks them */
 };
 
 /* Ends with a row whose name is NULL. */
@@ -84,6 +85,11 @@ int chardev_send_break(struct qmp_call *call);
 /* query_net.c */
 int query_rx_filter(struct qmp_call *call);
 int announce_self(struct qmp_call *call);
+/* query_balloon.c */
+int query_balloon(struct qmp_call *call);
+int balloon(struct qmp_call *call);
+int qom_get(struct qmp_call *call);
+int qom_set(struct qmp_call *call);
 /* hmp.c: human-monitor-command. */
 int human_monitor_command(struct qmp_call *call);
 

@@ -88,13 +88,13 @@ static json_t *device_path(struct vm *vm, const char *user)
 	unsigned anonymous = 0, found = 0, place = 0;
 
 	list_for_each (it, &vm->devices) {
-		const struct pci_fn *fn = list_entry(it, struct dev, link)->fn;
+		const struct dev *d = list_entry(it, struct dev, link);
 
-		if (fn->id && !strcmp(fn->id, user))
+		if (dev_id(d) && !strcmp(dev_id(d), user))
 			return json_sprintf("/machine/peripheral/%s/virtio-backend", user);
-		if (fn->id)
+		if (dev_id(d))
 			continue;
-		if (!strcmp(fn->kind, user)) {
+		if (!strcmp(d->class->name, user)) {
 			place = anonymous;
 			found++;
 		}

@@ -258,6 +258,8 @@ static void link_changed(struct net_client *c, bool up)
 	struct virtio_net *n = container_of(c, struct virtio_net, client);
 
 	n->link_up = up;
+	if (n->pair)
+		net_vhost_update(n, vdev_running(&n->v) ? n->active : 0);
 	if (n->v.config)
 		set_status(n, up ? NET_S_LINK_UP : 0, up ? 0 : NET_S_LINK_UP);
 }
@@ -368,15 +370,17 @@ static int net_realize(struct vdev *v, struct vm *vm, struct err *e)
 			return err_set(e, rc, "netdev '%s': %s", n->netdev, strerror(-rc));
 	}
 	rc = n->nd ? netdev_set_pairs(n->nd, 1) : 0;
-	return rc < 0 ? err_set(e, rc, "netdev '%s': cannot choose queues: %s", n->netdev,
-				strerror(-rc))
-		      : 0;
+	if (rc < 0)
+		return err_set(e, rc, "netdev '%s': cannot choose queues: %s", n->netdev,
+			       strerror(-rc));
+	return net_vhost_init(n, e);
 }
 
 static void net_unrealize(struct vdev *v)
 {
 	struct virtio_net *n = of(v);
 
+	net_vhost_fini(n);
 	netdev_detach(n->nd);
 	for (unsigned i = 0; i < n->pairs && n->pair; i++)
 		net_pair_fini(&n->pair[i]);
@@ -397,12 +401,14 @@ static void net_start(struct vdev *v)
 	/* With a filter the driver names the VLANs that it wants; none to begin with. */
 	if (vdev_has(v, NET_F_CTRL_VLAN))
 		memset(n->filter.vlans, 0, sizeof(n->filter.vlans));
+	net_vhost_update(n, n->active);
 }
 
 static void net_reset(struct vdev *v)
 {
 	struct virtio_net *n = of(v);
 
+	net_vhost_update(n, 0);
 	net_filter_reset(&n->filter, n->mac);
 	memcpy(v->config + NET_CFG_MAC, n->mac, sizeof(n->mac));
 	put_le16(v->config + NET_CFG_STATUS, n->link_up ? NET_S_LINK_UP : 0);

@@ -159,9 +159,16 @@ static int ctrl_mq(struct virtio_net *n, unsigned cmd, struct vchain *c)
 	if (cmd || !vdev_has(&n->v, NET_F_MQ) || !pull_exactly(c, le, sizeof(le)))
 		return CTRL_ERR;
 	pairs = get_le16(le);
-	if (!pairs || pairs > n->pairs || (n->nd && netdev_set_pairs(n->nd, pairs) < 0))
+	if (!pairs || pairs > n->pairs)
 		return CTRL_ERR;
+	/* The kernel lets go of a pair before its tap is detached. */
+	net_vhost_update(n, MIN(pairs, n->active));
+	if (n->nd && netdev_set_pairs(n->nd, pairs) < 0) {
+		net_vhost_update(n, n->active);
+		return CTRL_ERR;
+	}
 	n->active = pairs;
+	net_vhost_update(n, pairs);
 	/* Those that were idle may have work by now. */
 	for (unsigned i = 0; i < pairs; i++) {
 		vq_kick(n->pair[i].rx);

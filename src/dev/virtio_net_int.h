@@ -2,14 +2,15 @@
 /* virtio_net_int.h - what the files of virtio-net share
  *
  * virtio_net.c: options, features, configuration, link. virtio_net_data.c: receive and transmit
- * queues. virtio_net_ctrl.c: the control queue. All queues of a device run on the exit loop, and so
- * does everything here but realize().
+ * queues. virtio_net_ctrl.c: the control queue. virtio_net_vhost.c: queues that the kernel serves.
+ * All queues of a device run on the exit loop, and so does everything here but realize().
  */
 #ifndef DEV_VIRTIO_NET_INT_H
 #define DEV_VIRTIO_NET_INT_H
 
 #include "dev/net_filter.h"
 #include "net/net.h"
+#include "vhost/vhost.h"
 #include "virtio/vdev.h"
 #include "vm.h"
 
@@ -68,6 +69,8 @@ struct net_pair {
 	/* Room to offer to the next frame, following the sizes seen lately. */
 	size_t want, peak;
 	unsigned seen;
+	struct vhost *vhost; /* NULL: frames are moved here */
+	bool vhosted;	     /* the kernel may serve the queues */
 };
 
 struct virtio_net {
@@ -109,6 +112,14 @@ void net_rx(struct net_pair *p);
 void net_tx(struct net_pair *p);
 /* The receive queue stops: forget the waiting frame. */
 void net_rx_stop(struct net_pair *p);
+
+/* --- virtio_net_vhost.c --- */
+/* Open vhost for all pairs if the netdev asks for it. 0 also when it is not to be had and need not
+ * be; -errno with `e`. */
+int net_vhost_init(struct virtio_net *n, struct err *e);
+void net_vhost_fini(struct virtio_net *n);
+/* Have the first `pairs` pairs (and only while the link is up) served by the kernel. */
+void net_vhost_update(struct virtio_net *n, unsigned pairs);
 
 /* --- virtio_net_ctrl.c --- */
 void net_ctrl(struct virtio_net *n, struct vqueue *vq);

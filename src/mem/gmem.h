@@ -10,7 +10,8 @@
  * memory changes under us (Xen's INVALIDATE request), gmem_invalidate() makes every granule stale:
  * one that nobody pins is mapped again in place on its next use; one with I/O in flight keeps its
  * old mapping until that drains and new users get a mapping beside the window. A granule with holes
- * (ballooned pages) carries a bitmap of them, and no access ever touches a hole.
+ * (ballooned pages) carries a bitmap of them, and no access ever touches a hole; it is mapped anew
+ * when a hole is asked for, because Xen does not tell when a page comes back.
  *
  * Threads: gmem_pin/unpin/read/write may be called by any thread; the fast path takes no lock.
  */
@@ -65,9 +66,37 @@ int gmem_write(struct gmem *gm, uint64_t gpa, const void *buf, size_t len);
 /* Is all of [gpa, gpa + len) within a RAM range (mapped or not)? */
 bool gmem_is_ram(const struct gmem *gm, uint64_t gpa, uint64_t len);
 
-/* The domain's physical-to-machine map has changed: nothing cached is true any more. */
+/* The domain's physical-to-machine map has changed: nothing cached is true any more. Exit loop
+ * where there are users of all of it (below). */
 void gmem_invalidate(struct gmem *gm);
 /* Grows with each gmem_invalidate(); holders of long-lived pins (rings) compare it and pin anew. */
 uint32_t gmem_generation(const struct gmem *gm);
+
+/* --- all of it at once: for a kernel driver that gets host addresses and finds its way alone ---
+ */
+
+/* RAM that is there, page aligned. */
+struct gmem_region {
+	uint64_t gpa, size;
+	uint8_t *host;
+};
+
+/* One user; embedded in its object. */
+struct gmem_whole {
+	/* Called by gmem_invalidate(): when this returns, nobody may touch guest memory by the
+	 * regions any more. Get them anew with gmem_whole_map(), later. */
+	void (*stale)(struct gmem_whole *w);
+	struct list link;
+};
+
+/* Exit loop, or before it runs. Map all RAM and keep it pinned until the next invalidation, for all
+ * users together: the first one pays. `w` becomes a user (it may be one already). Fills `regions`
+ * (ascending, holes left out, valid until the next call, gmem_whole_drop() or invalidation) and
+ * returns their number; -ENOTSUP with `e` where a mapping has side effects (granules of one page),
+ * -E2BIG when there is too much memory, -ENOMEM. */
+int gmem_whole_map(struct gmem *gm, struct gmem_whole *w, const struct gmem_region **regions,
+		   struct err *e);
+/* `w` is no user any more. With the last one the pins go. Harmless when it is none. */
+void gmem_whole_drop(struct gmem *gm, struct gmem_whole *w);
 
 #endif

@@ -99,6 +99,8 @@ struct vqueue {
 	uint16_t batch, taken, first_flags;
 	bool event_idx, indirect, in_order;
 	bool notify_off; /* the NO_NOTIFY flag is set */
+	bool drained;	 /* the ring was seen empty, so it may be looked at */
+	struct loop_poller poller;
 	bool in_kick;	 /* kick() is running: it flushes at its end */
 	unsigned report; /* REPORT_*: to be said when nothing is in flight any more */
 	unsigned inflight;
@@ -110,7 +112,12 @@ struct vqueue {
 	unsigned slots_used; /* of `slots`, in order of first use */
 	struct iov_block *blocks;
 
-	struct loop_task kick_task, flush_task, start_task, stop_task, pause_task, resume_task;
+	struct vq_server *server; /* who is to serve it; NULL: the device */
+	bool served;		  /* ... and does */
+	atomic_int kick_fd;	  /* while it does, else -1 */
+
+	struct loop_task kick_task, flush_task, start_task, stop_task, pause_task, resume_task,
+		serve_task;
 	struct loop_task idle_task; /* to the exit loop, with the news: */
 	atomic_uint reported;	    /* REPORT_* */
 };
@@ -149,6 +156,10 @@ void vq_start(struct vqueue *vq);
 void vq_stop(struct vqueue *vq);
 void vq_pause(struct vqueue *vq);
 void vq_resume(struct vqueue *vq);
+/* Exit loop: the driver rang. */
+void vq_doorbell(struct vqueue *vq);
+/* Exit loop: bus mastering came or went. */
+void vq_master_changed(struct vqueue *vq);
 /* Are the areas that the driver programmed aligned and in RAM? */
 bool vq_areas_ok(const struct vqueue *vq);
 /* A chain from the queue's pool with room for `iov` elements; NULL: more are in flight than the

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 
 /* Chains popped per queue and turn of its loop: other queues and descriptors get their turn after
  * that many. */
@@ -111,6 +112,7 @@ static void report_if_idle(struct vqueue *vq)
 	if (!vq->report || vq->inflight)
 		return;
 	if (atomic_load(&vq->state) == VQ_STOPPING) {
+		loop_poller_del(&vq->poller);
 		ring_unmap(vq);
 		atomic_store(&vq->state, VQ_STOPPED);
 	} else {
@@ -163,6 +165,7 @@ struct vchain *vq_pop(struct vqueue *vq)
 	c = vq->ring->pop(vq);
 	if (c)
 		vq->budget--;
+	vq->drained = !c;
 	return c;
 }
 
@@ -231,7 +234,7 @@ static void run_kick(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, kick_task);
 
-	if (!vq_ready(vq))
+	if (!vq_ready(vq) || vq->served)
 		return;
 	vq->in_kick = true;
 	vq->v->ops->kick(vq);
@@ -245,6 +248,128 @@ void vq_kick(struct vqueue *vq)
 		loop_defer(vq->loop, &vq->kick_task);
 	else
 		loop_post(vq->loop, &vq->kick_task);
+}
+
+void vq_doorbell(struct vqueue *vq)
+{
+	int fd = atomic_load_explicit(&vq->kick_fd, memory_order_acquire);
+
+	if (fd >= 0)
+		eventfd_write(fd, 1);
+	else if (vq_ready(vq))
+		vq_kick(vq);
+}
+
+/* --- a loop that looks at the ring instead of waiting for a bell --- */
+
+/* Only at a ring that the device has seen empty: one that waits for something else knows when to go
+ * on. */
+static bool may_look(struct vqueue *vq)
+{
+	return vq->drained && !vq->served && vq_ready(vq) && atomic_load(&vq->v->fn.master) &&
+	       !atomic_load(&vq->v->state->broken) && ring_fresh(vq);
+}
+
+static enum loop_look look(struct loop_poller *p)
+{
+	struct vqueue *vq = container_of(p, struct vqueue, poller);
+
+	if (!may_look(vq) || !vq->ring->has_chain(vq))
+		return LOOP_NOTHING;
+	loop_defer(vq->loop, &vq->kick_task);
+	return LOOP_WORK;
+}
+
+static void look_begin(struct loop_poller *p)
+{
+	struct vqueue *vq = container_of(p, struct vqueue, poller);
+
+	if (may_look(vq))
+		vq->ring->hush(vq);
+}
+
+static void look_end(struct loop_poller *p)
+{
+	struct vqueue *vq = container_of(p, struct vqueue, poller);
+
+	if (may_look(vq) && !vq->ring->still_empty(vq))
+		loop_defer(vq->loop, &vq->kick_task);
+}
+
+/* --- a server --- */
+
+static void serve_begin(struct vqueue *vq)
+{
+	struct vq_where w = {.num = vq->num};
+
+	if (vq->inflight || !vq->ring->take_back)
+		return;
+	flush(vq);
+	if (!ring_fresh(vq) || vq->desc_area.segs != 1 || vq->avail_area.segs != 1 ||
+	    vq->used_area.segs != 1)
+		return;
+	w.next = vq->last_avail;
+	w.desc = vq->desc_area.seg[0].iov_base;
+	w.avail = vq->avail_area.seg[0].iov_base;
+	w.used = vq->used_area.seg[0].iov_base;
+	if (vq->server->start(vq->server, &w) < 0)
+		return;
+	vq->served = true;
+	atomic_store(&vq->kick_fd, vq->server->kick_fd);
+	/* Chains whose bell rang before. */
+	eventfd_write(vq->server->kick_fd, 1);
+}
+
+/* The device's turn again; somebody has to kick. */
+static void serve_end(struct vqueue *vq)
+{
+	if (!vq->served)
+		return;
+	atomic_store(&vq->kick_fd, -1);
+	vq->served = false;
+	vq->ring->take_back(vq, vq->server->stop(vq->server));
+}
+
+/* Bring who serves in line with who may. */
+static void serve_update(struct vqueue *vq)
+{
+	bool may = vq->server && vq_ready(vq) && atomic_load(&vq->v->fn.master) &&
+		   !atomic_load(&vq->v->state->broken);
+
+	if (may && !vq->served) {
+		if (vq->v->ops->quiesce)
+			vq->v->ops->quiesce(vq);
+		serve_begin(vq);
+	} else if (!may) {
+		serve_end(vq);
+	}
+	if (!vq->served && vq_ready(vq))
+		vq_kick(vq);
+}
+
+static void run_serve(struct loop_task *t)
+{
+	serve_update(container_of(t, struct vqueue, serve_task));
+}
+
+bool vq_serve_by(struct vqueue *vq, struct vq_server *s)
+{
+	if (vq->server != s)
+		serve_end(vq);
+	vq->server = s;
+	serve_update(vq);
+	return vq->served;
+}
+
+bool vq_served(const struct vqueue *vq)
+{
+	return vq->served;
+}
+
+void vq_interrupt(struct vqueue *vq)
+{
+	if (atomic_load(&vq->v->fn.master))
+		vdev_queue_interrupt(vq);
 }
 
 /* --- start, pause, stop --- */
@@ -275,9 +400,17 @@ static void run_start(struct loop_task *t)
 		vdev_break(vq->v, "queue %u: the ring could not be mapped", vq->index);
 		return;
 	}
+	vq->drained = false;
+	loop_poller_add(vq->loop, &vq->poller);
 	atomic_store(&vq->state, atomic_load(&vq->v->state->held) ? VQ_PAUSED : VQ_RUNNING);
 	/* The guest may have added chains before. */
-	vq_kick(vq);
+	serve_update(vq);
+}
+
+void vq_master_changed(struct vqueue *vq)
+{
+	/* The queues go on where they stood. */
+	on_loop(vq, &vq->serve_task);
 }
 
 void vq_start(struct vqueue *vq)
@@ -298,6 +431,7 @@ static void run_stop(struct loop_task *t)
 	unsigned asked = 0;
 
 	if (state == VQ_RUNNING || state == VQ_PAUSED) {
+		serve_end(vq);
 		atomic_store(&vq->state, VQ_STOPPING);
 		/* Nothing must be reported from inside quiesce(): it may give back the last chain.
 		 */
@@ -322,6 +456,7 @@ static void run_pause(struct loop_task *t)
 
 	if (atomic_load(&vq->state) == VQ_RUNNING)
 		atomic_store(&vq->state, VQ_PAUSED);
+	serve_end(vq);
 	vq->report |= REPORT_PAUSE;
 	report_if_idle(vq);
 }
@@ -339,7 +474,7 @@ static void run_resume(struct loop_task *t)
 	if (atomic_load(&vq->state) != VQ_PAUSED)
 		return;
 	atomic_store(&vq->state, VQ_RUNNING);
-	vq_kick(vq);
+	serve_update(vq);
 }
 
 void vq_resume(struct vqueue *vq)
@@ -363,12 +498,15 @@ struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop
 	vq->index = (uint16_t)index;
 	vq->size = vq->size_max = (uint16_t)size;
 	atomic_store(&vq->vector, VIRTIO_NO_VECTOR);
+	vq->poller = (struct loop_poller){.look = look, .begin = look_begin, .end = look_end};
 	vq->kick_task.fn = run_kick;
 	vq->flush_task.fn = run_flush;
 	vq->start_task.fn = run_start;
 	vq->stop_task.fn = run_stop;
 	vq->pause_task.fn = run_pause;
 	vq->resume_task.fn = run_resume;
+	vq->serve_task.fn = run_serve;
+	atomic_store(&vq->kick_fd, -1);
 	vq->idle_task.fn = run_idle;
 	return vq;
 }
@@ -383,6 +521,7 @@ void vq_free(struct vqueue *vq)
 		vq->blocks = b->next;
 		free(b);
 	}
+	loop_poller_del(&vq->poller);
 	ring_unmap(vq);
 	free(vq->slots);
 	free(vq);

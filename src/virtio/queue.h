@@ -10,6 +10,11 @@
  * core publishes the used index once and sends at most one interrupt for the batch. Notifications
  * from the guest are on only while the device has seen the queue empty (vq_pop() returned NULL).
  *
+ * A queue can be handed over to a server, the kernel's vhost, that works on the ring in guest
+ * memory directly. The core knows where it may run, and takes the queue back at the position it has
+ * reached for a stop, a pause, or when bus mastering goes; doorbells go straight to the server's
+ * eventfd.
+ *
  * Owner: all functions run on the queue's loop, but vq_kick(), which any thread may call.
  *
  * Virtio 1.3 §2.6 (virtqueues), §2.7 (split), §2.7.5.3 (indirect), §2.7.7 and §2.7.10 (notification
@@ -70,6 +75,35 @@ unsigned vq_inflight(const struct vqueue *vq);
 /* Free for the device. */
 void vq_set_priv(struct vqueue *vq, void *priv);
 void *vq_priv(const struct vqueue *vq);
+
+/* --- a queue that somebody else serves: the kernel (vhost) --- */
+
+/* Where the ring of a queue is, in host memory. */
+struct vq_where {
+	unsigned num;
+	uint16_t next; /* position in the available ring */
+	void *desc, *avail, *used;
+};
+
+/* The server; embedded in its object. Called on the queue's loop. */
+struct vq_server {
+	/* Serve from here on. 0, or -errno: then the device's kick() does it. */
+	int (*start)(struct vq_server *s, const struct vq_where *w);
+	/* No more. When this returns, the server touches guest memory no more, and what it has
+	 * taken is used. Returns the next position in the available ring. */
+	uint16_t (*stop)(struct vq_server *s);
+	int kick_fd; /* eventfd for doorbells */
+};
+
+/* Have `vq` served by `s` (NULL: by the device's kick() again) whenever it runs: not while it is
+ * stopped or paused, or while its function may not do DMA. quiesce() is called before, kick()
+ * afterwards. Only while no chain is in flight, and not with a packed ring: else the device goes on
+ * to serve. Returns whether `s` serves it now. Queue's loop. */
+bool vq_serve_by(struct vqueue *vq, struct vq_server *s);
+/* Is it served by a server at present? Queue's loop. */
+bool vq_served(const struct vqueue *vq);
+/* Any thread: the server has used chains and the guest wants an interrupt. */
+void vq_interrupt(struct vqueue *vq);
 
 /* --- access to a chain, by copy --- */
 

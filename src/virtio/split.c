@@ -39,6 +39,17 @@ static void split_start(struct vqueue *vq)
 	vq->notify_off = false;
 }
 
+static void split_take_back(struct vqueue *vq, uint16_t next)
+{
+	vq->last_avail = vq->avail_idx = next;
+	/* The index is where the server left it, or what the guest made of it: then it has lost
+	 * count of its own ring, no more. */
+	vq->used_idx = vq->published =
+		load16(ring_area(&vq->used_area, RING_IDX), __ATOMIC_RELAXED);
+	/* The flag may be set. */
+	vq->notify_off = true;
+}
+
 static enum verdict walk(struct vqueue *vq, struct vchain *c, unsigned head)
 {
 	unsigned i = head;
@@ -94,6 +105,24 @@ static bool has_chain(struct vqueue *vq)
 		vq->notify_off = true;
 	}
 	return true;
+}
+
+static bool has_news(struct vqueue *vq)
+{
+	return load16(ring_area(&vq->avail_area, RING_IDX), __ATOMIC_RELAXED) != vq->last_avail;
+}
+
+/* With event indices there is no "never": an index that lies just behind is not reached before
+ * 65535 more chains, and the loop looks sooner than that. */
+static void hush(struct vqueue *vq)
+{
+	if (vq->event_idx) {
+		store16(ring_area(&vq->used_area, RING_ENTRIES + USED_ENTRY * (size_t)vq->num),
+			(uint16_t)(vq->last_avail - 1), __ATOMIC_RELAXED);
+	} else {
+		store16(ring_area(&vq->used_area, RING_FLAGS), USED_NO_NOTIFY, __ATOMIC_RELAXED);
+		vq->notify_off = true;
+	}
 }
 
 static struct vchain *split_pop(struct vqueue *vq)
@@ -192,8 +221,12 @@ const struct ring_ops split_ring = {
 	.device_align = 4,
 	.size_ok = size_ok,
 	.start = split_start,
+	.has_chain = has_news,
+	.hush = hush,
+	.still_empty = still_empty,
 	.pop = split_pop,
 	.rewind = split_rewind,
 	.push = split_push,
 	.publish = split_publish,
+	.take_back = split_take_back,
 };

@@ -364,8 +364,7 @@ static void notify(struct vdev *v, uint64_t off, unsigned size)
 
 	if (off % v->state->notify_stride || (size != 2 && size != 4) || q >= v->queues)
 		return;
-	if (vq_ready(v->vq[q]))
-		vq_kick(v->vq[q]);
+	vq_doorbell(v->vq[q]);
 }
 
 /* --- the BAR --- */
@@ -456,11 +455,9 @@ static void cfg_written(struct pci_fn *fn, unsigned off, unsigned len)
 			  get_le32(&fn->cfg[v->state->cap_pci_cfg + CAP_EXTRA]) &
 				  (uint32_t)((1ULL << (8 * size)) - 1),
 			  size);
-	/* Mastering may have come back: the queues go on where they stood. */
-	if (off <= PCI_COMMAND && off + len > PCI_COMMAND && atomic_load(&fn->master))
+	if (off <= PCI_COMMAND && off + len > PCI_COMMAND)
 		for (unsigned i = 0; i < v->queues; i++)
-			if (vq_ready(v->vq[i]))
-				vq_kick(v->vq[i]);
+			vq_master_changed(v->vq[i]);
 }
 
 static void fn_reset(struct pci_fn *fn)

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* internal.h - what the files of this folder share
+ *
+ * gmem.c owns the window, its granules and the mappings beside it; whole.c the users of all of it
+ * at once.
+ */
+#ifndef MEM_INTERNAL_H
+#define MEM_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "mem/gmem.h"
+
+#define PAGE (1ULL << GMEM_PAGE_SHIFT)
+
+struct granule {
+	atomic_uint pins;
+	atomic_uint gen;
+	const uint64_t *holes; /* NULL: every page is there */
+};
+
+/* A second mapping of a granule whose place in the window is still in use by I/O on its previous
+ * frames. */
+struct aside {
+	struct list link;
+	uint64_t index;
+	uint8_t *host;
+	unsigned pins; /* under `lock` */
+	uint32_t gen;
+	uint64_t holes[GMEM_GRANULE_PAGES / 64];
+};
+
+struct gmem {
+	struct hv_range ram[HV_RAM_RANGES];
+	unsigned ranges;
+	uint8_t *window;     /* host address of guest address `base` */
+	uint64_t base, span; /* bytes, multiples of the granule */
+
+	bool linear; /* all mapped for good (gmem_new_file()): nothing below is used */
+	const struct gmem_ops *ops;
+	void *ctx;
+	unsigned shift; /* log2 of the granule in bytes */
+	atomic_uint gen;
+	struct granule *granules;
+	uint64_t granule_count;
+
+	pthread_mutex_t lock;
+	struct list asides;
+	uint32_t *mapped; /* FIFO of mapped granules, MAPPED_MAX long */
+	unsigned mapped_head, mapped_count;
+
+	struct list whole;    /* struct gmem_whole */
+	struct gmem_map *map; /* shared by all of them; NULL: not made */
+};
+
+/* Map granule `index`, holes and all, and pin it until gmem_unpin() of all of it. Where it is, with
+ * the bitmap of its holes (NULL: none; valid while it is pinned), or NULL. */
+uint8_t *gmem_pin_granule(struct gmem *gm, uint64_t index, const uint64_t **holes);
+/* Tell the users of all of it that nothing is true any more. */
+void gmem_whole_stale(struct gmem *gm);
+void gmem_whole_free(struct gmem *gm);
+
+#endif

@@ -9,9 +9,10 @@
  * waiting. Without buffers nobody listens to the back end: frames wait in its queue, and the
  * guest's next notification starts the pump.
  *
- * Transmit. The header is copied and checked; then one writev() from the guest's memory. A back end
- * that is full ends the pump; writable() starts it again. A frame that cannot be sent is dropped,
- * as a card does.
+ * Transmit. Headers are copied and checked; then the back end gets up to NET_BATCH frames at once,
+ * from the guest's memory. A back end that is full ends the pump, the chains that it did not take
+ * go back to the ring; writable() starts it again. A frame that cannot be sent is dropped, as a
+ * card does.
  *
  * A guest can change a frame while it is being filtered or sent: it can only cheat itself, and the
  * copy of the header that was checked is the one that is sent.
@@ -325,44 +326,89 @@ static bool header_ok(const struct virtio_net *n, struct net_hdr *h, uint64_t le
 	return false;
 }
 
-/* Send one chain's frame. -EAGAIN: not now. Everything else: the chain is done with. */
-static int transmit(struct net_pair *p, struct vchain *c)
+/* Frames to be sent in one go, in the order of their chains. */
+struct outgoing {
+	struct vchain *chain[NET_BATCH];
+	struct net_frame frame[NET_BATCH]; /* empty: its chain cannot be sent */
+	struct net_hdr hdr[NET_BATCH];
+	struct iovec iov[TX_IOV];
+	unsigned n, used; /* chains, elements of `iov` */
+};
+
+/* Send all. False when there was no room for some: their chains are back in the ring. */
+static bool send_all(struct net_pair *p, struct outgoing *o)
+{
+	unsigned sent = p->q ? netq_send_batch(p->q, o->frame, o->n) : o->n;
+	bool all = sent == o->n;
+
+	for (unsigned i = 0; i < sent; i++)
+		vq_push(p->tx, o->chain[i], 0);
+	while (o->n > sent)
+		vq_rewind(p->tx, o->chain[--o->n]);
+	o->n = o->used = 0;
+	return all;
+}
+
+/* The frame of a chain that may be sent: its length, or 0. */
+static uint64_t outgoing_length(struct net_pair *p, struct vchain *c, struct net_hdr *h)
 {
 	struct virtio_net *n = p->n;
-	struct iovec iov[1 + TX_IOV];
-	struct net_hdr h;
 	uint64_t len;
-	int k;
 
-	if (!p->q || !n->link_up || !vchain_pull(c, &h, sizeof(h)))
+	if (!p->q || !n->link_up || !vchain_pull(c, h, sizeof(*h)))
 		return 0;
-	len = c->out_len - sizeof(h);
+	len = c->out_len - sizeof(*h);
 	if (len < ETH_HEADER || len > NET_FRAME_MAX)
 		return 0;
-	if (!header_ok(n, &h, len)) {
-		log_guest(&n->v.fn.rate, vdev_name(&n->v),
-			  "a frame with an impossible header was dropped");
-		return 0;
+	if (header_ok(n, h, len))
+		return len;
+	log_guest(&n->v.fn.rate, vdev_name(&n->v), "a frame with an impossible header was dropped");
+	return 0;
+}
+
+/* Append a chain. False when its elements do not fit any more. */
+static bool append(struct net_pair *p, struct outgoing *o, struct vchain *c, uint64_t len)
+{
+	struct iovec *iov = &o->iov[o->used];
+	int k = 0;
+
+	if (len) {
+		k = TX_IOV - o->used > 1 ? vchain_out(c, 0, len, iov + 1, TX_IOV - o->used - 1)
+					 : -E2BIG;
+		if (k < 0 && o->n)
+			return false;
 	}
-	k = vchain_out(c, 0, len, iov + 1, TX_IOV);
-	if (k < 0)
-		return 0;
-	iov[0] = (struct iovec){&h, sizeof(h)};
-	return n->has_hdr ? netq_send(p->q, iov, (unsigned)k + 1)
-			  : netq_send(p->q, iov + 1, (unsigned)k);
+	if (k > 0 && p->n->has_hdr) {
+		iov[0] = (struct iovec){&o->hdr[o->n], sizeof(o->hdr[0])};
+		o->frame[o->n] = (struct net_frame){iov, (unsigned)k + 1};
+	} else {
+		o->frame[o->n] = (struct net_frame){iov + 1, k > 0 ? (unsigned)k : 0};
+	}
+	o->used += k > 0 ? (unsigned)k + 1 : 0;
+	o->chain[o->n++] = c;
+	return true;
 }
 
 void net_tx(struct net_pair *p)
 {
+	struct outgoing o;
 	struct vchain *c;
 
+	o.n = o.used = 0;
 	while ((c = vq_pop(p->tx))) {
-		if (transmit(p, c) == -EAGAIN) {
+		uint64_t len = outgoing_length(p, c, &o.hdr[o.n]);
+
+		if (!append(p, &o, c, len)) {
+			/* It comes again, as the first one of the next batch. */
 			vq_rewind(p->tx, c);
-			return;
+			if (!send_all(p, &o))
+				return;
 		}
-		vq_push(p->tx, c, 0);
+		if (o.n == NET_BATCH && !send_all(p, &o))
+			return;
 	}
+	if (o.n)
+		send_all(p, &o);
 }
 
 /* --- set-up --- */

@@ -10,9 +10,10 @@
  * path, or the replacing side sees the pin and leaves the mapping alone. The slow path holds
  * `lock`: at boot, after a balloon, never in steady state.
  *
- * The array of granules is anonymous memory that the kernel fills with zeroes on first touch: a
- * guest of 64 GiB costs nothing before it uses its memory. The number of mappings is capped (the
- * kernel counts them per process): beyond the cap the oldest one that nobody uses goes.
+ * The array of granules and the FIFO of mapped ones are anonymous memory that the kernel fills with
+ * zeroes on first touch: a guest of 64 GiB costs nothing before it uses its memory. The number of
+ * mappings is capped (the kernel counts them per process): beyond the cap the oldest one that
+ * nobody uses goes.
  *
  * Fails: a page that is not RAM, or a hole in it, is -EFAULT for that request alone.
  */
@@ -32,6 +33,21 @@
 static const uint64_t nothing[GMEM_GRANULE_PAGES / 64] = {
 	[0 ... GMEM_GRANULE_PAGES / 64 - 1] = UINT64_MAX,
 };
+
+/* `n` bytes of zeroes that cost nothing until they are touched; NULL: out of address space. */
+static void *lazy_alloc(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void lazy_free(void *p, size_t n)
+{
+	if (p)
+		munmap(p, n);
+}
 
 static struct gmem *gmem_alloc(const struct hv_range *ram, unsigned ranges, uint64_t granule,
 			       struct err *e)
@@ -84,14 +100,12 @@ struct gmem *gmem_new(const struct hv_range *ram, unsigned ranges, unsigned gran
 	gm->shift = GMEM_PAGE_SHIFT + (unsigned)__builtin_ctz(granule_pages);
 	gm->granule_count = gm->span >> gm->shift;
 	atomic_store(&gm->gen, 1);
-	gm->granules = mmap(NULL, gm->granule_count * sizeof(*gm->granules), PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	gm->mapped = calloc(MAPPED_MAX, sizeof(*gm->mapped));
-	if (gm->granules == MAP_FAILED || !gm->mapped) {
+	gm->granules = lazy_alloc(gm->granule_count * sizeof(*gm->granules));
+	gm->mapped = lazy_alloc(MAPPED_MAX * sizeof(*gm->mapped));
+	if (!gm->granules || !gm->mapped) {
 		err_set(e, -ENOMEM, "out of memory for the map of guest memory");
-		if (gm->granules != MAP_FAILED)
-			munmap(gm->granules, gm->granule_count * sizeof(*gm->granules));
-		free(gm->mapped);
+		lazy_free(gm->granules, gm->granule_count * sizeof(*gm->granules));
+		lazy_free(gm->mapped, MAPPED_MAX * sizeof(*gm->mapped));
 		munmap(gm->window, gm->span);
 		free(gm);
 		return NULL;
@@ -150,8 +164,8 @@ void gmem_free(struct gmem *gm)
 			gm->ops->unmap(gm->ctx, a->host, pages, false);
 			free(a);
 		}
-		munmap(gm->granules, gm->granule_count * sizeof(*gm->granules));
-		free(gm->mapped);
+		lazy_free(gm->granules, gm->granule_count * sizeof(*gm->granules));
+		lazy_free(gm->mapped, MAPPED_MAX * sizeof(*gm->mapped));
 	}
 	munmap(gm->window, gm->span);
 	pthread_mutex_destroy(&gm->lock);
@@ -222,8 +236,7 @@ static bool any_hole(const uint64_t *holes)
 }
 
 /* (Re-)map a granule in the window and pin it. Under `lock`, with the granule GEN_BUSY and not
- * pinned. A granule of which nothing could be mapped is remembered as all holes until the next
- * invalidation. */
+ * pinned. A granule of which nothing could be mapped is remembered as all holes. */
 static int map_in_place(struct gmem *gm, uint64_t index, struct granule *g, uint32_t old_gen)
 {
 	bool was_mapped = old_gen != GEN_NONE;
@@ -256,12 +269,14 @@ static int map_in_place(struct gmem *gm, uint64_t index, struct granule *g, uint
 	return 0;
 }
 
-static struct aside *find_aside(struct gmem *gm, uint64_t index, uint32_t gen)
+/* A mapping of this generation with pages `first`..`last`. */
+static struct aside *find_aside(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
 {
 	list_for_each (it, &gm->asides) {
 		struct aside *a = list_entry(it, struct aside, link);
 
-		if (a->index == index && a->gen == gen)
+		if (a->index == index && a->gen == atomic_load(&gm->gen) &&
+		    !has_hole(a->holes, first, last))
 			return a;
 	}
 	return NULL;
@@ -274,8 +289,8 @@ static void drop_aside(struct gmem *gm, struct aside *a)
 	free(a);
 }
 
-/* Those of earlier generations that nobody uses go first: a guest that invalidates for ever while
- * one request is stuck must not pile them up. */
+/* Those of earlier generations, or of this granule with other holes, that nobody uses go first: a
+ * guest that invalidates for ever while one request is stuck must not pile them up. */
 static struct aside *map_aside(struct gmem *gm, uint64_t index)
 {
 	struct aside *a = calloc(1, sizeof(*a));
@@ -283,7 +298,7 @@ static struct aside *map_aside(struct gmem *gm, uint64_t index)
 	list_for_each (it, &gm->asides) {
 		struct aside *old = list_entry(it, struct aside, link);
 
-		if (!old->pins && old->gen != atomic_load(&gm->gen))
+		if (!old->pins && (old->gen != atomic_load(&gm->gen) || old->index == index))
 			drop_aside(gm, old);
 	}
 	if (!a)
@@ -299,42 +314,49 @@ static struct aside *map_aside(struct gmem *gm, uint64_t index)
 	return a;
 }
 
-static uint8_t *pin_slow(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
+/* Under `lock`. A hole is mapped again each time: when a page comes back (the guest balloons up),
+ * Xen does not say so. */
+static uint8_t *pin_locked(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
 {
 	struct granule *g = &gm->granules[index];
-	uint8_t *host = NULL;
+	uint8_t *at = gm->window + (index << gm->shift);
+	uint32_t gen = atomic_load(&g->gen);
 	struct aside *a;
-	uint32_t gen;
+
+	if (gen == atomic_load(&gm->gen) && !has_hole(g->holes, first, last)) {
+		atomic_fetch_add(&g->pins, 1);
+		return at;
+	}
+	a = find_aside(gm, index, first, last);
+	if (!a) {
+		atomic_store(&g->gen, GEN_BUSY);
+		if (!atomic_load(&g->pins)) {
+			if (map_in_place(gm, index, g, gen) < 0)
+				return NULL;
+			if (!has_hole(g->holes, first, last))
+				return at;
+			atomic_fetch_sub(&g->pins, 1);
+			return NULL;
+		}
+		atomic_store(&g->gen, gen);
+		a = map_aside(gm, index);
+		if (!a)
+			return NULL;
+		if (has_hole(a->holes, first, last)) {
+			drop_aside(gm, a);
+			return NULL;
+		}
+	}
+	a->pins++;
+	return a->host;
+}
+
+static uint8_t *pin_slow(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
+{
+	uint8_t *host;
 
 	pthread_mutex_lock(&gm->lock);
-	gen = atomic_load(&g->gen);
-	if (gen == atomic_load(&gm->gen)) {
-		atomic_fetch_add(&g->pins, 1);
-	} else if ((a = find_aside(gm, index, atomic_load(&gm->gen)))) {
-		goto aside;
-	} else {
-		atomic_store(&g->gen, GEN_BUSY);
-		if (atomic_load(&g->pins)) {
-			atomic_store(&g->gen, gen);
-			a = map_aside(gm, index);
-			if (!a)
-				goto out;
-			goto aside;
-		}
-		if (map_in_place(gm, index, g, gen) < 0)
-			goto out;
-	}
-	if (has_hole(g->holes, first, last))
-		atomic_fetch_sub(&g->pins, 1);
-	else
-		host = gm->window + (index << gm->shift);
-	goto out;
-aside:
-	if (!has_hole(a->holes, first, last)) {
-		a->pins++;
-		host = a->host;
-	}
-out:
+	host = pin_locked(gm, index, first, last);
 	pthread_mutex_unlock(&gm->lock);
 	return host;
 }
@@ -349,8 +371,6 @@ static inline uint8_t *pin_granule(struct gmem *gm, uint64_t index, uint64_t fir
 	if (likely(atomic_load(&g->gen) == atomic_load(&gm->gen))) {
 		if (likely(!has_hole(g->holes, first, last)))
 			return gm->window + (index << gm->shift);
-		atomic_fetch_sub(&g->pins, 1);
-		return NULL;
 	}
 	atomic_fetch_sub(&g->pins, 1);
 	return pin_slow(gm, index, first, last);

@@ -161,6 +161,7 @@ void gmem_whole_stale(struct gmem *gm)
 	list_for_each (it, &gm->whole)
 		list_entry(it, struct gmem_whole, link)
 			->stale(list_entry(it, struct gmem_whole, link));
+	gmem_whole_free(gm);
 }
 
 void gmem_whole_free(struct gmem *gm)

@@ -2,9 +2,9 @@
 /* tap.c - -netdev tap: an interface of the host
  *
  * Owns one descriptor of /dev/net/tun per queue pair. They come from this file (ifname=, created
- * when it does not exist) or from the caller (fd=, fds=). With IFF_VNET_HDR each frame carries the
- * 12-byte virtio-net header, so that checksums and segmentation are left to whoever does them best;
- * the kernel checks the header again, whatever a guest wrote.
+ * when it does not exist), from the caller (fd=, fds=) or from QEMU's bridge helper (helper=). With
+ * IFF_VNET_HDR each frame carries the 12-byte virtio-net header, so that checksums and segmentation
+ * are left to whoever does them best; the kernel checks the header again, whatever a guest wrote.
  *
  * A pair that is not in use is detached (TUNSETQUEUE), or the kernel would steer flows to it.
  * Offloads are a property of the interface, set through the first queue, which is never detached.
@@ -25,7 +25,9 @@
 #include "base/heir.h"
 #include "base/log.h"
 #include "net/backend.h"
+#include "net/helper.h"
 #include "net/tapif.h"
+#include "net/tapring.h"
 
 #ifndef TUN_F_USO4 /* Linux 6.2 */
 #define TUN_F_USO4 0x20
@@ -33,11 +35,13 @@
 #endif
 
 #define TUN_DEVICE "/dev/net/tun"
+#define BATCH_MIN  4 /* frames for which a ring is worth while */
 
 struct tap {
 	struct netdev nd;
 	struct tapif itf;
 	short flags;	  /* IFF_*, as the interface was opened */
+	bool no_batch;	  /* this kernel does not write a batch at once */
 	struct heir heir; /* takes back what was done to the interface */
 
 	/* options */
@@ -69,7 +73,7 @@ static const struct opt tap_options[] = {
 	ROW(vhostforce, BOOL, .help = "an error when vhost-net cannot be had"),
 	ROW(vhostfd, STRING, .help = "descriptor of vhost-net"),
 	ROW(vhostfds, STRING, .help = "descriptors of vhost-net, one per queue pair"),
-	ROW(helper, STRING, .help = "not supported"),
+	ROW(helper, STRING, .help = "program that opens the tap on br, as -netdev bridge"),
 	{.name = "poll-us", .type = OPT_IGNORED},
 	OPT_END,
 };
@@ -237,6 +241,24 @@ static int tap_create(struct tap *t, struct err *e)
 	return !rc && undo ? heir_start(&t->heir, CAP_NET_ADMIN, tap_undo, t, e) : rc;
 }
 
+/* QEMU's helper knows the bridge and makes the interface, with the header. */
+static int tap_by_helper(struct tap *t, struct kvs *k, struct err *e)
+{
+	static const char *const excluded[] = {"ifname",     "fd",	 "fds",	   "script",
+					       "downscript", "vnet_hdr", "queues", "vhostfds"};
+	char number[16];
+	int fd;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(excluded); i++)
+		if (kvs_get(k, excluded[i]))
+			return err_set(e, -EINVAL, "%s= is invalid with helper=", excluded[i]);
+	fd = helper_bridge(t->helper, t->br ? t->br : "br0", e);
+	if (fd < 0)
+		return fd;
+	snprintf(number, sizeof(number), "%d", fd);
+	return tap_adopt(t, number, e);
+}
+
 /* --- vhost: the options only, the device opens it --- */
 
 static unsigned words(const char *list)
@@ -279,9 +301,10 @@ static int tap_open(struct netdev *nd, struct kvs *k, struct err *e)
 	struct tap *t = (struct tap *)nd;
 	int rc;
 
-	if (t->helper)
-		return err_set(e, -EINVAL,
-			       "Parameter 'helper' is not supported (use ifname=, fd= or fds=)");
+	if (t->helper) {
+		rc = tap_by_helper(t, k, e);
+		return rc ? rc : tap_vhost(t, k, e);
+	}
 	if (t->fd && t->fds)
 		return err_set(e, -EINVAL, "Parameters 'fd' and 'fds' exclude each other");
 	if (t->fd && strchr(t->fd, ':'))
@@ -318,6 +341,28 @@ static ssize_t tap_recv(struct netq *q, const struct iovec *iov, unsigned n)
 static int tap_send(struct netq *q, const struct iovec *iov, unsigned n)
 {
 	return writev(q->fd, iov, n) < 0 ? -errno : 0;
+}
+
+/* With a send buffer that has no end there is always room, so no frame has to be given back. */
+static bool tap_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
+{
+	struct tap *t = (struct tap *)q->nd;
+
+	if (n < BATCH_MIN || t->sndbuf || t->no_batch)
+		return false;
+	if (!q->batch)
+		q->batch = tapring_new(q->fd);
+	if (q->batch && tapring_send(q->batch, f, n))
+		return true;
+	/* What could be sent has been sent; from now on without. */
+	t->no_batch = true;
+	return q->batch;
+}
+
+static void tap_stop(struct netq *q)
+{
+	tapring_free(q->batch);
+	q->batch = NULL;
 }
 
 static int tap_set_offloads(struct netdev *nd, unsigned rx)
@@ -370,7 +415,9 @@ const struct net_class net_tap = {
 	.open = tap_open,
 	.close = tap_close,
 	.recv = tap_recv,
+	.stop = tap_stop,
 	.send = tap_send,
+	.send_batch = tap_send_batch,
 	.set_offloads = tap_set_offloads,
 	.set_pairs = tap_set_pairs,
 };

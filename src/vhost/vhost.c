@@ -182,8 +182,8 @@ static void settled(struct loop_timer *t)
 	if (!vh->started)
 		return;
 	if (set_memory(vh, &e) < 0)
-		log_guest(&vh->v->fn.rate, vdev_name(vh->v), "vhost is not used from now on: %s",
-			  e.text);
+		log_guest(&vh->v->fn.rate, vdev_name(vh->v),
+			  "vhost is not used until the guest's memory changes again: %s", e.text);
 	else
 		hand_over(vh, true);
 }
@@ -196,8 +196,9 @@ static void run_broken(struct loop_task *t)
 		return;
 	log_guest(&vh->v->fn.rate, vdev_name(vh->v), "queue %u: vhost cannot go on with the ring",
 		  vq_index(vh->q[vh->failed].vq));
-	hand_over(vh, false);
-	loop_timer_set(vh->v->exits, &vh->settle, SETTLE_NS);
+	/* It may be a page that has come back (the guest balloons up), which Xen does not say: have
+	 * everything mapped anew. stale() takes the queues back. */
+	gmem_invalidate(vh->v->hv->mem);
 	if (vh->ops->failed)
 		vh->ops->failed(vh, vh->failed);
 }

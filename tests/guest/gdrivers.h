@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* gdrivers.h - the guest's drivers for disk, net, entropy and sockets: thin, on top of gvirtio.h */
+/* gdrivers.h - the guest's drivers for disk, net, entropy, serial ports and sockets: thin, on top
+ * of gvirtio.h */
 #ifndef GUEST_GDRIVERS_H
 #define GUEST_GDRIVERS_H
 
@@ -132,6 +133,73 @@ struct grng {
 void grng_open(struct guest *g, struct grng *r, unsigned nth);
 /* Ask for `len` (up to 4096) bytes; how many came, or -1 when none did in `ms`. */
 int grng_read(struct grng *r, void *buf, uint32_t len, unsigned ms);
+
+/* --- serial ports (§5.3) --- */
+
+#define GSERIAL_F_SIZE	      (1ULL << 0)
+#define GSERIAL_F_MULTIPORT   (1ULL << 1)
+#define GSERIAL_F_EMERG_WRITE (1ULL << 2)
+#define GSERIAL_PORTS	      31
+#define GSERIAL_CHUNK	      4096 /* bytes of each */
+#define GSERIAL_SLOTS	      128  /* input and output buffers of a port */
+
+enum {
+	GSERIAL_DEVICE_READY = 0,
+	GSERIAL_PORT_ADD = 1,
+	GSERIAL_PORT_REMOVE = 2,
+	GSERIAL_PORT_READY = 3,
+	GSERIAL_CONSOLE_PORT = 4,
+	GSERIAL_RESIZE = 5,
+	GSERIAL_PORT_OPEN = 6,
+	GSERIAL_PORT_NAME = 7,
+};
+
+struct gserial_port {
+	struct gvq in, out;
+	uint64_t in_at, out_at; /* GSERIAL_SLOTS buffers of GSERIAL_CHUNK bytes each; 0: not yet */
+	uint32_t buffer;	/* bytes of each posted input buffer */
+	char early[GSERIAL_CHUNK]; /* input that came with what was asked for */
+	uint32_t early_len;
+	uint64_t sent; /* chains */
+	/* as the control queue says */
+	bool there, console, host_open;
+	unsigned added, removed;
+	char name[64];
+};
+
+struct gserial {
+	struct gvirtio v;
+	unsigned ports; /* with queues */
+	struct gvq ctrl_in, ctrl_out;
+	uint64_t ctrl_in_at, ctrl_out_at; /* 32 buffers of GSERIAL_CTRL bytes each */
+	uint64_t messages;		  /* that came */
+	struct gserial_port port[GSERIAL_PORTS];
+};
+
+#define GSERIAL_CTRL 512
+
+/* Negotiate ring features and `want`, set up the queues of ports 0 to `ports` - 1 and, with
+ * MULTIPORT, of control, start, and say DEVICE_READY. No input buffer is posted. */
+void gserial_open(struct guest *g, struct gserial *s, unsigned nth, unsigned ports, uint64_t want);
+/* Reset and begin anew with the same parameters. */
+void gserial_restart(struct gserial *s, uint64_t want);
+/* Send a control message (the first `len` bytes of it, 8 for a whole one) and wait until it is
+ * taken. */
+void gserial_send_control(struct gserial *s, const void *msg, uint32_t len);
+void gserial_control(struct gserial *s, uint32_t id, uint16_t event, uint16_t value);
+/* Take the control messages that are there; new ports are answered with PORT_READY. True, for use
+ * in a condition. */
+bool gserial_poll(struct gserial *s);
+#define gserial_wait(s, cond) guest_wait((s)->v.g, gserial_poll(s) && (cond))
+/* Post `n` input buffers of `size` bytes. */
+void gserial_post(struct gserial *s, unsigned nr, unsigned n, uint32_t size);
+/* Read exactly `len` bytes, with the buffers put back as they come; false when they did not come
+ * in `ms`. */
+bool gserial_read(struct gserial *s, unsigned nr, void *buf, size_t len, unsigned ms);
+/* Put as much of `buf` on the out queue as there is room for, in chains of `size` bytes; bytes. */
+size_t gserial_queue(struct gserial *s, unsigned nr, const void *buf, size_t len, uint32_t size);
+/* Write all of it; false when the device has not taken it in `ms`. */
+bool gserial_write(struct gserial *s, unsigned nr, const void *buf, size_t len, unsigned ms);
 
 /* --- sockets (§5.10) --- */
 

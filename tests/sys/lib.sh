@@ -110,7 +110,7 @@ _quote_list() {
 }
 
 _guest_initrd() {
-	_i=/run/guest$TOOLS.initrd
+	_i=/run/guest-$DM_KIND$TOOLS.initrd
 	if [ ! -f "$_i" ]; then
 		_parts=/guest/base.cpio
 		[ "$DM_KIND" = qemu ] && _parts="/rig/guest/acpi.cpio $_parts"

@@ -368,6 +368,113 @@ static void small_granules(void **state)
 	gmem_free(gm);
 }
 
+/* A page comes back, and nobody says so: in place, and while its neighbours are in use. */
+static void hole_filled(void **state)
+{
+	struct fixture *f = *state;
+	struct iovec busy, iov;
+
+	f->d.hole_first = 3 * MiB / PAGE;
+	f->d.hole_end = f->d.hole_first + 8;
+	assert_int_equal(gmem_pin(f->gm, 3 * MiB, PAGE, &iov, 1), -EFAULT);
+	f->d.hole_end--;
+	assert_int_equal(gmem_pin(f->gm, 3 * MiB + 7 * PAGE, PAGE, &iov, 1), 1);
+	memset(iov.iov_base, 1, PAGE);
+	gmem_unpin(f->gm, &iov, 1);
+	assert_int_equal(f->d.aside_maps, 0);
+	assert_int_equal(gmem_pin(f->gm, 2 * MiB, PAGE, &busy, 1), 1);
+	while (f->d.hole_end > f->d.hole_first) {
+		uint64_t gpa = --f->d.hole_end * PAGE;
+
+		assert_int_equal(gmem_pin(f->gm, gpa, PAGE, &iov, 1), 1);
+		memset(iov.iov_base, 1, PAGE);
+		gmem_unpin(f->gm, &iov, 1);
+		/* One that nobody uses is not kept beside its successor. */
+		assert_true(f->d.live <= 2);
+	}
+	gmem_unpin(f->gm, &busy, 1);
+}
+
+/* --- all of it --- */
+
+struct user {
+	struct gmem_whole w; /* first */
+	unsigned stale;
+};
+
+static void user_stale(struct gmem_whole *w)
+{
+	((struct user *)w)->stale++;
+}
+
+static void whole(void **state)
+{
+	struct fixture *f = *state;
+	struct user a = {.w.stale = user_stale}, b = {.w.stale = user_stale};
+	const struct gmem_region *r;
+	struct iovec ring;
+	struct err e;
+
+	/* A hole of two pages in the middle of the second granule. */
+	f->d.hole_first = 5 * MiB / PAGE;
+	f->d.hole_end = f->d.hole_first + 2;
+	assert_int_equal(gmem_whole_map(f->gm, &a.w, &r, &e), 4);
+	assert_int_equal(r[0].gpa, 0);
+	assert_int_equal(r[0].size, 640 * KiB);
+	assert_int_equal(r[1].gpa, 1 * MiB);
+	assert_int_equal(r[1].size, 4 * MiB);
+	assert_int_equal(r[2].gpa, 5 * MiB + 2 * PAGE);
+	assert_int_equal(r[2].gpa + r[2].size, 13 * MiB);
+	assert_int_equal(r[3].gpa, 4 * GiB);
+	assert_int_equal(r[3].size, 8 * MiB);
+	/* All of them can be touched. */
+	for (unsigned i = 0; i < 4; i++)
+		for (uint64_t at = 0; at < r[i].size; at += PAGE)
+			r[i].host[at] = 1;
+	/* A second user costs nothing. */
+	assert_int_equal(f->d.maps, 6);
+	assert_int_equal(gmem_whole_map(f->gm, &b.w, &r, &e), 4);
+	assert_int_equal(f->d.maps, 6);
+	/* Both hear of a change, then others find their granule free to be mapped in place. */
+	f->d.hole_first = f->d.hole_end = 0;
+	gmem_invalidate(f->gm);
+	assert_int_equal(a.stale, 1);
+	assert_int_equal(b.stale, 1);
+	assert_int_equal(gmem_pin(f->gm, 9 * MiB, PAGE, &ring, 1), 1);
+	assert_int_equal(f->d.aside_maps, 0);
+	assert_int_equal(gmem_whole_map(f->gm, &a.w, &r, &e), 3);
+	assert_int_equal(r[1].size, 12 * MiB);
+	assert_ptr_equal(r[1].host + 8 * MiB, ring.iov_base);
+	/* One that is pinned over a change is beside the window, and a region of its own. */
+	gmem_invalidate(f->gm);
+	gmem_whole_drop(f->gm, &b.w);
+	assert_int_equal(gmem_whole_map(f->gm, &a.w, &r, &e), 5);
+	assert_int_equal(r[1].size, 7 * MiB);
+	assert_int_equal(r[2].gpa, 8 * MiB);
+	assert_int_equal(r[2].size, 4 * MiB);
+	assert_int_equal(f->d.aside_maps, 1);
+	gmem_unpin(f->gm, &ring, 1);
+	gmem_whole_drop(f->gm, &a.w);
+	gmem_whole_drop(f->gm, &a.w);
+	gmem_invalidate(f->gm);
+	assert_int_equal(a.stale, 2);
+	assert_int_equal(b.stale, 2);
+}
+
+static void whole_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct user a = {.w.stale = user_stale};
+	const struct gmem_region *r;
+	struct err e;
+	struct gmem *gm = gmem_new(ram, ARRAY_SIZE(ram), 1, &ops, &f->d, &e);
+
+	assert_int_equal(gmem_whole_map(gm, &a.w, &r, &e), -ENOTSUP);
+	assert_non_null(strstr(e.text, "memory < maxmem"));
+	gmem_whole_drop(gm, &a.w);
+	gmem_free(gm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +487,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_hoarding, setup, teardown),
 		cmocka_unit_test_setup_teardown(threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(small_granules, setup, teardown),
+		cmocka_unit_test_setup_teardown(hole_filled, setup, teardown),
+		cmocka_unit_test_setup_teardown(whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(whole_refused, setup, teardown),
 		cmocka_unit_test(from_file),
 	};
 

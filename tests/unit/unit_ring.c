@@ -3,6 +3,8 @@
  *
  * The device tests drive rings in memory that is mapped for good; here it is not (vq_bench.h).
  */
+#include <sys/eventfd.h>
+
 #include "vq_bench.h"
 
 /* --- the tests --- */
@@ -292,16 +294,191 @@ static void one_interrupt(void **state)
 	assert_int_equal(b.msis, 1);
 }
 
+/* --- a server --- */
+
+struct fake {
+	struct vq_server s; /* first */
+	struct vq_where where;
+	unsigned starts, stops;
+	uint16_t next;
+	int refuse;
+};
+
+static int fake_start(struct vq_server *s, const struct vq_where *w)
+{
+	struct fake *f = (struct fake *)s;
+
+	if (f->refuse)
+		return f->refuse;
+	f->where = *w;
+	f->next = w->next;
+	f->starts++;
+	return 0;
+}
+
+static uint16_t fake_stop(struct vq_server *s)
+{
+	struct fake *f = (struct fake *)s;
+
+	f->stops++;
+	return f->next;
+}
+
+/* What the kernel would do: use all that is there, with nothing written. */
+static void fake_serve(struct fake *f)
+{
+	uint8_t *used = f->where.used;
+
+	while (f->next != get_le16((uint8_t *)f->where.avail + 2)) {
+		uint16_t idx = get_le16(used + 2);
+
+		memset(used + 4 + 8 * (idx % SIZE), 0, 8);
+		put_le16(used + 2, (uint16_t)(idx + 1));
+		f->next++;
+	}
+}
+
+static bool rung(struct fake *f)
+{
+	eventfd_t n;
+
+	return !eventfd_read(f->s.kick_fd, &n);
+}
+
+static void fake_init(struct fake *f)
+{
+	*f = (struct fake){.s = {fake_start, fake_stop, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)}};
+}
+
+static void nothing(void *arg)
+{
+}
+
+static void one_by_device(unsigned head)
+{
+	uint16_t before = used_idx();
+
+	echo(head, 5000, (uint8_t)head);
+	post(head);
+	turn();
+	assert_int_equal(used_idx(), (uint16_t)(before + 1));
+	expect_echo(head, 5000, (uint8_t)head);
+}
+
+/* Over to the server and back, also while the ring goes round: no chain is lost or done twice. */
+static void handed_over(void **state)
+{
+	struct fake f;
+
+	fake_init(&f);
+	start(FEATURES);
+	for (unsigned round = 1; round <= SIZE; round++) {
+		one_by_device(round % 200);
+		assert_true(vq_serve_by(b.v.vq[0], &f.s));
+		assert_int_equal(f.starts, round);
+		assert_int_equal(f.where.num, SIZE);
+		assert_int_equal(f.where.next, b.avail_idx);
+		assert_true(rung(&f)); /* for what came before */
+		for (unsigned i = 0; i < 3; i++) {
+			echo(2 * i, 100, 1);
+			post(2 * i);
+			assert_true(rung(&f));
+		}
+		turn();
+		assert_int_equal(used_idx(), (uint16_t)(b.avail_idx - 3)); /* the device does not */
+		fake_serve(&f);
+		echo(8, 5000, 8);
+		post(8);
+		/* The last one is the device's. */
+		assert_false(vq_serve_by(b.v.vq[0], NULL));
+		assert_int_equal(f.stops, round);
+		turn();
+		assert_int_equal(used_idx(), b.avail_idx);
+		expect_echo(8, 5000, 8);
+		rung(&f);
+	}
+	assert_int_equal(status(), 15);
+	close(f.s.kick_fd);
+}
+
+/* It serves only while it may: not when mastering is off, paused, or reset. */
+static void taken_back(void **state)
+{
+	struct fake f;
+
+	fake_init(&f);
+	start(FEATURES);
+	vq_serve_by(b.v.vq[0], &f.s);
+	pci_cfg_write(&b.v.fn, 0x04, 2, 2);
+	assert_int_equal(f.stops, 1);
+	pci_cfg_write(&b.v.fn, 0x04, 6, 2);
+	assert_int_equal(f.starts, 2);
+	vdev_pause(&b.v, nothing, NULL);
+	assert_int_equal(f.stops, 2);
+	vdev_resume(&b.v);
+	assert_int_equal(f.starts, 3);
+	reg(0x16, 2, 0);
+	reg(0x3a, 2, 1);
+	assert_int_equal(f.stops, 3);
+	assert_int_equal(pci_bus_read(b.bus, BAR + 0x3a, 2), 0);
+	reg(0x14, 1, 0);
+	assert_int_equal(f.stops, 3);
+	/* The next driver's queue is served again, from the begin. */
+	start(FEATURES);
+	assert_int_equal(f.starts, 4);
+	assert_int_equal(f.where.next, 0);
+	reg(0x14, 1, 0);
+	assert_int_equal(f.stops, 4);
+	close(f.s.kick_fd);
+}
+
+/* When it does not want to, or cannot, the device goes on. */
+static void not_handed_over(void **state)
+{
+	struct fake f;
+
+	fake_init(&f);
+	f.refuse = -EINVAL;
+	start(FEATURES);
+	assert_false(vq_serve_by(b.v.vq[0], &f.s));
+	one_by_device(0);
+	f.refuse = 0;
+	/* Chains are in flight. */
+	b.hold = true;
+	echo(2, 100, 1);
+	post(2);
+	turn();
+	assert_false(vq_serve_by(b.v.vq[0], &f.s));
+	b.hold = false;
+	release();
+	turn();
+	one_by_device(4);
+	/* A ring that it does not know. */
+	start(FEATURES | VIRTIO_F_RING_PACKED);
+	assert_false(vq_serve_by(b.v.vq[0], &f.s));
+	assert_int_equal(f.starts, 0);
+	vq_serve_by(b.v.vq[0], NULL);
+	close(f.s.kick_fd);
+}
+
 int main(void)
 {
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		RING_TEST(across_pages),	  RING_TEST(invalidated),
-		RING_TEST(invalidated_in_flight), RING_TEST(hole_in_a_buffer),
-		RING_TEST(hole_in_the_ring),	  RING_TEST(ring_goes_in_flight),
-		RING_TEST(indirect_across_pages), RING_TEST(too_many),
-		RING_TEST(reset_in_flight),	  RING_TEST(rewind_newest_first),
+		RING_TEST(across_pages),
+		RING_TEST(invalidated),
+		RING_TEST(invalidated_in_flight),
+		RING_TEST(hole_in_a_buffer),
+		RING_TEST(hole_in_the_ring),
+		RING_TEST(ring_goes_in_flight),
+		RING_TEST(indirect_across_pages),
+		RING_TEST(too_many),
+		RING_TEST(reset_in_flight),
+		RING_TEST(rewind_newest_first),
 		RING_TEST(one_interrupt),
+		RING_TEST(handed_over),
+		RING_TEST(taken_back),
+		RING_TEST(not_handed_over),
 	};
 
 	return cmocka_run_group_tests_name("ring", tests, NULL, NULL);

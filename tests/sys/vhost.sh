@@ -55,11 +55,11 @@ create
 iperf3 -s -D -I "$STATE/iperf.pid"
 check 'served by vhost' [ "$(grep -l '^vhost-' /proc/$pid/task/*/comm | wc -l)" -gt 0 ]
 check 'no warning' sh -c "! grep -i 'vhost' /var/log/xen/qemu-dm-g0.log"
-spend 'small frames to the guest' 'iperf3 -u -c HOST -t 3 -l 64 -b 0 -R'
+spend 'small frames to the guest' 'iperf3 -u -c HOST -t 2 -l 64 -b 0 -R'
 check 'the kernel does the work' [ $((own0 * 2)) -lt "$own1" ]
-spend 'small frames to the host' 'iperf3 -u -c HOST -t 3 -l 64 -b 0'
-spend 'data to the host' 'iperf3 -c HOST -t 3'
-spend 'data to the guest' 'iperf3 -c HOST -t 3 -R'
+spend 'small frames to the host' 'iperf3 -u -c HOST -t 2 -l 64 -b 0'
+spend 'data to the host' 'iperf3 -c HOST -t 2'
+spend 'data to the guest' 'iperf3 -c HOST -t 2 -R'
 check 'MTU 9000' guest_run g0 'ip link set net0 mtu 9000 && ping -q -c 10 -i 0.02 -s 8972 -M do -W 5 10.9.0.1' 60
 check 'two queues' guest_run g0 'ethtool -L net0 combined 2 && ping -q -c 10 -i 0.02 -W 5 10.9.0.1'
 check 'data on both' guest_run g0 'iperf3 -c 10.9.0.1 -t 2 -P 4 >/tmp/out || { cat /tmp/out; false; }' 60
@@ -71,7 +71,7 @@ check 'balloon down' xl mem-set g0 400
 check 'frames meanwhile' guest_run g0 'ping -q -c 50 -i 0.02 -W 5 10.9.0.1' 60
 check 'balloon up' xl mem-set g0 512
 check 'frames afterwards' guest_run g0 'ping -q -c 50 -i 0.02 -W 5 10.9.0.1 && iperf3 -c 10.9.0.1 -t 2 >/tmp/out || { cat /tmp/out; false; }' 60
-spend 'small frames after ballooning' 'iperf3 -u -c HOST -t 3 -l 64 -b 0 -R'
+spend 'small frames after ballooning' 'iperf3 -u -c HOST -t 2 -l 64 -b 0 -R'
 check 'the kernel does the work again' [ $((own0 * 2)) -lt "$own1" ]
 
 old=$DOMID oldpid=$pid

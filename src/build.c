@@ -10,14 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/block.h"
-#include "ctl/chardev.h"
-#include "ctl/cmdline.h"
 #include "base/util.h"
+#include "block/block.h"
+#include "chardev/chardev.h"
+#include "ctl/cmdline.h"
 #include "ctl/qmp.h"
 #include "dev/dev.h"
 #include "iothread/iothread.h"
 #include "net/net.h"
+#include "p9/p9.h"
 #include "pci/pci.h"
 #include "qtest/qtest.h"
 #include "rng/rng.h"
@@ -135,7 +136,8 @@ static int attach_xen(struct vm *vm, struct layout *layout, struct err *e)
 		return err_set(
 			e, -EINVAL,
 			"-xen-domid is missing: say which domain to serve (or -accel qtest)");
-	vm->hv = hv_xen_open((unsigned)c->domid, &c->map, e);
+	vm->hv = hv_xen_open((unsigned)c->domid, &c->map, c->domid_restrict || c->user || c->chroot,
+			     e);
 	if (!vm->hv)
 		return -EINVAL;
 	return hv_xen_layout(vm->hv, &c->map, layout, e);
@@ -152,6 +154,7 @@ int build_attach(struct vm *vm, struct err *e)
 	vm->io = loop_new("xenpvh/io");
 	if (!vm->bus || !vm->io)
 		return err_set(e, -ENOMEM, "out of memory");
+	loop_set_polling(vm->io, vm->cmd->exit_poll_ns, 0, 0);
 	return pci_host_bridge_add(vm->bus, e);
 }
 
@@ -159,9 +162,21 @@ int build_attach(struct vm *vm, struct err *e)
 
 int build_monitors(struct vm *vm, struct err *e)
 {
-	vm->chardevs = chardevs_open(vm->cmd, vm->control, e);
+	const struct kvs_list *list = &vm->cmd->chardevs;
+
+	vm->chardevs = chardevs_new();
 	if (!vm->chardevs)
-		return -EINVAL;
+		return err_set(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < list->n; i++) {
+		int rc = chardev_add(vm->chardevs, &list->v[i], e);
+
+		if (rc < 0) {
+			err_prefix(e, "%s", list->v[i].origin);
+			chardevs_free(vm->chardevs, true);
+			vm->chardevs = NULL;
+			return rc;
+		}
+	}
 	vm->monitors = monitors_open(vm, e);
 	return vm->monitors ? 0 : -EINVAL;
 }
@@ -178,6 +193,8 @@ static int add_object(struct vm *vm, struct kvs *k, struct err *e)
 		return iothread_add(vm->iothreads, k, e);
 	if (is_memory_backend(type))
 		return 0; /* build_attach() has used it, if anybody does */
+	if (net_filter_is_type(type))
+		return 0; /* after its netdev */
 	return err_set(e, -EINVAL,
 		       "Parameter 'qom-type' does not accept value '%s' (-object help lists them)",
 		       type);
@@ -198,6 +215,16 @@ static int add_netdev(struct vm *vm, struct kvs *k, struct err *e)
 	return netdev_add(vm->netdevs, k, e);
 }
 
+static int add_filter(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return net_filter_is_type(kvs_get(k, "qom-type")) ? net_filter_add(vm->netdevs, k, e) : 0;
+}
+
+static int add_fsdev(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return fsdev_add(vm->fsdevs, k, e);
+}
+
 static int add_all(struct vm *vm, const struct kvs_list *list,
 		   int (*add)(struct vm *, struct kvs *, struct err *), struct err *e)
 {
@@ -212,6 +239,66 @@ static int add_all(struct vm *vm, const struct kvs_list *list,
 	return 0;
 }
 
+/* --- channels: libxl's chardevs become ports --- */
+
+#define CHANNEL_DEVICE "libxl-channels"
+#define CHANNEL_BUS    "libxl-channels.0"
+
+static bool is_used_chardev(const struct cmdline *c, const char *id)
+{
+	for (unsigned i = 0; i < c->devices.n; i++) {
+		const char *chardev = kvs_get(&c->devices.v[i], "chardev");
+
+		if (chardev && !strcmp(chardev, id))
+			return true;
+	}
+	return false;
+}
+
+/* Add a device that the command line does not have: "driver", then pairs of key and value up to
+ * NULL. */
+static int add_own(struct vm *vm, const char *driver, const char *const *pairs, struct err *e)
+{
+	struct kvs k = {0};
+	int rc = kvs_add(&k, "driver", driver);
+
+	for (; rc == 0 && *pairs; pairs += 2)
+		rc = kvs_add(&k, pairs[0], pairs[1]);
+	rc = rc < 0 ? err_set(e, rc, "%s", strerror(-rc)) : dev_add(vm, &k, e);
+	kvs_free(&k);
+	return rc;
+}
+
+/* Each `channel` of xl.cfg that no -device has taken becomes a serial port of that name, on a bus
+ * of its own. */
+static int add_channels(struct vm *vm, struct err *e)
+{
+	const char *name;
+	unsigned devid;
+	int rc = 0;
+
+	if (vm->cmd->accel != ACCEL_XEN)
+		return 0;
+	for (unsigned i = 0; rc == 0 && (name = hv_xen_channel(vm->hv, i, &devid)); i++) {
+		char id[32];
+
+		snprintf(id, sizeof(id), "libxl-channel%u", devid);
+		if (!chardev_find(vm->chardevs, id) || is_used_chardev(vm->cmd, id))
+			continue;
+		if (!dev_find(vm, CHANNEL_DEVICE))
+			rc = add_own(vm, "virtio-serial-pci",
+				     (const char *const[]){"id", CHANNEL_DEVICE, NULL}, e);
+		if (rc == 0)
+			rc = add_own(vm, "virtserialport",
+				     (const char *const[]){"id", id, "bus", CHANNEL_BUS, "chardev",
+							   id, "name", name, NULL},
+				     e);
+		if (rc < 0)
+			err_prefix(e, "channel '%s'", name);
+	}
+	return rc;
+}
+
 int build_devices(struct vm *vm, struct err *e)
 {
 	const struct cmdline *c = vm->cmd;
@@ -221,9 +308,11 @@ int build_devices(struct vm *vm, struct err *e)
 	vm->iothreads = iothreads_new();
 	vm->blocks = blocks_new();
 	vm->netdevs = netdevs_new(vm->io);
-	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs)
+	vm->fsdevs = fsdevs_new();
+	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs || !vm->fsdevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	qmp_watch_nets(vm);
+	qmp_watch_ports(vm);
 	rc = add_all(vm, &c->objects, add_object, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->blockdevs, add_node, e);
@@ -232,7 +321,13 @@ int build_devices(struct vm *vm, struct err *e)
 	if (rc == 0)
 		rc = add_all(vm, &c->netdevs, add_netdev, e);
 	if (rc == 0)
+		rc = add_all(vm, &c->objects, add_filter, e);
+	if (rc == 0)
+		rc = add_all(vm, &c->fsdevs, add_fsdev, e);
+	if (rc == 0)
 		rc = add_all(vm, &c->devices, dev_add, e);
+	if (rc == 0)
+		rc = add_channels(vm, e);
 	return rc;
 }
 
@@ -290,6 +385,7 @@ int build_seal(struct vm *vm, struct guard *g, struct err *e)
 			guard_user(g, uid);
 		rc = hv_restrict(vm->hv, e);
 	}
+	guard_keep(g, fsdevs_capabilities(vm->fsdevs));
 	if (rc == 0)
 		rc = guard_seal(g, e);
 	if (rc < 0)
@@ -313,14 +409,14 @@ void build_undo(struct vm *vm)
 		loop_join(vm->io);
 	iothreads_join(vm->iothreads);
 	dev_free_all(vm);
+	fsdevs_free(vm->fsdevs);
 	netdevs_free(vm->netdevs);
 	blocks_free(vm->blocks);
 	rngs_free(vm->rngs);
 	iothreads_free(vm->iothreads);
 	/* The probe run must leave its socket file: the real run is about to replace it. */
 	monitors_free(vm->monitors);
-	if (vm->chardevs)
-		chardevs_free(vm->chardevs, vm->cmd->machine != MACHINE_NONE);
+	chardevs_free(vm->chardevs, vm->cmd->machine != MACHINE_NONE);
 	pci_bus_free(vm->bus);
 	if (vm->hv)
 		hv_close(vm->hv);

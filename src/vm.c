@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* vm.c - stop, continue, and the end
  *
- * Control thread. All three go the same way: the exit loop pauses every device, each queue reports
- * when nothing of it is in flight, and when the last one has, the control thread goes on: it writes
- * the disks' caches to stable storage and tells whoever asked. The vCPUs' register accesses are
- * answered all the while.
+ * Control thread, but for vm_guest_report(). All three go the same way: the exit loop pauses every
+ * device, each queue reports when nothing of it is in flight, and when the last one has, the
+ * control thread goes on: it writes the disks' caches to stable storage and tells whoever asked.
+ * The vCPUs' register accesses are answered all the while.
  */
 #include "vm.h"
 
@@ -107,6 +107,18 @@ void vm_cont(struct vm *vm)
 		loop_call(vm->io, resume_devices, vm);
 	vm->state = RUN_RUNNING;
 	qmp_event(vm, "RESUME", NULL);
+}
+
+void vm_guest_report(struct vm *vm, enum vm_report what)
+{
+	static const char *const names[] = {
+		[VM_PANICKED] = "GUEST_PANICKED",
+		[VM_CRASH_LOADED] = "GUEST_CRASHLOADED",
+		[VM_PV_SHUTDOWN] = "GUEST_PVSHUTDOWN",
+	};
+
+	qmp_event(vm, names[what],
+		  what == VM_PV_SHUTDOWN ? NULL : json_pack("{s:s}", "action", "run"));
 }
 
 /* libxl takes a connection that closes together with the last reply for an error. So the probe run

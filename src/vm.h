@@ -20,6 +20,7 @@
 struct blocks;
 struct chardevs;
 struct cmdline;
+struct fsdevs;
 struct iothreads;
 struct monitors;
 struct netdevs;
@@ -40,15 +41,20 @@ struct vm {
 	struct blocks *blocks;	     /* -drive, -blockdev */
 	struct netdevs *netdevs;     /* -netdev */
 	struct rngs *rngs;	     /* -object rng-* */
+	struct fsdevs *fsdevs;	     /* -fsdev */
 	struct iothreads *iothreads; /* -object iothread */
 	struct chardevs *chardevs;   /* -chardev */
 	struct monitors *monitors;   /* -mon, -qmp */
-	struct list devices;	     /* struct dev, in order of creation */
-	enum run_state state;	     /* control thread */
-	struct pause *pause;	     /* vm.c: devices are being paused */
-	bool pid_written;	     /* -pidfile: ours to remove */
-	bool quitting;		     /* vm_quit() was called */
-	struct loop_timer linger;    /* the probe run, after `quit` */
+	struct list devices;	     /* struct dev, in order of creation; control thread, and the
+					exit loop while that waits for it */
+	/* Any thread: a guest has opened or closed the port that device `id` is. NULL: nobody
+	 * cares. */
+	void (*port_changed)(struct vm *vm, const char *id, bool open);
+	enum run_state state;	  /* control thread */
+	struct pause *pause;	  /* vm.c: devices are being paused */
+	bool pid_written;	  /* -pidfile: ours to remove */
+	bool quitting;		  /* vm_quit() was called */
+	struct loop_timer linger; /* the probe run, after `quit` */
 };
 
 /* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call
@@ -60,6 +66,10 @@ void vm_cont(struct vm *vm);
 /* End the program with status 0; `reason` is one of QMP's ("host-qmp-quit", "host-signal",
  * "guest-shutdown"). Sends SHUTDOWN. */
 void vm_quit(struct vm *vm, const char *reason);
+/* Any thread: what the guest's kernel says of itself. Reported to the monitors, nothing more: the
+ * domain's life is Xen's and the toolstack's. */
+enum vm_report { VM_PANICKED, VM_CRASH_LOADED, VM_PV_SHUTDOWN };
+void vm_guest_report(struct vm *vm, enum vm_report what);
 /* A monitor's client has left: in the probe run, that ends a vm_quit(). */
 void vm_client_gone(struct vm *vm);
 

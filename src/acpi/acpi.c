@@ -39,20 +39,24 @@
 
 enum { MADT_LAPIC = 0, MADT_IOAPIC = 1 };
 
-/* A copy of all pages of the area; a page that is not there reads as zero. */
+/* A copy of the area up to the last page that is there; one before it that is not reads as zero. */
 struct area {
 	uint8_t *bytes;
-	bool there[LAYOUT_ACPI_SIZE / PAGE];
+	uint64_t size;
 };
 
 static bool area_read(struct gmem *gm, struct area *a)
 {
-	a->bytes = calloc(1, LAYOUT_ACPI_SIZE);
+	uint8_t probe;
+
+	a->size = LAYOUT_ACPI_SIZE;
+	while (a->size && gmem_read(gm, LAYOUT_ACPI_BASE + a->size - PAGE, &probe, 1) < 0)
+		a->size -= PAGE;
+	a->bytes = a->size ? calloc(1, a->size) : NULL;
 	if (!a->bytes)
 		return false;
-	for (unsigned i = 0; i < ARRAY_SIZE(a->there); i++)
-		a->there[i] =
-			gmem_read(gm, LAYOUT_ACPI_BASE + i * PAGE, a->bytes + i * PAGE, PAGE) == 0;
+	for (uint64_t off = 0; off < a->size; off += PAGE)
+		gmem_read(gm, LAYOUT_ACPI_BASE + off, a->bytes + off, PAGE);
 	return true;
 }
 
@@ -60,13 +64,13 @@ static bool area_read(struct gmem *gm, struct area *a)
  * none. */
 static const uint8_t *find_table(const struct area *a, const char *signature, uint32_t *len)
 {
-	for (uint64_t off = PAGE; off + ACPI_HEADER <= LAYOUT_ACPI_SIZE; off += TABLE_ALIGN) {
+	for (uint64_t off = PAGE; off + ACPI_HEADER <= a->size; off += TABLE_ALIGN) {
 		const uint8_t *t = a->bytes + off;
 
 		if (memcmp(t, signature, 4) != 0)
 			continue;
 		*len = get_le32(t + 4);
-		if (*len >= ACPI_HEADER && range_ok(off, *len, LAYOUT_ACPI_SIZE))
+		if (*len >= ACPI_HEADER && range_ok(off, *len, a->size))
 			return t;
 	}
 	return NULL;
@@ -82,7 +86,7 @@ static uint64_t find_rsdp(struct gmem *gm, const struct area *a)
 {
 	uint8_t legacy[RSDP_SIZE];
 
-	for (uint64_t off = 0; off + RSDP_SIZE <= LAYOUT_ACPI_SIZE; off += 16)
+	for (uint64_t off = 0; off + RSDP_SIZE <= a->size; off += 16)
 		if (rsdp_valid(a->bytes + off))
 			return LAYOUT_ACPI_BASE + off;
 	if (gmem_read(gm, LEGACY_RSDP, legacy, sizeof(legacy)) == 0 && rsdp_valid(legacy))
@@ -112,8 +116,7 @@ static bool scribbled(const struct area *a, const struct acpi_info *info)
 
 	if (!info->scribble || info->ioapic)
 		return false;
-	for (unsigned i = 0; i < LAPIC_COUNT && off + LAPIC_SIZE <= LAYOUT_ACPI_SIZE;
-	     i++, off += LAPIC_SIZE)
+	for (unsigned i = 0; i < LAPIC_COUNT && off + LAPIC_SIZE <= a->size; i++, off += LAPIC_SIZE)
 		if (a->bytes[off] != MADT_LAPIC || a->bytes[off + 1] != LAPIC_SIZE)
 			return a->bytes[off + LAPIC_FLAGS] & 1;
 	return false;
@@ -139,7 +142,7 @@ void acpi_inspect(struct gmem *gm, struct acpi_info *info)
 	t = find_table(&a, "DSDT", &len);
 	if (t)
 		info->bridge = has_bridge(t, len);
-	for (uint64_t off = 0; off < LAYOUT_ACPI_SIZE && !info->completed; off += ACPI_MARKER_ALIGN)
+	for (uint64_t off = 0; off < a.size && !info->completed; off += ACPI_MARKER_ALIGN)
 		info->completed = acpi_marker_read(a.bytes + off, LAYOUT_ACPI_BASE + off,
 						   &info->layout, &info->ioapic);
 	info->has_run = scribbled(&a, info);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* loop.c - see loop.h
  *
+ * Looking before sleeping (loop_set_polling()) trades CPU time for latency: a wake-up is some
+ * microseconds, and the other side's notification another exit. It is adaptive, so a loop with
+ * nothing to do does not spin.
+ *
  * epoll for descriptors, a sorted list for timers (a loop has a handful of them), an eventfd to
  * wake it, and a lock-free stack for tasks that other threads post. The poster rings the eventfd
  * only when the loop sleeps or is about to: `sleeping` is set before the last look at the stack,
@@ -19,6 +23,7 @@
 #include "base/log.h"
 
 #define TURN_EVENTS 64
+#define STACK_SIZE  (256 * 1024)
 
 /* Tasks of one turn, in order. */
 struct fifo {
@@ -42,6 +47,11 @@ struct loop {
 	struct fifo deferred, closing;
 	struct list timers; /* ascending deadlines */
 	struct list hooks;
+
+	/* Looking instead of sleeping, loop_set_polling(). */
+	struct list pollers;
+	uint64_t poll_max, poll_grow, poll_shrink;
+	uint64_t poll_ns; /* at present */
 
 	/* The batch being dispatched, so that loop_fd_del() can take a watcher out of it. */
 	struct epoll_event events[TURN_EVENTS];
@@ -93,6 +103,7 @@ struct loop *loop_new(const char *name)
 	fifo_init(&l->closing);
 	list_init(&l->timers);
 	list_init(&l->hooks);
+	list_init(&l->pollers);
 	l->now = now_ns();
 	l->epfd = epoll_create1(EPOLL_CLOEXEC);
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -273,16 +284,98 @@ static int sleep_ms(struct loop *l, int limit_ms)
 	return (int)MIN(ms, 3600000);
 }
 
+/* --- looking instead of sleeping --- */
+
+#define POLL_FIRST_NS 4000
+
+void loop_set_polling(struct loop *l, uint64_t max_ns, uint64_t grow, uint64_t shrink)
+{
+	l->poll_max = max_ns;
+	l->poll_grow = grow;
+	l->poll_shrink = shrink;
+	l->poll_ns = 0;
+}
+
+void loop_poller_add(struct loop *l, struct loop_poller *p)
+{
+	if (!p->link.next || list_empty(&p->link))
+		list_add_tail(&l->pollers, &p->link);
+}
+
+void loop_poller_del(struct loop_poller *p)
+{
+	if (p->link.next)
+		list_del(&p->link);
+}
+
+static enum loop_look look_around(struct loop *l)
+{
+	enum loop_look seen = LOOP_NOTHING;
+
+	if (atomic_load_explicit(&l->posted, memory_order_relaxed) ||
+	    atomic_load_explicit(&l->stop, memory_order_relaxed))
+		return LOOP_WORK;
+	list_for_each (it, &l->pollers) {
+		struct loop_poller *p = list_entry(it, struct loop_poller, link);
+		enum loop_look look = p->look(p);
+
+		if (look != LOOP_NOTHING)
+			seen = look;
+		if (look == LOOP_WORK)
+			break;
+	}
+	return seen;
+}
+
+/* Look at the pollers for a while. */
+static void look_before_sleep(struct loop *l)
+{
+	uint64_t end = now_ns() + l->poll_ns;
+
+	list_for_each (it, &l->pollers) {
+		struct loop_poller *p = list_entry(it, struct loop_poller, link);
+
+		if (p->begin)
+			p->begin(p);
+	}
+	while (look_around(l) == LOOP_NOTHING && now_ns() < end)
+		;
+	list_for_each (it, &l->pollers) {
+		struct loop_poller *p = list_entry(it, struct loop_poller, link);
+
+		if (p->end)
+			p->end(p);
+	}
+}
+
+/* The loop has waited `waited` ns in all for something to do. */
+static void adapt(struct loop *l, uint64_t waited)
+{
+	if (waited <= l->poll_ns)
+		return;
+	if (waited > l->poll_max)
+		l->poll_ns = l->poll_shrink ? l->poll_ns / l->poll_shrink : 0;
+	else if (l->poll_ns < l->poll_max)
+		l->poll_ns = MIN(l->poll_max, MAX(POLL_FIRST_NS,
+						  l->poll_ns * (l->poll_grow ? l->poll_grow : 2)));
+}
+
 void loop_turn(struct loop *l, int timeout_ms)
 {
+	bool looks = l->poll_max && !list_empty(&l->pollers) && sleep_ms(l, timeout_ms) != 0;
+	uint64_t begin = looks ? now_ns() : 0;
 	int n;
 
+	if (looks && l->poll_ns)
+		look_before_sleep(l);
 	/* Pairs with loop_post(): announce the sleep, then look for work once more (in sleep_ms()).
 	 */
 	atomic_store(&l->sleeping, true);
 	n = epoll_wait(l->epfd, l->events, TURN_EVENTS, sleep_ms(l, timeout_ms));
 	atomic_store(&l->sleeping, false);
 	l->now = now_ns();
+	if (looks)
+		adapt(l, l->now - begin);
 
 	l->batch = MAX(n, 0);
 	for (l->batch_at = 0; l->batch_at < l->batch; l->batch_at++) {
@@ -349,6 +442,7 @@ int loop_start(struct loop *l)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	sem_init(&l->started, 0, 0);
 	rc = pthread_create(&l->thread, &attr, loop_thread, l);
 	pthread_attr_destroy(&attr);

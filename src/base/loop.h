@@ -51,6 +51,22 @@ struct loop_hook {
 	struct list link;
 };
 
+/* Something in memory that can be looked at instead of waiting for a descriptor. */
+enum loop_look {
+	LOOP_NOTHING,
+	LOOP_WORK,  /* there was work, and it was done or deferred */
+	LOOP_SLEEP, /* what is waited for comes by a descriptor: do not look any longer */
+};
+
+struct loop_poller {
+	enum loop_look (*look)(struct loop_poller *p);
+	/* The loop begins to look: no notification is needed. It has looked enough: ask for
+	 * notifications again, look once more, and defer what is there. May both be NULL. */
+	void (*begin)(struct loop_poller *p);
+	void (*end)(struct loop_poller *p);
+	struct list link;
+};
+
 /* A new loop; NULL when out of memory or descriptors (errno). `name` is the thread's name once it
  * runs. */
 struct loop *loop_new(const char *name);
@@ -93,6 +109,14 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 /* One shot after `delay_ns`; setting an armed timer moves it. */
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t delay_ns);
 void loop_timer_del(struct loop_timer *t); /* harmless when it is not armed or all zero */
+
+/* Before it sleeps, the loop looks at its pollers for at most `max_ns` (0, as at the start: not at
+ * all). How long it really does follows the waits that it sees, as in QEMU's event loop: longer by
+ * the factor `grow` (0: 2) while a little more would have saved the sleep, shorter by `shrink` (0:
+ * at once not at all) when nothing came within max_ns. Own thread, or before it runs. */
+void loop_set_polling(struct loop *l, uint64_t max_ns, uint64_t grow, uint64_t shrink);
+void loop_poller_add(struct loop *l, struct loop_poller *p);
+void loop_poller_del(struct loop_poller *p); /* harmless when it was not added */
 
 /* Call `h` at the end of each turn. */
 void loop_hook_add(struct loop *l, struct loop_hook *h);

@@ -65,6 +65,13 @@ void engine_worker_done(struct engine *en, struct block_req *r)
 	loop_post(en->loop, &en->done_task);
 }
 
+/* The kernel tells of completions when this thread enters it: with I/O in flight there is nothing
+ * to look at. */
+static enum loop_look engine_look(struct loop_poller *p)
+{
+	return container_of(p, struct engine, poller)->inflight ? LOOP_SLEEP : LOOP_NOTHING;
+}
+
 static void nothing(struct loop_task *t)
 {
 }
@@ -253,6 +260,8 @@ struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, 
 			en->again.fn = nothing;
 			en->done_task.fn = take_worker_results;
 			list_init(&en->waiting);
+			en->poller.look = engine_look;
+			loop_poller_add(l, &en->poller);
 			list_add_tail(&bs->engines, &en->link);
 		}
 	}
@@ -297,6 +306,7 @@ void engine_drain(struct engine *en)
 
 void engine_free(struct engine *en)
 {
+	loop_poller_del(&en->poller);
 	if (en->hooked)
 		loop_hook_del(&en->hook);
 	if (en->watch.fd >= 0)

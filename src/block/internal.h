@@ -173,6 +173,7 @@ struct engine {
 	struct list waiting; /* for a buffer, oldest first */
 
 	unsigned inflight;
+	struct loop_poller poller;
 	sem_t *drained; /* posted when inflight becomes 0 */
 };
 

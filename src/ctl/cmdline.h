@@ -41,6 +41,7 @@ struct cmdline {
 	struct layout_conf map;	  /* -machine ram-*, pci-*; -m */
 	enum acpi_mode acpi;	  /* -machine acpi= */
 	uint64_t intx_irq_base;	  /* -machine pci-intx-irq-base= */
+	uint64_t exit_poll_ns;	  /* -machine exit-poll-ns= */
 	char *memory_backend;	  /* -machine memory-backend=: id of an -object */
 	uint64_t max_mem;	  /* -m maxmem=, bytes; 0: not given */
 	uint64_t cpus, max_cpus;  /* -smp; 0: not given, then Xen knows */
@@ -56,7 +57,7 @@ struct cmdline {
 	char *pidfile;
 	char *qtest;	 /* -qtest, as struct qtest_config wants it */
 	char *qtest_log; /* -qtest-log */
-	struct kvs_list devices, drives, blockdevs, netdevs, objects, chardevs, mons;
+	struct kvs_list devices, drives, blockdevs, netdevs, fsdevs, objects, chardevs, mons;
 };
 
 /* Fill `c`. 0; 1 when a help text was printed and the program should exit with 0; or -errno with

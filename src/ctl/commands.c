@@ -9,10 +9,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
+#include "chardev/chardev.h"
 #include "ctl/cmdline.h"
+#include "ctl/qmp.h"
 #include "dev/dev.h"
 #include "net/net.h"
 #include "vm.h"
@@ -73,14 +76,37 @@ static const char *qemu_type(enum opt_type type)
 	}
 }
 
+static bool described(const json_t *params, const char *name)
+{
+	for (size_t i = 0; i < json_array_size(params); i++) {
+		const json_t *p = json_array_get(params, i);
+
+		if (!strcmp(json_string_value(json_object_get(p, "name")), name))
+			return true;
+	}
+	return false;
+}
+
+static void describe_rows(json_t *params, const struct opt *rows)
+{
+	for (; rows->name; rows++)
+		if (!described(params, rows->name))
+			json_array_append_new(params,
+					      json_pack("{s:s, s:s, s:s*, s:s*}", "name",
+							rows->name, "type", qemu_type(rows->type),
+							"help", rows->help, "default", rows->def));
+}
+
 static json_t *describe_group(const char *name, const struct opt *rows)
 {
 	json_t *params = json_array();
+	const struct opt *options;
+	const char *help;
 
-	for (; rows->name; rows++)
-		json_array_append_new(params, json_pack("{s:s, s:s, s:s*, s:s*}", "name",
-							rows->name, "type", qemu_type(rows->type),
-							"help", rows->help, "default", rows->def));
+	describe_rows(params, rows);
+	/* The one group whose rows depend on a kind. */
+	for (unsigned i = 0; rows == chardev_options && chardev_kind(i, &help, &options); i++)
+		describe_rows(params, options);
 	return json_pack("{s:s, s:o}", "option", name, "parameters", params);
 }
 
@@ -170,7 +196,7 @@ static const struct {
 
 static const char *class_parent(const struct dev_class *c)
 {
-	return c->virtio ? "virtio-pci" : "pci-device";
+	return c->on_bus ? "device" : c->virtio ? "virtio-pci" : "pci-device";
 }
 
 /* Is `name`, whose parent is `parent`, also a `wanted`? */
@@ -259,6 +285,46 @@ static int quit(struct qmp_call *call)
 	return 0;
 }
 
+/* --- devices that come and go --- */
+
+static int device_add(struct qmp_call *call)
+{
+	char *text = json_dumps(call->args, 0);
+	struct kvs k = {0};
+	int rc;
+
+	if (!text)
+		return err_set(&call->err, -ENOMEM, "%s", strerror(ENOMEM));
+	rc = kvs_parse(&k, "device_add", text, "driver", &call->err);
+	free(text);
+	if (!rc)
+		rc = dev_hotplug(call->vm, &k, &call->err);
+	kvs_free(&k);
+	return rc;
+}
+
+static int device_del(struct qmp_call *call)
+{
+	const char *id = qmp_string(call, "id");
+	int rc = dev_unplug(call->vm, id, &call->err);
+
+	if (!rc)
+		qmp_event(call->vm, "DEVICE_DELETED",
+			  json_pack("{s:s, s:o}", "device", id, "path",
+				    json_sprintf("/machine/peripheral/%s", id)));
+	return rc;
+}
+
+static void port_changed(struct vm *vm, const char *id, bool open)
+{
+	qmp_event(vm, "VSERPORT_CHANGE", json_pack("{s:s, s:b}", "id", id, "open", open));
+}
+
+void qmp_watch_ports(struct vm *vm)
+{
+	vm->port_changed = port_changed;
+}
+
 static int set_link(struct qmp_call *call)
 {
 	if (!call->vm->netdevs) {
@@ -281,21 +347,34 @@ static int set_link(struct qmp_call *call)
 		}                        \
 	}
 
+/* Those, and whatever else is given. */
+#define ANY_ARGS(...) .open = true, ARGS(__VA_ARGS__)
+
 const struct qmp_command qmp_commands[] = {
 	{"announce-self", announce_self,
 	 ARGS({"initial", QMP_INT, true}, {"max", QMP_INT, true}, {"rounds", QMP_INT, true},
 	      {"step", QMP_INT, true}, {"interfaces", QMP_ANY}, {"id", QMP_STRING})},
+	{"balloon", balloon, ARGS({"value", QMP_INT, true})},
 	{"change-vnc-password", change_vnc_password, ARGS({"password", QMP_STRING, true})},
+	{"chardev-send-break", chardev_send_break, ARGS({"id", QMP_STRING, true})},
 	{"cont", cont},
+	{"device_add", device_add, ANY_ARGS({"driver", QMP_STRING, true}, {"id", QMP_STRING})},
+	{"device_del", device_del, ARGS({"id", QMP_STRING, true})},
 	{"device-list-properties", device_list_properties, ARGS({"typename", QMP_STRING, true})},
 	{"human-monitor-command", human_monitor_command,
 	 ARGS({"command-line", QMP_STRING, true}, {"cpu-index", QMP_INT})},
 	{"qmp_capabilities", NULL, ARGS({"enable", QMP_ANY})},
+	{"qom-get", qom_get, ARGS({"path", QMP_STRING, true}, {"property", QMP_STRING, true})},
 	{"qom-list-types", qom_list_types,
 	 ARGS({"implements", QMP_STRING}, {"abstract", QMP_BOOL})},
+	{"qom-set", qom_set,
+	 ARGS({"path", QMP_STRING, true}, {"property", QMP_STRING, true},
+	      {"value", QMP_ANY, true})},
+	{"query-balloon", query_balloon},
 	{"query-block", query_block},
 	{"query-blockstats", query_blockstats, ARGS({"query-nodes", QMP_BOOL})},
 	{"query-chardev", query_chardev},
+	{"query-chardev-backends", query_chardev_backends},
 	{"query-command-line-options", query_command_line_options, ARGS({"option", QMP_STRING})},
 	{"query-commands", query_commands},
 	{"query-cpus-fast", query_cpus_fast},
@@ -313,6 +392,10 @@ const struct qmp_command qmp_commands[] = {
 	{"query-version", query_version},
 	{"query-vnc", query_vnc},
 	{"quit", quit},
+	{"ringbuf-read", ringbuf_read,
+	 ARGS({"device", QMP_STRING, true}, {"size", QMP_INT, true}, {"format", QMP_STRING})},
+	{"ringbuf-write", ringbuf_write,
+	 ARGS({"device", QMP_STRING, true}, {"data", QMP_STRING, true}, {"format", QMP_STRING})},
 	{"set_link", set_link, ARGS({"name", QMP_STRING, true}, {"up", QMP_BOOL, true})},
 	{"stop", stop},
 	{NULL},
@@ -346,8 +429,12 @@ static int check_args(const struct qmp_command *c, struct qmp_call *call)
 				       "Invalid parameter type for '%s', expected: %s", a->name,
 				       type_names[a->type]);
 	}
-	json_object_foreach(call->args, name, value) if (!arg_find(c->args, name)) return err_set(
-		&call->err, -EINVAL, "Parameter '%s' is unexpected", name);
+	json_object_foreach(
+		call->args, name,
+		value) if (!c->open &&
+			   !arg_find(c->args, name)) return err_set(&call->err, -EINVAL,
+								    "Parameter '%s' is unexpected",
+								    name);
 	return 0;
 }
 

@@ -51,6 +51,7 @@ struct qmp_command {
 	/* 0, -errno or QMP_LATER. NULL: the monitor itself does it. */
 	int (*run)(struct qmp_call *call);
 	const struct qmp_arg *args; /* ends with a row whose name is NULL; NULL: none */
+	bool open;		    /* other arguments may be given, too: run() checks them */
 };
 
 /* Ends with a row whose name is NULL. */
@@ -68,7 +69,6 @@ json_t *qmp_version(void);
 /* query.c: the handlers that show the state of the machine. */
 int query_block(struct qmp_call *call);
 int query_blockstats(struct qmp_call *call);
-int query_chardev(struct qmp_call *call);
 int query_cpus_fast(struct qmp_call *call);
 int query_iothreads(struct qmp_call *call);
 int query_name(struct qmp_call *call);
@@ -76,9 +76,20 @@ int query_named_block_nodes(struct qmp_call *call);
 int query_pci(struct qmp_call *call);
 int query_status(struct qmp_call *call);
 int query_uuid(struct qmp_call *call);
+/* query_chardev.c */
+int query_chardev(struct qmp_call *call);
+int query_chardev_backends(struct qmp_call *call);
+int ringbuf_write(struct qmp_call *call);
+int ringbuf_read(struct qmp_call *call);
+int chardev_send_break(struct qmp_call *call);
 /* query_net.c */
 int query_rx_filter(struct qmp_call *call);
 int announce_self(struct qmp_call *call);
+/* query_balloon.c */
+int query_balloon(struct qmp_call *call);
+int balloon(struct qmp_call *call);
+int qom_get(struct qmp_call *call);
+int qom_set(struct qmp_call *call);
 /* hmp.c: human-monitor-command. */
 int human_monitor_command(struct qmp_call *call);
 

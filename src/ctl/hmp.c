@@ -78,6 +78,17 @@ static void info_uuid(struct qmp_call *call, FILE *out)
 	json_decref(r);
 }
 
+static void info_balloon(struct qmp_call *call, FILE *out)
+{
+	json_t *r = ask(call, query_balloon);
+
+	if (r)
+		fprintf(out, "balloon: actual=%lld" EOL, number_of(r, "actual") >> 20);
+	else
+		fputs("Error: No balloon device has been activated" EOL, out);
+	json_decref(r);
+}
+
 static void info_chardev(struct qmp_call *call, FILE *out)
 {
 	json_t *r = ask(call, query_chardev), *entry;
@@ -148,15 +159,34 @@ static void info_pci(struct qmp_call *call, FILE *out)
 	json_decref(r);
 }
 
+/* A device and what sits on its bus. */
+static void print_dev(struct vm *vm, const struct dev *d, FILE *out)
+{
+	const char *id = dev_id(d);
+
+	fprintf(out, "  dev: %s, id \"%s\"" EOL "    addr = %02x.%x" EOL, d->class->name,
+		id ? id : "", d->fn->devfn >> 3, d->fn->devfn & 7);
+	if (!d->bus_name)
+		return;
+	fprintf(out, "    bus: %s" EOL "      type %s" EOL, d->bus_name, d->class->bus);
+	list_for_each (it, &vm->devices) {
+		const struct dev *s = list_entry(it, struct dev, link);
+
+		if (s->sub && s->sub->parent == d->fn)
+			fprintf(out, "      dev: %s, id \"%s\"" EOL, s->class->name,
+				dev_id(s) ? dev_id(s) : "");
+	}
+}
+
 static void info_qtree(struct qmp_call *call, FILE *out)
 {
 	if (call->vm->bus)
 		fputs("bus: pcie.0" EOL "  type PCIE" EOL, out);
 	list_for_each (it, &call->vm->devices) {
-		const struct pci_fn *fn = list_entry(it, struct dev, link)->fn;
+		const struct dev *d = list_entry(it, struct dev, link);
 
-		fprintf(out, "  dev: %s, id \"%s\"" EOL "    addr = %02x.%x" EOL, fn->kind,
-			fn->id ? fn->id : "", fn->devfn >> 3, fn->devfn & 7);
+		if (d->fn)
+			print_dev(call->vm, d, out);
 	}
 }
 
@@ -164,10 +194,15 @@ static const struct {
 	const char *topic, *help;
 	void (*print)(struct qmp_call *call, FILE *out);
 } topics[] = {
-	{"block", "the disks", info_block},	 {"chardev", "the character streams", info_chardev},
-	{"name", "the guest's name", info_name}, {"pci", "the PCI bus", info_pci},
-	{"qtree", "the devices", info_qtree},	 {"status", "does it run?", info_status},
-	{"uuid", "the guest's UUID", info_uuid}, {"version", "the version", info_version},
+	{"balloon", "the guest's memory", info_balloon},
+	{"block", "the disks", info_block},
+	{"chardev", "the character streams", info_chardev},
+	{"name", "the guest's name", info_name},
+	{"pci", "the PCI bus", info_pci},
+	{"qtree", "the devices", info_qtree},
+	{"status", "does it run?", info_status},
+	{"uuid", "the guest's UUID", info_uuid},
+	{"version", "the version", info_version},
 };
 
 static void answer(struct qmp_call *call, const char *verb, const char *topic, FILE *out)

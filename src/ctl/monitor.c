@@ -21,7 +21,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
-#include "ctl/chardev.h"
+#include "chardev/chardev.h"
 #include "ctl/cmdline.h"
 #include "ctl/commands.h"
 #include "ctl/qmp.h"
@@ -31,7 +31,6 @@
 #define OUT_SOFT      (64 * 1024)
 #define OUT_HARD      (1024 * 1024)
 #define EVENTS_POSTED 256
-#define HELD_MAX      4096 /* what one read of the chardev gives at most */
 
 struct monitors {
 	struct list all;
@@ -53,8 +52,8 @@ struct monitor {
 	bool negotiated;
 	bool parsing; /* run_input() is active further up the stack */
 	struct qmp_input input;
-	struct qmp_call *call; /* the command that runs */
-	char held[HELD_MAX];   /* input that came with it */
+	struct qmp_call *call;	     /* the command that runs */
+	char held[CHARDEV_READ_MAX]; /* input that came with it */
 	size_t held_len;
 	char *out;
 	size_t out_len, out_size;
@@ -321,8 +320,11 @@ static void received(struct chardev_user *u, const char *buf, size_t len)
 static void writable(struct chardev_user *u)
 {
 	struct monitor *m = container_of(u, struct monitor, user);
-	size_t done = chardev_write(m->chardev, m->out, m->out_len);
+	size_t done;
 
+	if (!m->out_len)
+		return; /* its client has gone */
+	done = chardev_write(m->chardev, m->out, m->out_len);
 	m->out_len -= done;
 	memmove(m->out, m->out + done, m->out_len);
 	if (m->out_len)
@@ -361,6 +363,7 @@ static void closed(struct chardev_user *u)
 	struct monitor *m = container_of(u, struct monitor, user);
 
 	reset_session(m);
+	chardev_pause(m->chardev, false);
 	vm_client_gone(m->vm);
 }
 
@@ -397,7 +400,7 @@ static int monitor_add(struct monitors *ms, struct vm *vm, const struct kvs *con
 		rc = err_set(e, -ENODEV, "chardev \"%s\" not found", m->chardev_id);
 	if (!rc) {
 		m->user = (struct chardev_user){opened, closed, received, writable};
-		rc = chardev_attach(m->chardev, &m->user, e);
+		rc = chardev_attach(m->chardev, &m->user, vm->control, e);
 		if (rc < 0)
 			m->user.opened = NULL;
 	}

@@ -13,8 +13,9 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "ctl/chardev.h"
+#include "chardev/chardev.h"
 #include "ctl/qmp.h"
+#include "p9/p9.h"
 
 #define AT(member) offsetof(struct cmdline, member)
 
@@ -43,6 +44,10 @@ static const struct opt machine_params[] = {
 	 .help = "size of the 64-bit window"},
 	{"pci-intx-irq-base", OPT_UINT, AT(intx_irq_base), 1, 236, "16",
 	 .help = "first of the four interrupt lines"},
+	{"exit-poll-ns", OPT_UINT, AT(exit_poll_ns), 0, 1000000, "0",
+	 .help = "look for the guest's next exit for at most so long before sleeping; for a "
+		 "control domain "
+		 "with a CPU to spare"},
 	{"memory-backend", OPT_STRING, AT(memory_backend),
 	 .help = "id of the -object that is the guest's RAM (with -accel qtest)"},
 	{"dump-guest-core", OPT_IGNORED},
@@ -252,6 +257,40 @@ static const struct option_row *row(const char *dashed_name)
 	return option_find(dashed_name);
 }
 
+/* SPEC of -qmp as the value of a -chardev: "unix:PATH,..." and "tcp:HOST:PORT,..." are sockets, a
+ * kind without an address stands for itself. */
+static int chardev_of_spec(const char *spec, char *text, size_t size, struct err *e)
+{
+	const char *port;
+	int len;
+
+	if (!strncmp(spec, "unix:", 5)) {
+		len = snprintf(text, size, "socket,path=%s", spec + 5);
+	} else if (!strncmp(spec, "tcp:", 4)) {
+		size_t host;
+
+		spec += 4;
+		port = *spec == '[' ? strstr(spec, "]:") : NULL;
+		port = port ? port + 1 : spec + strcspn(spec, ":,");
+		if (*port != ':')
+			return err_set(e, -EINVAL, "tcp: expects HOST:PORT[,...]");
+		host = (size_t)(port - spec);
+		if (*spec == '[') {
+			spec++;
+			host -= 2;
+		}
+		len = snprintf(text, size, "socket,host=%.*s,port=%s", (int)host, spec, port + 1);
+	} else if (spec[strcspn(spec, ":,")] == ':') {
+		return err_set(e, -EINVAL,
+			       "accepted are unix:PATH[,server=on,wait=off], "
+			       "tcp:HOST:PORT[,server=on,wait=off], stdio, pty, null, chardev:ID, "
+			       "none");
+	} else {
+		len = snprintf(text, size, "%s", spec);
+	}
+	return (size_t)len < size ? 0 : err_set(e, -E2BIG, "too long");
+}
+
 /* -qmp SPEC is a -chardev and a -mon in one. */
 static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct err *e)
 {
@@ -264,17 +303,10 @@ static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct 
 	if (!strncmp(spec, "chardev:", 8)) {
 		snprintf(id, sizeof(id), "%.255s", spec + 8);
 	} else {
-		bool unix_path = !strncmp(spec, "unix:", 5);
-		int len = snprintf(text, sizeof(text), "%s%s", unix_path ? "socket,path=" : "",
-				   spec + (unix_path ? 5 : 0));
-
 		snprintf(id, sizeof(id), "compat_monitor%u", c->mons.n);
-		if ((size_t)len >= sizeof(text))
-			return err_set(e, -E2BIG, "too long");
-		if (!unix_path && spec[strcspn(spec, ":,")] == ':')
-			return err_set(e, -EINVAL,
-				       "accepted are unix:PATH[,server=on,wait=off], stdio, null, "
-				       "chardev:ID, none");
+		rc = chardev_of_spec(spec, text, sizeof(text), e);
+		if (rc < 0)
+			return rc;
 		rc = kvs_parse(&k, "-qmp", text, "backend", e);
 		if (!rc && !kvs_get(&k, "id") && kvs_add(&k, "id", id) < 0)
 			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
@@ -308,6 +340,51 @@ static int take_qmp_pretty(struct cmdline *c, const struct option_row *o, const 
 	return add_monitor(c, arg, true, e);
 }
 
+/* --- -virtfs --- */
+
+/* Move what is for the -fsdev into `fs`, and fill `dev` with the -device. */
+static int split_virtfs(struct kvs *k, struct kvs *fs, struct kvs *dev, struct err *e)
+{
+	const char *tag = kvs_get(k, "mount_tag"), *id = kvs_get(k, "id");
+	int rc = 0;
+
+	if (!kvs_get(k, "fsdriver") || !tag)
+		return err_set(e, -EINVAL, "usage: -virtfs fsdriver,mount_tag=tag");
+	if (!id)
+		id = tag;
+	for (unsigned i = 0; i < k->n && !rc; i++)
+		if (strcmp(k->v[i].key, "mount_tag") && strcmp(k->v[i].key, "id"))
+			rc = kvs_add(fs, k->v[i].key, k->v[i].value);
+	if (rc || kvs_add(fs, "id", id) || kvs_add(dev, "driver", "virtio-9p-pci") ||
+	    kvs_add(dev, "fsdev", id) || kvs_add(dev, "mount_tag", tag) ||
+	    !(fs->origin = strdup(k->origin)) || !(dev->origin = strdup(k->origin)))
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	return 0;
+}
+
+/* -fsdev and -device in one. */
+static int take_virtfs(struct cmdline *c, const struct option_row *o, const char *arg,
+		       struct err *e)
+{
+	struct kvs k, fs = {0}, dev = {0};
+	int rc = options_parse_keys(o, arg, &k, e);
+
+	if (rc)
+		return rc;
+	rc = split_virtfs(&k, &fs, &dev, e);
+	kvs_free(&k);
+	if (rc < 0) {
+		kvs_free(&fs);
+		kvs_free(&dev);
+		return rc;
+	}
+	rc = options_append(row("-fsdev"), &c->fsdevs, &fs, e);
+	if (rc == 0)
+		return options_append(row("-device"), &c->devices, &dev, e);
+	kvs_free(&dev);
+	return rc;
+}
+
 /* --- the program itself --- */
 
 static int take_help(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
@@ -320,6 +397,13 @@ static int take_help_man(struct cmdline *c, const struct option_row *o, const ch
 			 struct err *e)
 {
 	help_man(stdout);
+	return 1;
+}
+
+static int take_help_words(struct cmdline *c, const struct option_row *o, const char *arg,
+			   struct err *e)
+{
+	help_words(stdout);
 	return 1;
 }
 
@@ -374,20 +458,30 @@ const struct option_row option_rows[] = {
 	 .implied = "driver", .names = "filename", .paths = "path",
 	 .help = "a disk by its node, also as JSON"},
 	{"netdev", "TYPE,id=ID[,...]", OPTION_LIST, AT(netdevs), .implied = "type", .id = "id",
-	 .id_required = true, .paths = "path", .names = "script|downscript|helper",
+	 .id_required = true, .paths = "path|tftp", .names = "script|downscript|helper",
 	 .help = "a network for -device virtio-net-pci,netdev=ID"},
+	{"fsdev", "local|synth,id=ID[,path=DIR,security_model=MODEL][,...]", OPTION_LIST,
+	 AT(fsdevs), .params = fsdev_options, .group = "fsdev", .implied = "fsdriver", .id = "id",
+	 .id_required = true, .paths = "path",
+	 .help = "a folder for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG"},
+	{"virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,id=ID][,...]", OPTION_CALL,
+	 .call = take_virtfs, .implied = "fsdriver", .help = "-fsdev and -device in one"},
 	{"object", "TYPE,id=ID[,PROP=VALUE...]", OPTION_LIST, AT(objects), .implied = "qom-type",
-	 .id = "id", .id_required = true, .paths = "filename|mem-path",
-	 .help = "a source of entropy, or the RAM for -accel qtest"},
+	 .id = "id", .id_required = true, .paths = "filename|mem-path|file",
+	 .help = "a source of entropy, a thread, a copy of a net's frames, or the RAM for "
+		 "-accel qtest"},
 
-	SECTION("Monitors"),
+	SECTION("Character streams and monitors"),
 	{"chardev", "KIND,id=ID[,...]", OPTION_LIST, AT(chardevs), .params = chardev_options,
-	 .group = "chardev", .implied = "backend", .id = "id", .id_required = true, .paths = "path",
-	 .help = "a character stream: socket, stdio or null"},
+	 .group = "chardev", .implied = "backend", .id = "id", .id_required = true,
+	 .paths = "path|input-path|logfile",
+	 .help = "a character stream for a monitor, a console or a serial port. -chardev help "
+		 "lists "
+		 "the kinds, -chardev KIND,help their options"},
 	{"mon", "[chardev=]ID[,mode=control][,pretty=on|off]", OPTION_LIST, AT(mons),
 	 .params = monitor_options, .group = "mon", .implied = "chardev", .id = "id",
 	 .help = "a QMP monitor on that stream"},
-	{"qmp", "unix:PATH[,server=on,wait=off]|stdio|chardev:ID|none", OPTION_CALL,
+	{"qmp", "unix:PATH|tcp:HOST:PORT[,server=on,wait=off]|stdio|chardev:ID|none", OPTION_CALL,
 	 .call = take_qmp, .help = "-chardev and -mon in one"},
 	{"qmp-pretty", "SPEC", OPTION_CALL, .call = take_qmp_pretty,
 	 .help = "the same with indented replies"},
@@ -415,6 +509,7 @@ const struct option_row option_rows[] = {
 	{"h", NULL, OPTION_CALL, .call = take_help, .help = "this text"},
 	{"help", NULL, OPTION_CALL, .call = take_help},
 	{"help-man", NULL, OPTION_CALL, .call = take_help_man},
+	{"help-words", NULL, OPTION_CALL, .call = take_help_words},
 	{"version", NULL, OPTION_CALL, .call = take_version, .help = "version of the program"},
 
 	SECTION("Accepted for compatibility"),

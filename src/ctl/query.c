@@ -9,7 +9,6 @@
 
 #include "base/util.h"
 #include "block/block.h"
-#include "ctl/chardev.h"
 #include "ctl/cmdline.h"
 #include "ctl/commands.h"
 #include "dev/dev.h"
@@ -80,22 +79,6 @@ int query_iothreads(struct qmp_call *call)
 	return 0;
 }
 
-int query_chardev(struct qmp_call *call)
-{
-	struct chardevs *cs = call->vm->chardevs;
-
-	call->ret = json_array();
-	for (struct chardev *cd = NULL; cs && (cd = chardev_next(cs, cd));) {
-		char name[256];
-
-		json_array_append_new(call->ret, json_pack("{s:s, s:s, s:b}", "label",
-							   chardev_id(cd), "filename",
-							   chardev_filename(cd, name, sizeof(name)),
-							   "frontend-open", chardev_attached(cd)));
-	}
-	return 0;
-}
-
 /* --- block --- */
 
 /* The device that uses a disk, as a path of QEMU's object model; NULL when several without an id
@@ -105,13 +88,13 @@ static json_t *device_path(struct vm *vm, const char *user)
 	unsigned anonymous = 0, found = 0, place = 0;
 
 	list_for_each (it, &vm->devices) {
-		const struct pci_fn *fn = list_entry(it, struct dev, link)->fn;
+		const struct dev *d = list_entry(it, struct dev, link);
 
-		if (fn->id && !strcmp(fn->id, user))
+		if (dev_id(d) && !strcmp(dev_id(d), user))
 			return json_sprintf("/machine/peripheral/%s/virtio-backend", user);
-		if (fn->id)
+		if (dev_id(d))
 			continue;
-		if (!strcmp(fn->kind, user)) {
+		if (!strcmp(d->class->name, user)) {
 			place = anonymous;
 			found++;
 		}

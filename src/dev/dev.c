@@ -8,7 +8,8 @@
 #include "base/util.h"
 #include "vm.h"
 
-#define DEVICE(x) extern const struct dev_class dev_##x;
+#define DEVICE_ON(bus, x) DEVICE(x)
+#define DEVICE(x)	  extern const struct dev_class dev_##x;
 #include "dev/list.def"
 #undef DEVICE
 
@@ -53,6 +54,19 @@ static const struct opt pci_options[] = {
 	OPT_END,
 };
 
+/* What every device on the bus of another one has. */
+static const struct opt sub_options[] = {
+	{.name = "id",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct dev_sub, id),
+	 .help = "name of the device, for QMP and messages"},
+	{.name = "bus",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct dev_sub, bus_name),
+	 .help = "bus to sit on: ID.0 of the device with that id (default: the first of its kind)"},
+	OPT_END,
+};
+
 const struct dev_class *dev_class_find(const char *name)
 {
 	for (unsigned i = 0; dev_classes[i]; i++)
@@ -66,7 +80,7 @@ void dev_class_tables(const struct dev_class *c, const struct opt *tables[4])
 {
 	unsigned n = 0;
 
-	tables[n++] = pci_options;
+	tables[n++] = c->on_bus ? sub_options : pci_options;
 	if (c->virtio)
 		tables[n++] = vdev_options;
 	if (c->options)
@@ -74,84 +88,166 @@ void dev_class_tables(const struct dev_class *c, const struct opt *tables[4])
 	tables[n] = NULL;
 }
 
+const char *dev_id(const struct dev *d)
+{
+	return d->fn ? d->fn->id : d->sub->id;
+}
+
 struct dev *dev_find(struct vm *vm, const char *id)
 {
 	list_for_each (it, &vm->devices) {
 		struct dev *d = list_entry(it, struct dev, link);
 
-		if (d->fn->id && !strcmp(d->fn->id, id))
+		if (dev_id(d) && !strcmp(dev_id(d), id))
 			return d;
 	}
 	return NULL;
 }
 
-static struct vdev *vdev_of(struct dev *d)
-{
-	return d->class->virtio ? container_of(d->fn, struct vdev, fn) : NULL;
-}
-
 struct vdev *dev_vdev(struct dev *d)
 {
-	return vdev_of(d);
+	return d->class->virtio ? container_of(d->fn, struct vdev, fn) : NULL;
 }
 
 /* Undo everything, whatever stage it reached. */
 static void destroy(struct dev *d, bool realized)
 {
+	void *base = d->fn ? (void *)d->fn : d->sub;
 	const struct opt *tables[4];
 
-	pci_bus_unplug(d->fn);
-	if (realized && d->class->virtio)
-		d->class->virtio->unrealize(vdev_of(d));
-	else if (realized)
+	if (d->fn)
+		pci_bus_unplug(d->fn);
+	if (realized && d->sub)
+		d->class->sub->unrealize(d->sub);
+	else if (realized && d->class->virtio)
+		d->class->virtio->unrealize(dev_vdev(d));
+	else if (realized && d->class->unrealize)
 		d->class->unrealize(d->fn);
 	if (d->class->virtio)
-		vdev_fini(vdev_of(d));
-	pci_fn_free(d->fn);
+		vdev_fini(dev_vdev(d));
+	if (d->fn)
+		pci_fn_free(d->fn);
 	dev_class_tables(d->class, tables);
-	opts_release(tables, d->fn);
-	free(d->fn);
+	opts_release(tables, base);
+	free(d->bus_name);
+	free(base);
 	free(d);
 }
 
 static int check_options(struct vm *vm, struct dev *d, struct kvs *k, struct err *e)
 {
-	const char *unused = kvs_unused(k);
-	struct pci_fn *fn = d->fn;
+	const char *unused = kvs_unused(k), *id = dev_id(d);
+	const char *bus = d->fn ? d->fn->bus_name : NULL;
 
 	if (unused)
 		return err_set(e, -EINVAL, "Property '%s.%s' not found", d->class->name, unused);
-	if (fn->id && !id_wellformed(fn->id))
+	if (id && !id_wellformed(id))
 		return err_set(e, -EINVAL,
 			       "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
 			       "'_', starting with a letter), not '%s'",
-			       fn->id);
-	if (fn->id && dev_find(vm, fn->id))
-		return err_set(e, -EEXIST, "Duplicate ID '%s' for device", fn->id);
-	if (fn->bus_name && strcmp(fn->bus_name, "pcie.0") && strcmp(fn->bus_name, "pci.0"))
-		return err_set(e, -ENOENT, "Bus '%s' not found (there is only pcie.0)",
-			       fn->bus_name);
+			       id);
+	if (id && dev_find(vm, id))
+		return err_set(e, -EEXIST, "Duplicate ID '%s' for device", id);
+	if (bus && strcmp(bus, "pcie.0") && strcmp(bus, "pci.0"))
+		return err_set(e, -ENOENT, "Bus '%s' not found (there is only pcie.0)", bus);
 	return 0;
 }
+
+/* --- buses other than PCI --- */
+
+/* QEMU's name: "<id>.0", or the kind and a number that counts those without an id. */
+static int name_bus(struct vm *vm, struct dev *d)
+{
+	unsigned anonymous = 0;
+	int rc;
+
+	list_for_each (it, &vm->devices) {
+		struct dev *o = list_entry(it, struct dev, link);
+
+		if (o->class->bus && !strcmp(o->class->bus, d->class->bus) && !dev_id(o))
+			anonymous++;
+	}
+	rc = dev_id(d) ? asprintf(&d->bus_name, "%s.0", dev_id(d))
+		       : asprintf(&d->bus_name, "%s.%u", d->class->bus, anonymous);
+	if (rc < 0)
+		d->bus_name = NULL;
+	return rc < 0 ? -ENOMEM : 0;
+}
+
+static int find_bus(struct vm *vm, struct dev *d, struct err *e)
+{
+	const char *kind = d->class->on_bus, *wanted = d->sub->bus_name;
+
+	list_for_each (it, &vm->devices) {
+		struct dev *o = list_entry(it, struct dev, link);
+		bool fits = o->class->bus && !strcmp(o->class->bus, kind);
+
+		if (!o->bus_name || (wanted ? strcmp(o->bus_name, wanted) : !fits))
+			continue;
+		if (!fits)
+			return err_set(e, -EINVAL, "Device '%s' can't go on %s bus", d->class->name,
+				       o->class->bus);
+		d->sub->parent = o->fn;
+		return 0;
+	}
+	if (wanted && (!strcmp(wanted, "pcie.0") || !strcmp(wanted, "pci.0")))
+		return err_set(e, -EINVAL, "Device '%s' can't go on PCI bus", d->class->name);
+	if (wanted)
+		return err_set(e, -ENOENT, "Bus '%s' not found", wanted);
+	return err_set(e, -ENOENT, "No '%s' bus found for device '%s'", kind, d->class->name);
+}
+
+static int realize_sub(struct vm *vm, struct dev *d, struct err *e, bool *realized)
+{
+	int rc = find_bus(vm, d, e);
+
+	if (rc < 0)
+		return rc;
+	d->sub->kind = d->class->name;
+	*realized = true;
+	return d->class->sub->realize(d->sub, vm, e);
+}
+
+/* --- coming and going --- */
 
 static int realize(struct vm *vm, struct dev *d, struct err *e, bool *realized)
 {
 	const struct dev_class *c = d->class;
 	int rc;
 
+	if (d->sub)
+		return realize_sub(vm, d, e, realized);
 	if (!c->virtio) {
 		*realized = true;
 		return c->realize(d->fn, vm, e);
 	}
-	rc = vdev_init(vdev_of(d), c->virtio, c->name, vm->hv, vm->io, e);
+	rc = vdev_init(dev_vdev(d), c->virtio, c->name, vm->hv, vm->io, e);
 	if (rc < 0)
 		return rc;
 	*realized = true;
-	rc = c->virtio->realize(vdev_of(d), vm, e);
-	return rc < 0 ? rc : vdev_finish(vdev_of(d), e);
+	rc = c->virtio->realize(dev_vdev(d), vm, e);
+	return rc < 0 ? rc : vdev_finish(dev_vdev(d), e);
 }
 
-int dev_add(struct vm *vm, struct kvs *k, struct err *e)
+static struct dev *dev_new(const struct dev_class *c)
+{
+	struct dev *d = calloc(1, sizeof(*d));
+	void *base = calloc(1, c->size);
+
+	if (!d || !base) {
+		free(d);
+		free(base);
+		return NULL;
+	}
+	d->class = c;
+	if (c->on_bus)
+		d->sub = base;
+	else
+		d->fn = base;
+	return d;
+}
+
+static int add(struct vm *vm, struct kvs *k, bool hot, struct err *e)
 {
 	const char *name = kvs_get(k, "driver");
 	const struct opt *tables[4];
@@ -167,20 +263,22 @@ int dev_add(struct vm *vm, struct kvs *k, struct err *e)
 		return err_set(e, -ENOENT,
 			       "'%s' is not a valid device model name (-device help lists them)",
 			       name);
-	d = calloc(1, sizeof(*d));
-	if (!d || !(d->fn = calloc(1, c->size))) {
-		free(d);
+	if (hot && !(c->sub && c->sub->hotplug))
+		return err_set(e, -ENOTSUP, "Bus '%s' does not support hotplugging",
+			       c->on_bus ? c->on_bus : "pcie.0");
+	d = dev_new(c);
+	if (!d)
 		return err_set(e, -ENOMEM, "out of memory");
-	}
-	d->class = c;
 	dev_class_tables(c, tables);
-	rc = opts_apply(tables, k, d->fn, e);
+	rc = opts_apply(tables, k, d->fn ? (void *)d->fn : d->sub, e);
 	if (rc == 0)
 		rc = check_options(vm, d, k, e);
 	if (rc == 0)
 		rc = realize(vm, d, e, &realized);
-	if (rc == 0)
+	if (rc == 0 && d->fn)
 		rc = pci_bus_plug(vm->bus, d->fn, e);
+	if (rc == 0 && c->bus && name_bus(vm, d) < 0)
+		rc = err_set(e, -ENOMEM, "out of memory");
 	if (rc < 0) {
 		destroy(d, realized);
 		return rc;
@@ -189,10 +287,40 @@ int dev_add(struct vm *vm, struct kvs *k, struct err *e)
 	return 0;
 }
 
+int dev_add(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return add(vm, k, false, e);
+}
+
+int dev_hotplug(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return add(vm, k, true, e);
+}
+
+int dev_unplug(struct vm *vm, const char *id, struct err *e)
+{
+	struct dev *d = dev_find(vm, id);
+
+	if (!d) {
+		err_set(e, -ENODEV, "Device '%s' not found", id);
+		e->class = ERR_DEVICE_NOT_FOUND;
+		return -ENODEV;
+	}
+	if (!d->sub || !d->class->sub->hotplug)
+		return err_set(e, -ENOTSUP, "Bus '%s' does not support hotplugging",
+			       d->sub ? d->class->on_bus : "pcie.0");
+	list_del(&d->link);
+	destroy(d, true);
+	return 0;
+}
+
+/* The last one first: what sits on a bus came after the one that is the bus. */
 void dev_free_all(struct vm *vm)
 {
-	struct list *it;
+	struct list back = LIST_INIT(back), *it;
 
 	while ((it = list_pop(&vm->devices)))
+		list_add_head(&back, it);
+	while ((it = list_pop(&back)))
 		destroy(list_entry(it, struct dev, link), true);
 }

@@ -3,6 +3,11 @@
  *
  * One row (in list.def) and one file per device. The command line, help, QMP and the manual page
  * are driven by this table; nothing else in the program knows a device by name.
+ *
+ * Most devices are functions on the PCI bus. A class may also be a bus (`bus`): then others
+ * (`on_bus`, with `sub`) sit on it, the way a port sits on virtio-serial. They are no PCI
+ * functions; what the guest sees of them is what their parent shows. They can come and go while the
+ * guest runs, where their operations say so.
  */
 #ifndef DEV_DEV_H
 #define DEV_DEV_H
@@ -16,17 +21,37 @@
 
 struct vm;
 
+struct dev;
+
+/* A device on the bus of another one: first in its struct. */
+struct dev_sub {
+	char *id, *bus_name;   /* options */
+	const char *kind;      /* the class's name */
+	struct pci_fn *parent; /* whose bus it sits on; set before realize() */
+};
+
+/* Control thread, before hv_serve() or, with `hotplug`, at any time. */
+struct dev_sub_ops {
+	int (*realize)(struct dev_sub *s, struct vm *vm, struct err *e);
+	/* Undo realize(), also a half-done one. */
+	void (*unrealize)(struct dev_sub *s);
+	bool hotplug; /* device_add and device_del */
+};
+
 struct dev_class {
 	const char *name;  /* "virtio-blk-pci" */
 	const char *alias; /* "virtio-blk", or NULL */
 	const char *desc;  /* one line for -device help */
 	size_t size; /* of the device's struct, which begins with struct pci_fn (struct vdev for
-			virtio) */
+			virtio, struct dev_sub on another bus) */
 	const struct opt *options;     /* its own rows, offsets in that struct */
 	const struct field *saved;     /* what a saved state holds; NULL: nothing of its own */
 	const struct vdev_ops *virtio; /* NULL: a plain PCI device, with: */
 	int (*realize)(struct pci_fn *fn, struct vm *vm, struct err *e);
-	void (*unrealize)(struct pci_fn *fn);
+	void (*unrealize)(struct pci_fn *fn); /* may be NULL: nothing to undo */
+	const char *bus;	       /* kind of the bus that each such device is, or NULL */
+	const char *on_bus;	       /* kind of the bus that it sits on; NULL: PCI */
+	const struct dev_sub_ops *sub; /* when on_bus is set */
 };
 
 /* All classes, ending with NULL, in the order of list.def. */
@@ -40,6 +65,10 @@ void dev_class_tables(const struct dev_class *c, const struct opt *tables[4]);
 /* Create, realize and plug a device from `driver=...,...`. Control thread, before hv_serve(). 0 or
  * -errno with `e`. */
 int dev_add(struct vm *vm, struct kvs *k, struct err *e);
+/* The same while the guest runs: only what can be plugged then. */
+int dev_hotplug(struct vm *vm, struct kvs *k, struct err *e);
+/* Take device `id` away while the guest runs. 0 or -errno with `e`. Control thread. */
+int dev_unplug(struct vm *vm, const char *id, struct err *e);
 /* Unplug and free everything (nothing is served any more). */
 void dev_free_all(struct vm *vm);
 
@@ -47,8 +76,12 @@ void dev_free_all(struct vm *vm);
 struct dev {
 	struct list link; /* vm->devices */
 	const struct dev_class *class;
-	struct pci_fn *fn;
+	struct pci_fn *fn;   /* NULL: not on PCI, then: */
+	struct dev_sub *sub; /* NULL: on PCI */
+	char *bus_name;	     /* of the bus that it is: "<id>.0"; NULL: none */
 };
+/* id=, or NULL. */
+const char *dev_id(const struct dev *d);
 /* The virtio side of a device; NULL for a plain PCI device. */
 struct vdev *dev_vdev(struct dev *d);
 /* By id; NULL when unknown. */

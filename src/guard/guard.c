@@ -8,7 +8,8 @@
  * error.
  *
  * A process that stays root keeps what root owns and nothing else: every capability goes, and the
- * bounding set with them.
+ * bounding set with them. Only for folders that are shared with the guest it keeps those over files
+ * (guard_keep()).
  *
  * libxl's dm_restrict starts us with limits that were made for QEMU: a file size of 256 KiB ends
  * every write to a disk image beyond that, and no processes at all means no worker for io_uring
@@ -129,6 +130,11 @@ void guard_user(struct guard *g, uid_t uid)
 	g->gid = (gid_t)uid;
 }
 
+void guard_keep(struct guard *g, uint64_t capabilities)
+{
+	g->keep |= capabilities;
+}
+
 static int enter_root(struct guard *g, struct err *e)
 {
 	if (g->chroot_fd < 0)
@@ -141,15 +147,17 @@ static int enter_root(struct guard *g, struct err *e)
 }
 
 /* Nothing that we could execute would get capabilities either. */
-static void drop_bounds(void)
+static void drop_bounds(uint64_t keep)
 {
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	prctl(PR_SET_SECUREBITS,
 	      SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
 		      SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED | SECBIT_KEEP_CAPS_LOCKED,
 	      0, 0, 0);
-	for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+	/* Past the last one it is EINVAL; without the right to do it EPERM, and so for all. */
+	for (unsigned cap = 0; cap < 64; cap++)
+		if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+			break;
 }
 
 static int change_user(struct guard *g, struct err *e)
@@ -173,29 +181,39 @@ static int change_user(struct guard *g, struct err *e)
 	return 0;
 }
 
-static int drop_capabilities(struct err *e)
+/* Keep those of `keep` that we have, and no other. */
+static int drop_capabilities(uint64_t keep, struct err *e)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct caps[2] = {{0}};
+	struct __user_cap_data_struct caps[2];
+	uint32_t left = 0;
 
+	if (syscall(SYS_capget, &head, caps) < 0)
+		return err_set(e, -errno, "could not drop the capabilities: %s", strerror(errno));
+	for (unsigned i = 0; i < 2; i++) {
+		caps[i].permitted &= (uint32_t)(keep >> 32 * i);
+		caps[i].effective = caps[i].permitted;
+		caps[i].inheritable = 0;
+	}
 	if (syscall(SYS_capset, &head, caps) < 0 || syscall(SYS_capget, &head, caps) < 0)
 		return err_set(e, -errno, "could not drop the capabilities: %s", strerror(errno));
-	if (caps[0].effective | caps[0].permitted | caps[1].effective | caps[1].permitted)
-		return err_set(e, -EPERM, "capabilities are left");
-	return 0;
+	for (unsigned i = 0; i < 2; i++)
+		left |= (caps[i].effective | caps[i].permitted) & ~(uint32_t)(keep >> 32 * i);
+	return left ? err_set(e, -EPERM, "capabilities are left") : 0;
 }
 
 int guard_seal(struct guard *g, struct err *e)
 {
+	uint64_t keep = g->has_user && g->uid ? 0 : g->keep;
 	int rc = enter_root(g, e);
 
 	if (rc)
 		return rc;
-	drop_bounds();
+	drop_bounds(keep);
 	rc = change_user(g, e);
 	if (rc)
 		return rc;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(e, -errno, "could not give up new privileges: %s", strerror(errno));
-	return drop_capabilities(e);
+	return drop_capabilities(keep, e);
 }

@@ -11,6 +11,7 @@
 #define GUARD_GUARD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -24,6 +25,7 @@ struct guard {
 	gid_t groups[GUARD_GROUPS]; /* supplementary ones of a user given by name */
 	int group_count;
 	int chroot_fd; /* -1: stay */
+	uint64_t keep; /* capabilities, 1 << CAP_* */
 };
 
 /* `user`: a name, or uid:gid (or uid.gid); NULL: stay. `chroot_dir`: NULL: stay. 0 or -errno with
@@ -31,6 +33,9 @@ struct guard {
 int guard_prepare(struct guard *g, const char *user, const char *chroot_dir, struct err *e);
 /* Become this user (the one that libxl will kill), unless guard_prepare() was told another one. */
 void guard_user(struct guard *g, uid_t uid);
+/* These capabilities (1 << CAP_*) are not given up if the process stays root: without them it could
+ * do less with the files of others than root can. */
+void guard_keep(struct guard *g, uint64_t capabilities);
 /* For good. 0 or -errno with `e`; after a failure the process must exit. */
 int guard_seal(struct guard *g, struct err *e);
 

@@ -30,11 +30,11 @@ struct iothreads {
 /* clang-format off */
 const struct opt iothread_options[] = {
 	{.name = "poll-max-ns", .type = OPT_UINT, .at = AT(poll_max_ns), .def = "32768", .max = INT64_MAX,
-	 .help = "accepted and shown; the loop sleeps when there is nothing to do"},
+	 .help = "before it sleeps, look at the rings for at most so long"},
 	{.name = "poll-grow", .type = OPT_UINT, .at = AT(poll_grow), .def = "0", .max = INT64_MAX,
-	 .help = "accepted and shown, as poll-max-ns"},
+	 .help = "factor by which it looks longer while that helps (0: 2)"},
 	{.name = "poll-shrink", .type = OPT_UINT, .at = AT(poll_shrink), .def = "0", .max = INT64_MAX,
-	 .help = "accepted and shown, as poll-max-ns"},
+	 .help = "divisor by which it looks shorter when nothing came (0: not at all any more)"},
 	{.name = "aio-max-batch", .type = OPT_UINT, .at = AT(aio_max_batch), .def = "0", .max = INT64_MAX,
 	 .help = "accepted and shown; all requests of a turn of the loop go to the kernel together"},
 	{.name = "thread-pool-min", .type = OPT_UINT, .at = AT(pool_min), .def = "0", .max = INT64_MAX,
@@ -114,7 +114,10 @@ static int iothread_init(struct iothread *t, const char *id, struct kvs *k, stru
 	t->id = strdup(id);
 	snprintf(t->name, sizeof(t->name), "xenpvh/%s", id);
 	t->loop = t->id ? loop_new(t->name) : NULL;
-	return t->loop ? 0 : err_set(e, -errno, "event loop: %s", strerror(errno));
+	if (!t->loop)
+		return err_set(e, -errno, "event loop: %s", strerror(errno));
+	loop_set_polling(t->loop, t->poll_max_ns, t->poll_grow, t->poll_shrink);
+	return 0;
 }
 
 int iothread_add(struct iothreads *all, struct kvs *k, struct err *e)

@@ -10,9 +10,10 @@
  * path, or the replacing side sees the pin and leaves the mapping alone. The slow path holds
  * `lock`: at boot, after a balloon, never in steady state.
  *
- * The array of granules is anonymous memory that the kernel fills with zeroes on first touch: a
- * guest of 64 GiB costs nothing before it uses its memory. The number of mappings is capped (the
- * kernel counts them per process): beyond the cap the oldest one that nobody uses goes.
+ * The array of granules and the FIFO of mapped ones are anonymous memory that the kernel fills with
+ * zeroes on first touch: a guest of 64 GiB costs nothing before it uses its memory. The number of
+ * mappings is capped (the kernel counts them per process): beyond the cap the oldest one that
+ * nobody uses goes.
  *
  * Fails: a page that is not RAM, or a hole in it, is -EFAULT for that request alone.
  */
@@ -32,6 +33,21 @@
 static const uint64_t nothing[GMEM_GRANULE_PAGES / 64] = {
 	[0 ... GMEM_GRANULE_PAGES / 64 - 1] = UINT64_MAX,
 };
+
+/* `n` bytes of zeroes that cost nothing until they are touched; NULL: out of address space. */
+static void *lazy_alloc(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void lazy_free(void *p, size_t n)
+{
+	if (p)
+		munmap(p, n);
+}
 
 static struct gmem *gmem_alloc(const struct hv_range *ram, unsigned ranges, uint64_t granule,
 			       struct err *e)
@@ -84,14 +100,12 @@ struct gmem *gmem_new(const struct hv_range *ram, unsigned ranges, unsigned gran
 	gm->shift = GMEM_PAGE_SHIFT + (unsigned)__builtin_ctz(granule_pages);
 	gm->granule_count = gm->span >> gm->shift;
 	atomic_store(&gm->gen, 1);
-	gm->granules = mmap(NULL, gm->granule_count * sizeof(*gm->granules), PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	gm->mapped = calloc(MAPPED_MAX, sizeof(*gm->mapped));
-	if (gm->granules == MAP_FAILED || !gm->mapped) {
+	gm->granules = lazy_alloc(gm->granule_count * sizeof(*gm->granules));
+	gm->mapped = lazy_alloc(MAPPED_MAX * sizeof(*gm->mapped));
+	if (!gm->granules || !gm->mapped) {
 		err_set(e, -ENOMEM, "out of memory for the map of guest memory");
-		if (gm->granules != MAP_FAILED)
-			munmap(gm->granules, gm->granule_count * sizeof(*gm->granules));
-		free(gm->mapped);
+		lazy_free(gm->granules, gm->granule_count * sizeof(*gm->granules));
+		lazy_free(gm->mapped, MAPPED_MAX * sizeof(*gm->mapped));
 		munmap(gm->window, gm->span);
 		free(gm);
 		return NULL;
@@ -150,8 +164,8 @@ void gmem_free(struct gmem *gm)
 			gm->ops->unmap(gm->ctx, a->host, pages, false);
 			free(a);
 		}
-		munmap(gm->granules, gm->granule_count * sizeof(*gm->granules));
-		free(gm->mapped);
+		lazy_free(gm->granules, gm->granule_count * sizeof(*gm->granules));
+		lazy_free(gm->mapped, MAPPED_MAX * sizeof(*gm->mapped));
 	}
 	munmap(gm->window, gm->span);
 	pthread_mutex_destroy(&gm->lock);

@@ -57,29 +57,38 @@ static int resolve_unix(const struct addr_opts *o, const char *group, struct add
 	return 0;
 }
 
+int addr_inet(const char *host, const char *port, int family, int flags, int socktype,
+	      struct addr *a, struct err *e)
+{
+	struct addrinfo hints = {.ai_socktype = socktype,
+				 .ai_family = family,
+				 .ai_flags = AI_PASSIVE | flags},
+			*res;
+	int rc;
+
+	memset(a, 0, sizeof(*a));
+	a->fd = -1;
+	rc = getaddrinfo(*host ? host : NULL, port, &hints, &res);
+	if (rc)
+		return err_set(e, -EINVAL, "address resolution failed for %s:%s: %s", host, port,
+			       rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
+	memcpy(&a->u, res->ai_addr, res->ai_addrlen);
+	a->len = res->ai_addrlen;
+	freeaddrinfo(res);
+	return 0;
+}
+
 static int resolve_inet(const struct addr_opts *o, const char *group, int socktype, struct addr *a,
 			struct err *e)
 {
-	struct addrinfo hints = {.ai_socktype = socktype}, *res;
-	int rc;
-
 	if (o->to > 65535)
 		return err_set(e, -EINVAL, "Parameter '%s.to' expects a port", group);
 	if (!o->host)
 		return err_set(e, -EINVAL, "Parameter '%s.host' is missing", group);
 	if (!o->port)
 		return err_set(e, -EINVAL, "Parameter '%s.port' is missing", group);
-	if (o->ipv4 != o->ipv6)
-		hints.ai_family = o->ipv4 ? AF_INET : AF_INET6;
-	hints.ai_flags = AI_PASSIVE | (o->numeric ? AI_NUMERICHOST | AI_NUMERICSERV : 0);
-	rc = getaddrinfo(*o->host ? o->host : NULL, o->port, &hints, &res);
-	if (rc)
-		return err_set(e, -EINVAL, "address resolution failed for %s:%s: %s", o->host,
-			       o->port, rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
-	memcpy(&a->u, res->ai_addr, res->ai_addrlen);
-	a->len = res->ai_addrlen;
-	freeaddrinfo(res);
-	return 0;
+	return addr_inet(o->host, o->port, addr_family(o->ipv4, o->ipv6),
+			 o->numeric ? AI_NUMERICHOST | AI_NUMERICSERV : 0, socktype, a, e);
 }
 
 int addr_resolve(const struct addr_opts *o, const char *group, int socktype, struct addr *a,

@@ -58,6 +58,15 @@ struct addr {
  * SOCK_DGRAM, which an fd must be. 0 or -errno with `e`. */
 int addr_resolve(const struct addr_opts *o, const char *group, int socktype, struct addr *a,
 		 struct err *e);
+/* The same for a host and a port (names or numbers; an empty host is the wildcard address).
+ * `family` may be AF_UNSPEC; `flags` are getaddrinfo()'s. */
+int addr_inet(const char *host, const char *port, int family, int flags, int socktype,
+	      struct addr *a, struct err *e);
+/* What the options ipv4= and ipv6= mean. */
+static inline int addr_family(bool ipv4, bool ipv6)
+{
+	return ipv4 == ipv6 ? AF_UNSPEC : ipv4 ? AF_INET : AF_INET6;
+}
 /* Remove a socket file at `a` that nobody needs: before bind() and at the end. Anything but a
  * socket is left alone. */
 void addr_unlink(const struct addr *a);

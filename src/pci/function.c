@@ -3,8 +3,8 @@
  *
  * Values in `cfg`, the bits that the guest may change in `wmask`: a write is a masked store,
  * whatever its width and alignment, and then the few registers with consequences are looked at:
- * COMMAND and the BARs (the bus decodes anew), MSI-X control, FLR, and what the device itself asked
- * to be told of. Exit loop only.
+ * COMMAND and the BARs (the bus decodes anew), MSI and MSI-X control, FLR, and what the device
+ * itself asked to be told of. Exit loop only.
  *
  * Every function is an integrated endpoint of the root complex with 4 KiB of configuration space,
  * of which the extended part is empty (reads as zero).
@@ -135,6 +135,7 @@ static void function_reset(struct pci_fn *fn)
 		fn->cfg[i] &= (uint8_t)~fn->wmask[i];
 	atomic_store(&fn->master, false);
 	atomic_store(&fn->intx_off, false);
+	msi_cfg_written(fn);
 	msix_reset(fn);
 	pci_intx_set(fn, false);
 	if (fn->reset)
@@ -167,6 +168,7 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, uint64_t data, unsigned size
 	if ((cmd ^ old_cmd) & PCI_CMD_MEM ||
 	    (touches(off, size, PCI_BAR0, 4 * PCI_BARS) && cmd & PCI_CMD_MEM))
 		pci_bus_decode(fn->bus);
+	msi_cfg_written(fn);
 	if (fn->msix)
 		msix_cfg_written(fn, off, size);
 	if (fn->cfg_written)

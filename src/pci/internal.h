@@ -13,5 +13,8 @@ bool pci_decodes(const struct pci_fn *fn);
 /* Exit loop: configuration bytes [off, off + len) were written; MSI-X looks whether its control is
  * among them. */
 void msix_cfg_written(struct pci_fn *fn, unsigned off, unsigned len);
+/* Exit loop: configuration space was written or reset; MSI, where there is one, takes its message
+ * from there. */
+void msi_cfg_written(struct pci_fn *fn);
 
 #endif

@@ -2,13 +2,13 @@
 /* pci.h - PCI functions, the root bus, and the address map that leads exits to them
  *
  * struct pci_fn is one function: its configuration space (values plus a mask of writable bits), its
- * BARs and its MSI-X table. struct pci_bus is the root bus: 32 slots of 8 functions, the host
- * bridge at 00.0, and the table of decoded BARs. ECAM accesses and BAR accesses are answered on the
- * exit loop only; so configuration space, BAR addresses and the address map need no lock. What
- * other threads ask (may this function do DMA? send this vector) is atomic.
+ * BARs, its MSI message and its MSI-X table. struct pci_bus is the root bus: 32 slots of 8
+ * functions, the host bridge at 00.0, and the table of decoded BARs. ECAM accesses and BAR accesses
+ * are answered on the exit loop only; so configuration space, BAR addresses and the address map
+ * need no lock. What other threads ask (may this function do DMA? send this vector) is atomic.
  *
- * PCI Express Base 6.0 §7.5 (configuration space), §7.7.2 (MSI-X); Xen's and Linux' habits where
- * the issue leaves room.
+ * PCI Express Base 6.0 §7.5 (configuration space), §7.7.1 (MSI), §7.7.2 (MSI-X); Xen's and Linux'
+ * habits where the issue leaves room.
  */
 #ifndef PCI_PCI_H
 #define PCI_PCI_H
@@ -50,6 +50,14 @@ struct pci_ident {
 	uint8_t revision;
 };
 
+/* What the guest programmed; readable by any thread. */
+struct pci_msi {
+	uint8_t cap; /* offset of the capability, 0: none */
+	atomic_bool enabled;
+	_Atomic uint64_t addr;
+	atomic_uint data;
+};
+
 struct pci_fn {
 	struct pci_bus *bus; /* NULL: not plugged */
 	char *id;	     /* -device id=, for messages and QMP; may be NULL */
@@ -61,7 +69,8 @@ struct pci_fn {
 	uint8_t wmask[PCI_CFG_HEADER]; /* bits that the guest may write */
 	uint8_t cap_next;	       /* first free byte for a capability */
 	struct pci_bar bar[PCI_BARS];
-	uint8_t express;	   /* offset of the PCI Express capability, 0: none */
+	uint8_t express; /* offset of the PCI Express capability, 0: none */
+	struct pci_msi msi;
 	struct msix *msix;	   /* NULL: none */
 	atomic_bool master;	   /* COMMAND.MASTER, readable by any thread */
 	atomic_bool intx_off;	   /* COMMAND.INTX_DISABLE */
@@ -133,6 +142,13 @@ bool msix_enabled(const struct pci_fn *fn);
 /* Any thread: send vector `v`, or set its pending bit while it or the function is masked. A bad
  * vector is ignored. */
 void msix_raise(struct pci_fn *fn, unsigned v);
+
+/* MSI with one message. Needs 16 bytes of capabilities. */
+void msi_init(struct pci_fn *fn);
+/* Any thread: is MSI on? */
+bool msi_enabled(const struct pci_fn *fn);
+/* Any thread: send the message; nothing while MSI is off. */
+void msi_raise(struct pci_fn *fn);
 
 /* Any thread: assert or deassert the function's INTA, routed to line (slot + pin) % 4 and shared
  * with other functions. Does nothing where the platform has no INTx (then interrupt pin reads 0) or

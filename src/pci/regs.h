@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* regs.h - offsets and bits of configuration space (PCI Express Base 6.0 §7.5, §7.7.2) that this
+/* regs.h - offsets and bits of configuration space (PCI Express Base 6.0 §7.5, §7.7) that this
  * program uses */
 #ifndef PCI_REGS_H
 #define PCI_REGS_H
@@ -34,6 +34,7 @@
 #define PCI_BAR_64	 0x4
 #define PCI_BAR_PREFETCH 0x8
 
+#define PCI_CAP_ID_MSI	   0x05
 #define PCI_CAP_ID_VENDOR  0x09
 #define PCI_CAP_ID_EXPRESS 0x10
 #define PCI_CAP_ID_MSIX	   0x11

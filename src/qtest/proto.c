@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/util.h"
 #include "qtest/internal.h"
 
@@ -58,47 +59,6 @@ static bool unhex(const char *s, uint8_t *buf, size_t len)
 	}
 	memset(buf + n, 0, len - n);
 	return true;
-}
-
-static const char b64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/* Returns the length of the text; `out` has room for 4 characters per 3 bytes begun. */
-static size_t b64_encode(const uint8_t *in, size_t len, char *out)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < len; i += 3) {
-		uint32_t v = (uint32_t)in[i] << 16 | (i + 1 < len ? in[i + 1] << 8 : 0) |
-			     (i + 2 < len ? in[i + 2] : 0);
-
-		out[n++] = b64[v >> 18];
-		out[n++] = b64[v >> 12 & 63];
-		out[n++] = i + 1 < len ? b64[v >> 6 & 63] : '=';
-		out[n++] = i + 2 < len ? b64[v & 63] : '=';
-	}
-	return n;
-}
-
-static bool b64_decode(const char *s, uint8_t *buf, size_t len)
-{
-	uint32_t acc = 0;
-	unsigned bits = 0;
-	size_t n = 0;
-
-	for (; *s && *s != '='; s++) {
-		const char *p = strchr(b64, *s);
-
-		if (!p)
-			return false;
-		acc = acc << 6 | (uint32_t)(p - b64);
-		bits += 6;
-		if (bits >= 8) {
-			bits -= 8;
-			if (n < len)
-				buf[n++] = (uint8_t)(acc >> bits);
-		}
-	}
-	return n == len;
 }
 
 static void cmd_load(struct qtest *q, unsigned size, char **w)
@@ -160,7 +120,7 @@ static void cmd_read(struct qtest *q, char **w, bool base64)
 	if (!bulk_args(q, w, &addr, &len))
 		return;
 	qtest_load_bytes(q, addr, c->data, len);
-	n = base64 ? b64_encode(c->data, len, c->text) : hex_encode(c->data, len, c->text);
+	n = base64 ? base64_encode(c->data, len, c->text) : hex_encode(c->data, len, c->text);
 	conn_reply_text(c, c->text, n);
 }
 
@@ -175,7 +135,8 @@ static void cmd_write(struct qtest *q, char **w, bool base64)
 		conn_reply(c, "ERR invalid argument size");
 		return;
 	}
-	if (base64 ? !b64_decode(w[3], c->data, len) : !unhex(w[3], c->data, len)) {
+	if (base64 ? base64_decode(w[3], c->data, len) < (ssize_t)len
+		   : !unhex(w[3], c->data, len)) {
 		conn_reply(c, "ERR invalid data");
 		return;
 	}

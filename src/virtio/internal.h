@@ -99,6 +99,8 @@ struct vqueue {
 	uint16_t batch, taken, first_flags;
 	bool event_idx, indirect, in_order;
 	bool notify_off; /* the NO_NOTIFY flag is set */
+	bool drained;	 /* the ring was seen empty, so it may be looked at */
+	struct loop_poller poller;
 	bool in_kick;	 /* kick() is running: it flushes at its end */
 	unsigned report; /* REPORT_*: to be said when nothing is in flight any more */
 	unsigned inflight;

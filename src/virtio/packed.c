@@ -106,6 +106,11 @@ static bool still_empty(struct vqueue *vq)
 	return !has_chain(vq);
 }
 
+static void hush(struct vqueue *vq)
+{
+	set_notify(vq, EVENT_DISABLE);
+}
+
 static enum verdict walk(struct vqueue *vq, struct chain_slot *s)
 {
 	bool wrap = vq->avail_wrap;
@@ -240,6 +245,9 @@ const struct ring_ops packed_ring = {
 	.device_align = 4,
 	.size_ok = size_ok,
 	.start = packed_start,
+	.has_chain = has_chain,
+	.hush = hush,
+	.still_empty = still_empty,
 	.pop = packed_pop,
 	.rewind = packed_rewind,
 	.push = packed_push,

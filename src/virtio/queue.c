@@ -112,6 +112,7 @@ static void report_if_idle(struct vqueue *vq)
 	if (!vq->report || vq->inflight)
 		return;
 	if (atomic_load(&vq->state) == VQ_STOPPING) {
+		loop_poller_del(&vq->poller);
 		ring_unmap(vq);
 		atomic_store(&vq->state, VQ_STOPPED);
 	} else {
@@ -164,6 +165,7 @@ struct vchain *vq_pop(struct vqueue *vq)
 	c = vq->ring->pop(vq);
 	if (c)
 		vq->budget--;
+	vq->drained = !c;
 	return c;
 }
 
@@ -256,6 +258,42 @@ void vq_doorbell(struct vqueue *vq)
 		eventfd_write(fd, 1);
 	else if (vq_ready(vq))
 		vq_kick(vq);
+}
+
+/* --- a loop that looks at the ring instead of waiting for a bell --- */
+
+/* Only at a ring that the device has seen empty: one that waits for something else knows when to go
+ * on. */
+static bool may_look(struct vqueue *vq)
+{
+	return vq->drained && !vq->served && vq_ready(vq) && atomic_load(&vq->v->fn.master) &&
+	       !atomic_load(&vq->v->state->broken) && ring_fresh(vq);
+}
+
+static enum loop_look look(struct loop_poller *p)
+{
+	struct vqueue *vq = container_of(p, struct vqueue, poller);
+
+	if (!may_look(vq) || !vq->ring->has_chain(vq))
+		return LOOP_NOTHING;
+	loop_defer(vq->loop, &vq->kick_task);
+	return LOOP_WORK;
+}
+
+static void look_begin(struct loop_poller *p)
+{
+	struct vqueue *vq = container_of(p, struct vqueue, poller);
+
+	if (may_look(vq))
+		vq->ring->hush(vq);
+}
+
+static void look_end(struct loop_poller *p)
+{
+	struct vqueue *vq = container_of(p, struct vqueue, poller);
+
+	if (may_look(vq) && !vq->ring->still_empty(vq))
+		loop_defer(vq->loop, &vq->kick_task);
 }
 
 /* --- a server --- */
@@ -362,6 +400,8 @@ static void run_start(struct loop_task *t)
 		vdev_break(vq->v, "queue %u: the ring could not be mapped", vq->index);
 		return;
 	}
+	vq->drained = false;
+	loop_poller_add(vq->loop, &vq->poller);
 	atomic_store(&vq->state, atomic_load(&vq->v->state->held) ? VQ_PAUSED : VQ_RUNNING);
 	/* The guest may have added chains before. */
 	serve_update(vq);
@@ -458,6 +498,7 @@ struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop
 	vq->index = (uint16_t)index;
 	vq->size = vq->size_max = (uint16_t)size;
 	atomic_store(&vq->vector, VIRTIO_NO_VECTOR);
+	vq->poller = (struct loop_poller){.look = look, .begin = look_begin, .end = look_end};
 	vq->kick_task.fn = run_kick;
 	vq->flush_task.fn = run_flush;
 	vq->start_task.fn = run_start;
@@ -480,6 +521,7 @@ void vq_free(struct vqueue *vq)
 		vq->blocks = b->next;
 		free(b);
 	}
+	loop_poller_del(&vq->poller);
 	ring_unmap(vq);
 	free(vq->slots);
 	free(vq);

@@ -29,6 +29,11 @@ struct ring_ops {
 	bool (*size_ok)(unsigned n);
 	/* A ring that was just set up. */
 	void (*start)(struct vqueue *vq);
+	/* The ring was seen empty. Is there a chain now? Tell the driver that it need not notify;
+	 * that it must, and look again: is it still empty? For a loop that looks itself. */
+	bool (*has_chain)(struct vqueue *vq);
+	void (*hush)(struct vqueue *vq);
+	bool (*still_empty)(struct vqueue *vq);
 	/* See vq_pop(), vq_rewind(); NULL when there is no chain now, false when it was not the
 	 * last one taken. */
 	struct vchain *(*pop)(struct vqueue *vq);

@@ -107,6 +107,24 @@ static bool has_chain(struct vqueue *vq)
 	return true;
 }
 
+static bool has_news(struct vqueue *vq)
+{
+	return load16(ring_area(&vq->avail_area, RING_IDX), __ATOMIC_RELAXED) != vq->last_avail;
+}
+
+/* With event indices there is no "never": an index that lies just behind is not reached before
+ * 65535 more chains, and the loop looks sooner than that. */
+static void hush(struct vqueue *vq)
+{
+	if (vq->event_idx) {
+		store16(ring_area(&vq->used_area, RING_ENTRIES + USED_ENTRY * (size_t)vq->num),
+			(uint16_t)(vq->last_avail - 1), __ATOMIC_RELAXED);
+	} else {
+		store16(ring_area(&vq->used_area, RING_FLAGS), USED_NO_NOTIFY, __ATOMIC_RELAXED);
+		vq->notify_off = true;
+	}
+}
+
 static struct vchain *split_pop(struct vqueue *vq)
 {
 	/* A guest that fills its ring with bad chains is done after one turn of it. */
@@ -203,6 +221,9 @@ const struct ring_ops split_ring = {
 	.device_align = 4,
 	.size_ok = size_ok,
 	.start = split_start,
+	.has_chain = has_news,
+	.hush = hush,
+	.still_empty = still_empty,
 	.pop = split_pop,
 	.rewind = split_rewind,
 	.push = split_push,

@@ -18,18 +18,35 @@
 #include "hv/hv.h"
 #include "hv/layout.h"
 #include "mem/gmem.h"
+#include "xen/xs.h"
 
 #define XEN_VCPUS_MAX 128 /* slots in the ioreq page, Xen's own limit */
 #define XEN_RANGES    8
 
-/* The child process that watches the domain (store.c). */
+/* The connection to xenstore, and what it has seen and done (store.c). */
+struct watcher {
+	struct xs xs;
+	unsigned domid;
+	bool seen;	  /* the domain was introduced */
+	bool gone;	  /* and is no more */
+	bool wrote, made; /* the state node; its directory, too */
+};
+
 struct store {
-	pid_t pid; /* 0: not started */
+	struct watcher watcher; /* or, in a process of its own: */
+	pid_t pid;		/* 0: there is none */
 	int sock;
 	struct loop *loop;
 	struct loop_fd watch;
 	const struct hv_client *client;
 	bool gone;
+};
+
+/* A `channel` of xl.cfg: a console of type ioemu, number `devid`. */
+#define XEN_CHANNELS_MAX 16
+struct xen_channel {
+	unsigned devid;
+	char name[256];
 };
 
 /* What the toolstack says about the domain; 0 where it says nothing. */
@@ -38,6 +55,8 @@ struct store_facts {
 	uint64_t target;     /* bytes: what it may use now */
 	bool has_kill_uid;
 	uid_t kill_uid;
+	struct xen_channel channel[XEN_CHANNELS_MAX];
+	unsigned channels;
 };
 
 struct xen {
@@ -64,6 +83,7 @@ struct xen {
 	const struct hv_client *client;
 	struct loop *exits;
 	struct loop_fd events;
+	struct loop_poller poller;
 	struct log_rate rate;
 };
 
@@ -82,11 +102,16 @@ int ram_discover(struct xen *x, struct err *e);
 /* Give the paused domain a page at `gfn` (0 or -errno). */
 int ram_populate(struct xen *x, uint64_t gfn);
 
-/* store.c: xenstore */
-int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e);
-int store_start(struct store *s, unsigned domid, struct err *e);
+/* store.c: xenstore. store_open() also fails when something is expected of us that we do not have
+ * (backends.h). */
+int store_open(struct store *s, unsigned domid, struct store_facts *facts, struct err *e);
+/* Begin to watch the domain; `apart`: hand the connection to a child process first. */
+int store_start(struct store *s, bool apart, struct err *e);
 int store_watch(struct store *s, struct loop *control, const struct hv_client *client);
 int store_announce(struct store *s, struct err *e);
+/* Tell the guest's PV drivers that the back ends of its channels are connected, so that they do not
+ * wait for them. Nobody waits for the result. */
+void store_connect(struct store *s, const struct store_facts *facts);
 void store_stop(struct store *s);
 
 /* ioreq.c: the ioreq server */

@@ -158,7 +158,8 @@ uint64_t ioreq_handle(struct xen *x, const struct ioreq *r)
 	return do_repeated(x, r);
 }
 
-static void serve_slot(struct xen *x, unsigned vcpu)
+/* True when there was a request. */
+static bool serve_slot(struct xen *x, unsigned vcpu)
 {
 	uint8_t *slot = x->page + vcpu * SLOT_SIZE;
 	_Atomic(uint8_t) *state = (_Atomic(uint8_t) *)(slot + STATE_BYTE);
@@ -168,7 +169,7 @@ static void serve_slot(struct xen *x, unsigned vcpu)
 	uint64_t data;
 
 	if ((flags & STATE_MASK) != STATE_IOREQ_READY)
-		return;
+		return false;
 	memcpy(&r, slot, sizeof(r));
 	flags &= (uint8_t)~STATE_MASK;
 	atomic_store_explicit(state, flags | STATE_IOREQ_INPROCESS, memory_order_relaxed);
@@ -177,12 +178,23 @@ static void serve_slot(struct xen *x, unsigned vcpu)
 	/* Pairs with Xen's barrier between STATE_IORESP_READY and the data. */
 	atomic_store_explicit(state, flags | STATE_IORESP_READY, memory_order_release);
 	xenevtchn_notify(x->evtchn, x->ports[vcpu]);
+	return true;
 }
 
-static void serve_all(struct xen *x)
+static bool serve_all(struct xen *x)
 {
+	bool any = false;
+
 	for (unsigned i = 0; i < x->hv.vcpus; i++)
-		serve_slot(x, i);
+		any |= serve_slot(x, i);
+	return any;
+}
+
+/* With -machine exit-poll-ns: the page says it sooner than the event channel does, whose event then
+ * finds nothing left. */
+static enum loop_look look(struct loop_poller *p)
+{
+	return serve_all(container_of(p, struct xen, poller)) ? LOOP_WORK : LOOP_NOTHING;
 }
 
 /* --- events --- */
@@ -209,6 +221,8 @@ static void start_events(void *arg)
 		log_err("could not watch the event channels: %s", strerror(-rc));
 		return;
 	}
+	x->poller.look = look;
+	loop_poller_add(x->exits, &x->poller);
 	/* A request may have come before its event channel was bound. */
 	serve_all(x);
 }
@@ -257,6 +271,7 @@ void ioreq_close(struct xen *x)
 {
 	/* The domain may be gone: what fails here has been done by its end. Closing the handle
 	 * unbinds the channels. */
+	loop_poller_del(&x->poller);
 	if (x->exits)
 		loop_fd_del(x->exits, &x->events);
 	if (x->has_server) {

@@ -84,33 +84,50 @@ static void guest_unmap(void *ctx, void *at, unsigned pages, bool reserve)
 		munmap(at, pages * PAGE);
 }
 
+static bool is_hole(const uint64_t *holes, unsigned page)
+{
+	return holes[page / 64] >> (page % 64) & 1;
+}
+
 static void *guest_map(void *ctx, void *at, uint64_t gfn, unsigned pages, uint64_t *holes)
 {
 	struct xen *x = ctx;
 	xen_pfn_t gfns[GMEM_GRANULE_PAGES];
-	int errs[GMEM_GRANULE_PAGES] = {0};
-	privcmd_mmapbatch_v2_t batch = {
-		.num = pages, .dom = (domid_t)x->domid, .arr = gfns, .err = errs};
-	unsigned there = 0;
-	void *map;
+	int errs[GMEM_GRANULE_PAGES];
+	privcmd_mmapbatch_v2_t batch = {.dom = (domid_t)x->domid, .arr = gfns, .err = errs};
+	unsigned first = 0, end = pages, there = 0;
+	void *map, *reserved = NULL;
 
 	if (pages > GMEM_GRANULE_PAGES) {
 		errno = EINVAL;
 		return NULL;
 	}
-	/* The first batch must cover the whole mapping, so pages that are no RAM are asked for as
-	 * one that does not exist. */
-	for (unsigned i = 0; i < pages; i++)
-		gfns[i] = holes[i / 64] >> (i % 64) & 1 ? NO_PAGE : gfn + i;
-	map = mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | (at ? MAP_FIXED : 0),
-		   x->privcmd, 0);
-	if (map == MAP_FAILED)
-		return NULL;
+	/* Pages that are no RAM at the ends (nearly all of the granule with the ACPI tables) stay
+	 * reserved; for each one that is asked for in vain Xen is asked twice. */
+	while (first < end && is_hole(holes, first))
+		first++;
+	while (end > first && is_hole(holes, end - 1))
+		end--;
+	if (!at) {
+		reserved = at = mmap(NULL, pages * PAGE, PROT_NONE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (at == MAP_FAILED)
+			return NULL;
+	}
+	/* The first batch must cover the whole mapping, so those in between are asked for as one
+	 * that does not exist. */
+	for (unsigned i = first; i < end; i++)
+		gfns[i - first] = is_hole(holes, i) ? NO_PAGE : gfn + i;
+	map = mmap((uint8_t *)at + first * PAGE, (end - first) * PAGE, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED, x->privcmd, 0);
 	batch.addr = (uintptr_t)map;
+	batch.num = end - first;
+	memset(errs, 0, batch.num * sizeof(errs[0]));
 	/* ENOENT: some pages are paged out; the others are mapped. */
-	if (ioctl(x->privcmd, IOCTL_PRIVCMD_MMAPBATCH_V2, &batch) == 0 || errno == ENOENT)
-		for (unsigned i = 0; i < pages; i++) {
-			if (errs[i])
+	if (map != MAP_FAILED &&
+	    (ioctl(x->privcmd, IOCTL_PRIVCMD_MMAPBATCH_V2, &batch) == 0 || errno == ENOENT))
+		for (unsigned i = first; i < end; i++) {
+			if (errs[i - first])
 				holes[i / 64] |= 1ULL << (i % 64);
 			else
 				there++;
@@ -118,11 +135,11 @@ static void *guest_map(void *ctx, void *at, uint64_t gfn, unsigned pages, uint64
 	if (!there) {
 		int saved = errno;
 
-		guest_unmap(x, map, pages, at != NULL);
+		guest_unmap(x, at, pages, !reserved);
 		errno = saved;
 		return NULL;
 	}
-	return map;
+	return at;
 }
 
 const struct gmem_ops privcmd_gmem_ops = {.map = guest_map, .unmap = guest_unmap};

@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /* store.c - xenstore: what the toolstack says, what it waits for, and the domain's end
  *
- * xenstore is the one connection that can reach everything on the host, and
- * xentoolcore_restrict_all() kills it; but the end of the domain can be learned nowhere else (a
- * domain that dies stays there, without a sound, as long as we hold its pages). So a child process
- * holds the connection and nothing else: it watches @releaseDomain, asks whether the domain is
- * still introduced (a domain that shuts down or suspends is), and knows one command, to write
- * device-model/<domid>/state. The device model talks to it over a socket pair in messages of one
- * struct, and has no way to make it do anything else. No thread of libxenstore runs in the device
- * model.
+ * One connection, opened at the start and kept: it reads what there is to know, watches
+ * @releaseDomain, asks then whether the domain is still introduced (a domain that shuts down or
+ * suspends is; the end can be learned nowhere else, because a domain that dies stays there, without
+ * a sound, as long as we hold its pages), and writes device-model/<domid>/state and the state of
+ * this domain's consoles that are channels.
  *
- * Owns: the child. It ends when the socket pair does, so it never outlives the device model; it
- * takes the state node away then if it wrote it (libxl has done so before it kills us; after any
- * other end the node would lie).
+ * xenstore can reach everything on the host. So where the device model gives up rights
+ * (-xen-domid-restrict, another user or root directory), a child process takes the connection over
+ * and holds nothing else; the device model talks to it over a socket pair in messages of one
+ * struct, and has no way to make it do anything but that. Elsewhere there is no child: a fork
+ * is a third of the time of a start. Both run the same code (struct watcher).
  *
- * Fails: without xenstore there is no device model. When the child dies early the device model goes
- * on, with a warning: the toolstack still ends it by a signal.
+ * Owns: the connection or the child, and the state node, which goes at the end (libxl has removed
+ * it before it kills us; after any other end it would lie). The child ends when the socket pair
+ * does, so it never outlives the device model.
+ *
+ * Fails: without xenstore there is no device model. When the connection or the child is lost the
+ * device model goes on, with a warning: the toolstack still ends it by a signal.
+ *
+ * Control thread.
  */
 #include "xen/domain.h"
 
@@ -31,9 +36,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <xenstore.h>
-
 #include "base/log.h"
+#include "xen/backends.h"
 
 #define PATH_MAX_LEN 80
 #define NOBODY	     65534
@@ -42,29 +46,26 @@ enum store_msg {
 	MSG_READY,    /* child: result of its start */
 	MSG_ANNOUNCE, /* parent: write "running"; child: the result */
 	MSG_GONE,     /* child: the domain is no more */
+	MSG_CONSOLE,  /* parent: console `devid` is connected; no answer */
 };
 
 struct msg {
 	enum store_msg type;
 	int rc; /* 0 or -errno */
+	unsigned devid;
 };
 
-/* --- reading (before anything else, in the device model itself) --- */
+#define XENBUS_CONNECTED "4"
 
-static char *read_node(struct xs_handle *xs, unsigned domid, const char *node)
+/* --- reading --- */
+
+static bool read_number(struct xs *xs, unsigned domid, const char *node, uint64_t *out)
 {
-	char path[PATH_MAX_LEN];
-	unsigned len;
-
-	snprintf(path, sizeof(path), "/local/domain/%u/%s", domid, node);
-	return xs_read(xs, XBT_NULL, path, &len);
-}
-
-static bool read_number(struct xs_handle *xs, unsigned domid, const char *node, uint64_t *out)
-{
-	char *text = read_node(xs, domid, node), *end;
+	char path[PATH_MAX_LEN], *text, *end;
 	bool ok = false;
 
+	snprintf(path, sizeof(path), "/local/domain/%u/%s", domid, node);
+	text = xs_get(xs, path);
 	if (text && *text) {
 		*out = strtoull(text, &end, 10);
 		ok = !*end;
@@ -73,14 +74,44 @@ static bool read_number(struct xs_handle *xs, unsigned domid, const char *node, 
 	return ok;
 }
 
-int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e)
+/* libxl keeps a console's particulars with its back end, where no guest can write; one that has a
+ * name is a channel. */
+static void read_channels(struct xs *xs, unsigned domid, struct store_facts *facts)
 {
-	struct xs_handle *xs = xs_open(0);
+	char path[PATH_MAX_LEN], *ids;
+	unsigned len = 0;
+
+	snprintf(path, sizeof(path), "backend/console/%u", domid);
+	ids = xs_list(xs, path, &len);
+	for (char *id = ids; ids && id < ids + len && facts->channels < XEN_CHANNELS_MAX;
+	     id += strlen(id) + 1) {
+		struct xen_channel *c = &facts->channel[facts->channels];
+		char *name, *end;
+
+		c->devid = (unsigned)strtoul(id, &end, 10);
+		if (*end || !c->devid)
+			continue; /* 0 is the guest's own console */
+		snprintf(path, sizeof(path), "backend/console/%u/%u/name", domid, c->devid);
+		name = xs_get(xs, path);
+		if (name && *name && strlen(name) < sizeof(c->name)) {
+			strcpy(c->name, name);
+			facts->channels++;
+		}
+		free(name);
+	}
+	free(ids);
+}
+
+int store_open(struct store *s, unsigned domid, struct store_facts *facts, struct err *e)
+{
+	struct xs *xs = &s->watcher.xs;
+	int rc = xs_connect(xs);
 	uint64_t n;
 
+	s->watcher.domid = domid;
 	memset(facts, 0, sizeof(*facts));
-	if (!xs)
-		return err_set(e, -errno, "could not connect to xenstore: %s", strerror(errno));
+	if (rc < 0)
+		return err_set(e, rc, "could not connect to xenstore: %s", strerror(-rc));
 	if (read_number(xs, domid, "memory/static-max", &n) && n <= UINT64_MAX / KiB)
 		facts->static_max = n * KiB;
 	if (read_number(xs, domid, "memory/target", &n) && n <= UINT64_MAX / KiB)
@@ -89,31 +120,96 @@ int store_read_facts(unsigned domid, struct store_facts *facts, struct err *e)
 		facts->has_kill_uid = true;
 		facts->kill_uid = (uid_t)n;
 	}
-	xs_close(xs);
-	return 0;
+	read_channels(xs, domid, facts);
+	return pv_backends_check(xs, domid, e);
+}
+
+/* --- the watcher: here or in the child --- */
+
+static int watcher_start(struct watcher *w)
+{
+	int rc = xs_watch_node(&w->xs, "@releaseDomain", "gone");
+
+	w->seen = xs_introduced(&w->xs, w->domid);
+	return rc;
+}
+
+/* The descriptor is readable. True when the domain is no more; one that was never introduced has no
+ * say. The watch fires for whatever domain. */
+static bool watcher_gone(struct watcher *w)
+{
+	while (!w->gone && xs_take_events(&w->xs)) {
+		bool there = xs_introduced(&w->xs, w->domid);
+
+		w->gone = w->xs.fd >= 0 && w->seen && !there;
+		w->seen |= there;
+	}
+	return w->gone;
+}
+
+static int watcher_announce(struct watcher *w)
+{
+	char directory[PATH_MAX_LEN], path[PATH_MAX_LEN], *there;
+	int rc;
+
+	snprintf(directory, sizeof(directory), "device-model/%u", w->domid);
+	snprintf(path, sizeof(path), "device-model/%u/state", w->domid);
+	there = xs_list(&w->xs, directory, NULL);
+	w->made = !there;
+	free(there);
+	rc = xs_put(&w->xs, path, "running");
+	w->wrote = !rc;
+	return rc;
+}
+
+static void watcher_connect(struct watcher *w, unsigned devid)
+{
+	char path[PATH_MAX_LEN], *there;
+
+	snprintf(path, sizeof(path), "backend/console/%u/%u/state", w->domid, devid);
+	/* Not to be made where there is no such console. */
+	there = xs_get(&w->xs, path);
+	if (there)
+		xs_put(&w->xs, path, XENBUS_CONNECTED);
+	free(there);
+}
+
+static void watcher_end(struct watcher *w)
+{
+	char path[PATH_MAX_LEN];
+
+	/* The directory is libxl's, if libxl has started us; that of a domain that is gone is
+	 * nobody's. */
+	snprintf(path, sizeof(path), "device-model/%u%s", w->domid,
+		 w->gone || w->made ? "" : "/state");
+	if (w->wrote)
+		xs_remove(&w->xs, path);
+	xs_disconnect(&w->xs);
 }
 
 /* --- the child --- */
 
 static bool send_msg(int sock, enum store_msg type, int rc)
 {
-	struct msg m = {type, rc};
+	struct msg m = {.type = type, .rc = rc};
 
 	return send(sock, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m);
 }
 
-/* Close what was inherited, except for the log (0-2) and the socket pair. Before xs_open(): a
- * handle is more than one descriptor. */
-static void child_close_all(int sock)
+/* Close what was inherited, except for the log (0-2), the socket pair and the connection. */
+static void child_close_all(int one, int other)
 {
-	if (sock > 3)
-		close_range(3, (unsigned)sock - 1, 0);
-	close_range((unsigned)sock + 1, ~0U, 0);
+	int low = MIN(one, other), high = MAX(one, other);
+
+	if (low > 3)
+		close_range(3, (unsigned)low - 1, 0);
+	if (high > low + 1)
+		close_range((unsigned)low + 1, (unsigned)high - 1, 0);
+	close_range((unsigned)high + 1, ~0U, 0);
 }
 
-/* A connection to xenstore stays what it is without any right. libxenstore's thread follows: a
- * change of user is one of the whole process, and takes the capabilities along. Where we are not
- * root there are none. */
+/* A connection to xenstore stays what it is without any right. A change of user takes the
+ * capabilities along. Where we are not root there are none. */
 static bool child_confine(void)
 {
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
@@ -123,78 +219,46 @@ static bool child_confine(void)
 		setresuid(NOBODY, NOBODY, NOBODY) == 0);
 }
 
-/* The watch has fired, for whatever domain: is it ours? A domain that was never introduced has no
- * say. */
-static bool domain_gone(struct xs_handle *xs, unsigned domid, bool *seen)
+static void child_run(int sock, struct watcher *w)
 {
-	char **event;
-	bool there;
-
-	while ((event = xs_check_watch(xs)))
-		free(event);
-	there = xs_is_domain_introduced(xs, domid);
-	*seen |= there;
-	return *seen && !there;
-}
-
-static bool exists(struct xs_handle *xs, const char *path)
-{
-	unsigned n;
-	char **list = xs_directory(xs, XBT_NULL, path, &n);
-
-	free(list);
-	return list != NULL;
-}
-
-static void child_run(int sock, unsigned domid)
-{
-	bool seen, gone = false, wrote = false, made = false;
-	char directory[PATH_MAX_LEN], path[PATH_MAX_LEN];
-	struct xs_handle *xs;
 	struct pollfd p[2];
 	struct msg m;
+	int rc;
 
-	child_close_all(sock);
-	xs = xs_open(0);
-	if (!xs || !xs_watch(xs, "@releaseDomain", "gone") || !child_confine()) {
-		send_msg(sock, MSG_READY, errno ? -errno : -EIO);
+	child_close_all(sock, w->xs.fd);
+	rc = watcher_start(w);
+	if (!rc && !child_confine())
+		rc = -errno;
+	send_msg(sock, MSG_READY, rc);
+	if (rc < 0)
 		return;
-	}
-	snprintf(directory, sizeof(directory), "device-model/%u", domid);
-	snprintf(path, sizeof(path), "device-model/%u/state", domid);
-	seen = xs_is_domain_introduced(xs, domid);
-	send_msg(sock, MSG_READY, 0);
 
 	p[0] = (struct pollfd){.fd = sock, .events = POLLIN};
-	p[1] = (struct pollfd){.fd = xs_fileno(xs), .events = POLLIN};
+	p[1] = (struct pollfd){.fd = w->xs.fd, .events = POLLIN};
 	for (;;) {
 		if (poll(p, 2, -1) < 0)
 			break;
-		if (p[1].revents && !gone && domain_gone(xs, domid, &seen)) {
-			gone = true;
-			p[1].fd = -1;
-			send_msg(sock, MSG_GONE, 0);
+		if (p[1].revents) {
+			if (watcher_gone(w))
+				send_msg(sock, MSG_GONE, 0);
+			if (w->gone || w->xs.fd < 0)
+				p[1].fd = -1;
 		}
 		if (!p[0].revents)
 			continue;
 		if (recv(sock, &m, sizeof(m), 0) != sizeof(m))
 			break; /* the device model has ended */
-		if (m.type != MSG_ANNOUNCE)
-			continue;
-		made = !exists(xs, directory);
-		wrote = xs_write(xs, XBT_NULL, path, "running", strlen("running"));
-		send_msg(sock, MSG_ANNOUNCE, wrote ? 0 : -errno);
+		if (m.type == MSG_ANNOUNCE)
+			send_msg(sock, MSG_ANNOUNCE, watcher_announce(w));
+		else if (m.type == MSG_CONSOLE)
+			watcher_connect(w, m.devid);
 	}
-	/* The directory is libxl's, if libxl has started us; that of a domain that is gone is
-	 * nobody's. */
-	if (wrote)
-		xs_rm(xs, XBT_NULL, gone || made ? directory : path);
-	xs_close(xs);
+	watcher_end(w);
 }
 
 /* --- the device model's side --- */
 
-int store_start(struct store *s, unsigned domid, struct err *e)
+static int start_child(struct store *s, struct err *e)
 {
 	int pair[2];
 	struct msg m;
@@ -206,6 +270,7 @@ int store_start(struct store *s, unsigned domid, struct err *e)
 	if (s->pid < 0) {
 		int rc = err_set(e, -errno, "fork: %s", strerror(errno));
 
+		s->pid = 0;
 		close(pair[0]);
 		close(pair[1]);
 		return rc;
@@ -217,21 +282,25 @@ int store_start(struct store *s, unsigned domid, struct err *e)
 		signal(SIGTERM, SIG_IGN);
 		prctl(PR_SET_NAME, "xenpvh-store");
 		close(pair[0]);
-		child_run(pair[1], domid);
+		child_run(pair[1], &s->watcher);
 		_exit(0);
 	}
 	close(pair[1]);
+	xs_disconnect(&s->watcher.xs);
 	s->sock = pair[0];
-	s->watch.fd = -1;
 	n = recv(s->sock, &m, sizeof(m), 0);
-	if (n != sizeof(m) || m.rc) {
-		int rc = n == sizeof(m) ? m.rc : -EIO;
+	return n == sizeof(m) ? m.rc : -EIO;
+}
 
-		store_stop(s);
-		return err_set(e, rc, "could not watch domain %u in xenstore: %s", domid,
-			       strerror(-rc));
-	}
-	return 0;
+int store_start(struct store *s, bool apart, struct err *e)
+{
+	int rc;
+
+	s->watch.fd = -1;
+	rc = apart ? start_child(s, e) : watcher_start(&s->watcher);
+	return rc < 0 ? err_set(e, rc, "could not watch domain %u in xenstore: %s",
+				s->watcher.domid, strerror(-rc))
+		      : 0;
 }
 
 static void report_gone(struct store *s)
@@ -243,7 +312,25 @@ static void report_gone(struct store *s)
 		s->client->event(s->client->ctx, HV_GONE);
 }
 
-static void store_readable(struct loop_fd *w, uint32_t events)
+static void lost(struct store *s)
+{
+	log_warn("the connection to xenstore is lost: the end of the domain will not be noticed");
+}
+
+static void xenstore_readable(struct loop_fd *w, uint32_t events)
+{
+	struct store *s = container_of(w, struct store, watch);
+
+	if (watcher_gone(&s->watcher)) {
+		loop_fd_del(s->loop, w);
+		report_gone(s);
+	} else if (s->watcher.xs.fd < 0) {
+		loop_fd_del(s->loop, w);
+		lost(s);
+	}
+}
+
+static void child_readable(struct loop_fd *w, uint32_t events)
 {
 	struct store *s = container_of(w, struct store, watch);
 	struct msg m;
@@ -254,42 +341,64 @@ static void store_readable(struct loop_fd *w, uint32_t events)
 		return;
 	}
 	loop_fd_del(s->loop, w);
-	log_warn("the xenstore watcher has died: the end of the domain will not be noticed");
+	lost(s);
 }
 
 int store_watch(struct store *s, struct loop *control, const struct hv_client *client)
 {
 	s->client = client;
 	s->loop = control;
-	return loop_fd_add(control, &s->watch, s->sock, EPOLLIN, store_readable);
+	return s->pid ? loop_fd_add(control, &s->watch, s->sock, EPOLLIN, child_readable)
+		      : loop_fd_add(control, &s->watch, s->watcher.xs.fd, EPOLLIN,
+				    xenstore_readable);
 }
 
-int store_announce(struct store *s, struct err *e)
+/* Ask the child to; 0 or -errno. */
+static int announce_apart(struct store *s)
 {
 	struct msg m;
 
 	if (!send_msg(s->sock, MSG_ANNOUNCE, 0))
-		return err_set(e, -errno, "the xenstore watcher has died");
+		return -errno;
 	do {
 		if (recv(s->sock, &m, sizeof(m), 0) != sizeof(m))
-			return err_set(e, -EIO, "the xenstore watcher has died");
+			return -EIO;
 		if (m.type == MSG_GONE)
 			report_gone(s);
 	} while (m.type != MSG_ANNOUNCE);
-	if (m.rc)
-		return err_set(e, m.rc,
-			       "could not write the state of the device model to "
-			       "xenstore: %s",
-			       strerror(-m.rc));
-	return 0;
+	return m.rc;
+}
+
+int store_announce(struct store *s, struct err *e)
+{
+	int rc = s->pid ? announce_apart(s) : watcher_announce(&s->watcher);
+
+	return rc < 0 ? err_set(e, rc,
+				"could not write the state of the device model to xenstore: %s",
+				strerror(-rc))
+		      : 0;
+}
+
+void store_connect(struct store *s, const struct store_facts *facts)
+{
+	for (unsigned i = 0; i < facts->channels; i++) {
+		struct msg m = {.type = MSG_CONSOLE, .devid = facts->channel[i].devid};
+
+		if (s->pid)
+			send(s->sock, &m, sizeof(m), MSG_NOSIGNAL);
+		else
+			watcher_connect(&s->watcher, m.devid);
+	}
 }
 
 void store_stop(struct store *s)
 {
-	if (!s->pid)
-		return;
 	if (s->loop)
 		loop_fd_del(s->loop, &s->watch);
+	if (!s->pid) {
+		watcher_end(&s->watcher);
+		return;
+	}
 	close(s->sock);
 	while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
 		;

@@ -81,9 +81,12 @@ static int xen_restrict(struct hv *hv, struct err *e)
 static int xen_announce(struct hv *hv, struct err *e)
 {
 	struct xen *x = to_xen(hv);
-
 	/* libxl waits for an answer over QMP then, and loses its head when it hears of us twice. */
-	return x->restricted ? 0 : store_announce(&x->store, e);
+	int rc = x->restricted ? 0 : store_announce(&x->store, e);
+
+	if (rc == 0)
+		store_connect(&x->store, &x->facts);
+	return rc;
 }
 
 static void xen_close(struct hv *hv)
@@ -166,7 +169,7 @@ static int open_memory(struct xen *x, struct err *e)
 	return hv->mem ? 0 : -ENOMEM;
 }
 
-struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, struct err *e)
+struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, bool apart, struct err *e)
 {
 	struct xen *x = calloc(1, sizeof(*x));
 
@@ -180,10 +183,11 @@ struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, struct er
 	x->conf = *conf;
 	x->privcmd = -1;
 	x->events.fd = -1;
+	x->store.watcher.xs.fd = -1;
 	if (open_handles(x, e) < 0 || count_vcpus(x, e) < 0 ||
-	    store_read_facts(domid, &x->facts, e) < 0 || ram_discover(x, e) < 0 ||
+	    store_open(&x->store, domid, &x->facts, e) < 0 || ram_discover(x, e) < 0 ||
 	    layout_check_ram(conf, x->hv.ram, x->hv.ram_ranges, e) < 0 || open_memory(x, e) < 0 ||
-	    store_start(&x->store, domid, e) < 0) {
+	    store_start(&x->store, apart, e) < 0) {
 		xen_close(&x->hv);
 		return NULL;
 	}
@@ -268,4 +272,14 @@ bool hv_xen_kill_uid(struct hv *hv, uid_t *uid)
 
 	*uid = x->facts.kill_uid;
 	return x->facts.has_kill_uid;
+}
+
+const char *hv_xen_channel(struct hv *hv, unsigned i, unsigned *devid)
+{
+	struct xen *x = to_xen(hv);
+
+	if (i >= x->facts.channels)
+		return NULL;
+	*devid = x->facts.channel[i].devid;
+	return x->facts.channel[i].name;
 }

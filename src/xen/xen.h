@@ -9,12 +9,11 @@
  *	hv_serve()       exits arrive from here on
  *	hv_restrict()    if -xen-domid-restrict
  *	(guard_seal())
- *	hv_announce()    works after guard_seal(): a child process holds the only connection to
- *			 xenstore. After hv_restrict() it does nothing: libxl waits for an answer
- *			 to QMP's query-status then
- *	hv_close()
+ *	hv_announce()    works after guard_seal(), by the connection to xenstore that is open
+ *			 (where rights are given up, a child process holds it). After hv_restrict()
+ *it does nothing: libxl waits for an answer to QMP's query-status then hv_close()
  *
- * hv_xen_open() forks that child (see store.c), so it comes before the first thread.
+ * hv_xen_open() may fork a child (see store.c), so it comes before the first thread.
  */
 #ifndef XEN_XEN_H
 #define XEN_XEN_H
@@ -29,8 +28,9 @@
 #include "hv/layout.h"
 
 /* Attach to domain `domid`. `conf` is only read here: its `mem` serves where xenstore does not know
- * the domain's size, its RAM is compared with the real one. NULL with `e`. */
-struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, struct err *e);
+ * the domain's size, its RAM is compared with the real one. `apart`: rights will be given up, so a
+ * child process holds the connection to xenstore. NULL with `e`. */
+struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, bool apart, struct err *e);
 
 /* The windows for this domain: what the guest already knows (a restored guest), else what the line
  * says, else chosen. 0 or -errno. */
@@ -42,5 +42,10 @@ int hv_xen_acpi(struct hv *hv, const struct layout *layout, enum acpi_mode mode,
 /* The user that libxl will kill in order to end this device model (dm_restrict); false when it uses
  * the pid. */
 bool hv_xen_kill_uid(struct hv *hv, uid_t *uid);
+
+/* The channels of the domain's configuration: name and number of the `i`th, NULL behind the last.
+ * For number N, libxl puts a chardev libxl-channelN on the command line. hv_announce() tells the
+ * guest's PV drivers that these consoles are connected. */
+const char *hv_xen_channel(struct hv *hv, unsigned i, unsigned *devid);
 
 #endif

@@ -86,7 +86,7 @@ def case(name, fn, *args):
 HELP = ['-h', '-help', '--help', '-version', '-machine help', '-M help', '-machine xenpvh,help', '-device help',
         '-device ?', '-device virtio-blk-pci,help', '-device virtio-net,help', '-device driver=virtio-rng-pci,help',
         '-drive help', '-blockdev help', '-netdev help', '-netdev tap,help', '-object help', '-object rng-random,help', '-object iothread,help',
-        '-chardev help', '-mon help', '-smp help', '-accel help', '-xen-domid 1 -device help', '-device help -nosuch']
+        '-chardev help', '-chardev socket,help', '-chardev pty,help', '-mon help', '-smp help', '-accel help', '-xen-domid 1 -device help', '-device help -nosuch']
 
 
 def help_text(line):
@@ -243,7 +243,7 @@ def raw_form(program):
 
 
 def pretty(place):
-    with Program(place, '-machine', 'none', '-chardev', 'socket,id=p,path=p,server=on', '-mon', 'p,pretty=on') as program:
+    with Program(place, '-machine', 'none', '-chardev', 'socket,id=p,path=p,server=on,wait=off', '-mon', 'p,pretty=on') as program:
         m = program.monitor('p')
         check(m.f.readline() == b'{\n', 'no line break')
         text = b'{\n'
@@ -294,7 +294,9 @@ def queries(program):
     need = {'device-list-properties': {'typename': 'virtio-blk-pci'},
             'human-monitor-command': {'command-line': 'info version'},
             'announce-self': {'initial': 50, 'max': 500, 'rounds': 5, 'step': 100}}
-    fails = {'qmp_capabilities', 'change-vnc-password', 'set_link', 'quit', 'stop', 'cont'}
+    fails = {'qmp_capabilities', 'change-vnc-password', 'set_link', 'quit', 'stop', 'cont', 'ringbuf-write', 'ringbuf-read',
+             'chardev-send-break', 'device_add', 'device_del',
+             'balloon', 'query-balloon', 'qom-get', 'qom-set'}
     for name in set(names) - fails:
         reply = m.ask(name, **need.get(name, {}))
         check('return' in reply, f'{name}: {reply}')
@@ -304,7 +306,7 @@ def queries(program):
     check({'smp-opts', 'machine', 'chardev', 'mon', 'name'} <= set(options), f'{options}')
     check(len(m.ask('query-command-line-options', option='run-with')['return']) == 1, 'one group')
     types = {t['name'] for t in m.ask('qom-list-types', implements='device')['return']}
-    check({'virtio-blk-pci', 'virtio-net-pci', 'virtio-rng-pci'} <= types and 'rng-random' not in types, f'{types}')
+    check({'virtio-blk-pci', 'virtio-net-pci', 'virtio-rng-pci', 'edu'} <= types and 'rng-random' not in types, f'{types}')
     props = {p['name'] for p in m.ask('device-list-properties', typename='virtio-blk-pci')['return']}
     check({'id', 'addr', 'drive', 'num-queues'} <= props, f'{props}')
     chardevs = {c['label']: c for c in m.ask('query-chardev')['return']}
@@ -314,7 +316,7 @@ def queries(program):
     check(m.ask('query-vnc') == {'return': {'enabled': False}}, 'vnc')
     check(m.ask('query-target') == {'return': {'arch': 'i386'}}, 'target')
     for line, want in [('info status', 'VM status: '), ('info nosuch', "unknown command: 'info nosuch'\r\n"),
-                       ('', ''), ('help', 'info block -- '), ('info', 'info block -- '), ('x' * 5000, 'unknown command'),
+                       ('', ''), ('help', 'info balloon -- '), ('info', 'info balloon -- '), ('x' * 5000, 'unknown command'),
                        ('info version', '10.0.')]:
         reply = m.ask('human-monitor-command', **{'command-line': line})['return']
         check(reply.startswith(want), f'{line[:20]!r}: {reply!r}')
@@ -523,6 +525,93 @@ def client_socket(place):
     os.unlink(os.path.join(place.path, 'there'))
 
 
+def channels(place):
+    """What libxl passes for `channel=`; it reads the name of the pty from query-chardev."""
+    with Program(place, '-machine', 'none', '-chardev', 'pty,id=libxl-channel0', '-chardev',
+                 'socket,id=libxl-channel1,path=chan,server=on,wait=off', '-chardev', 'pty,id=p,path=link') as program:
+        m = program.monitor().negotiate()
+        chardevs = {c['label']: c for c in m.ask('query-chardev')['return']}
+        name = chardevs['libxl-channel0']['filename']
+        check(name.startswith('pty:/dev/pts/') and os.path.exists(name[4:]), f'{name}')
+        check(not chardevs['libxl-channel0']['frontend-open'], 'nobody is attached')
+        check('pty:' + os.readlink(os.path.join(place.path, 'link')) == chardevs['p']['filename'], f'{chardevs}')
+        check(chardevs['libxl-channel1']['filename'].endswith('/chan,server=on'), f'{chardevs}')
+        kinds = {b['name'] for b in m.ask('query-chardev-backends')['return']}
+        check({'socket', 'pty', 'null', 'ringbuf'} <= kinds, f'{kinds}')
+        m.close()
+    # The probe run leaves what it made.
+    for name in ('chan', 'link'):
+        os.unlink(os.path.join(place.path, name))
+
+
+def ringbuf(place):
+    with Program(place, '-machine', 'none', '-chardev', 'ringbuf,id=r,size=16') as program:
+        m = program.monitor().negotiate()
+
+        def write(data, **more):
+            check(m.ask('ringbuf-write', device='r', data=data, **more) == {'return': {}}, f'{data}')
+
+        def read(size, **more):
+            return m.ask('ringbuf-read', device='r', size=size, **more)['return']
+
+        def fails(name, want, **args):
+            error = m.ask(name, **args)['error']
+            check(error['class'] == 'GenericError' and want in error['desc'], f'{error}')
+
+        write('0123456789abcdefXYZ')
+        check(read(4, format='base64') == 'MzQ1Ng==', 'the oldest four that are left')
+        check(read(30) == '789abcdefXYZ' and read(30) == '', 'the rest')
+        write('AP/DqQ==', format='base64')
+        check(read(30) == '\0\ufffd\u00e9', 'a NUL, a byte that is no UTF-8, and a letter')
+        write('\u00e9')
+        check(read(1) == '\ufffd' and read(1, format='utf8') == '\ufffd', 'half a letter')
+        fails('ringbuf-write', "Device 'x' not found", device='x', data='a')
+        fails('ringbuf-write', 'n is not a ringbuf device', device='n', data='a')
+        fails('ringbuf-write', 'Base64 data contains invalid characters', device='r', data='!!', format='base64')
+        fails('ringbuf-write', "Parameter 'format' does not accept value 'foo'", device='r', data='a', format='foo')
+        fails('ringbuf-read', "Device 'x' not found", device='x', size=1)
+        fails('ringbuf-read', 'size must be greater than zero', device='r', size=0)
+        fails('ringbuf-read', 'size must be greater than zero', device='r', size=-1)
+        fails('chardev-send-break', "Chardev 'zz' not found", id='zz')
+        fails('chardev-send-break', 'no front end', id='n')
+        m.close()
+
+
+def wait_for_client(place):
+    """wait=on: the first client, or the signal that ends the program."""
+    line = [PROGRAM, '-machine', 'none', '-qmp', 'unix:w,server=on']
+    path = os.path.join(place.path, 'w')
+    for end in ('signal', 'client'):
+        p = subprocess.Popen(line, cwd=place.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        said = p.stderr.readline()
+        check(b'waiting for connection on: disconnected:unix:' in said, f'{said}')
+        if end == 'signal':
+            p.send_signal(signal.SIGTERM)
+            out, errors = p.communicate(timeout=LIMIT_S)
+            check(p.returncode == 1 and b'ended by a signal' in errors and errors.count(b'\n') == 1, f'{errors}')
+        else:
+            m = Monitor(path).negotiate()
+            m.ask('quit')
+            m.close()
+            out, errors = p.communicate(timeout=LIMIT_S)
+            check((p.returncode, out, errors) == (0, b'', b''), f'{p.returncode} {errors}')
+            os.unlink(path)
+
+
+def qmp_over_tcp(place):
+    with Program(place, '-machine', 'none', '-qmp', 'tcp:127.0.0.1:0,server=on,wait=off') as program:
+        m = program.monitor().negotiate()
+        names = [c['filename'] for c in m.ask('query-chardev')['return'] if 'tcp' in c['filename']]
+        check(len(names) == 1 and names[0].startswith('disconnected:tcp:127.0.0.1:'), f'{names}')
+        port = int(names[0].split(':')[3].split(',')[0])
+        with socket.create_connection(('127.0.0.1', port), LIMIT_S) as s, s.makefile('rb') as f:
+            check('QMP' in json.loads(f.readline()), 'greeting')
+            here = f'tcp:127.0.0.1:{port},server=on <-> 127.0.0.1:{s.getsockname()[1]}'
+            check(here in [c['filename'] for c in m.ask('query-chardev')['return']], here)
+        m.close()
+
+
 def in_a_place(fn, *args):
     with Place() as place:
         fn(place, *args)
@@ -555,6 +644,10 @@ def main():
     case('a socket file that somebody replaced', in_a_place, foreign_socket_stays)
     case('QMP on stdio', in_a_place, stdio)
     case('QMP to a listening peer', in_a_place, client_socket)
+    case('QMP over TCP', in_a_place, qmp_over_tcp)
+    case('channels of libxl', in_a_place, channels)
+    case('a ringbuf over QMP', in_a_place, ringbuf)
+    case('wait=on', in_a_place, wait_for_client)
     print(f'1..{len(results)}')
     return 0 if all(results) else 1
 

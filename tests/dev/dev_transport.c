@@ -9,17 +9,6 @@
 
 #include "tb.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 static struct gvirtio *begin(struct tb *t, unsigned queues)
 {
 	char props[32];
@@ -129,22 +118,6 @@ static void status(void **state)
 	end(t);
 }
 
-/* Anonymous memory of the child, KiB. */
-static unsigned anonymous_kb(struct tb *t)
-{
-	char path[64], line[128];
-	unsigned kb = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)t->g.pid);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		sscanf(line, "Anonymous: %u", &kb);
-	fclose(f);
-	return kb;
-}
-
 static void many_resets(void **state)
 {
 	struct tb *t = *state;
@@ -154,7 +127,7 @@ static void many_resets(void **state)
 
 	for (unsigned i = 0; i < 600; i++) {
 		if (i == 100)
-			before = anonymous_kb(t);
+			before = tb_anonymous_kb(t);
 		t->g.next_low = low;
 		gblk_restart(&t->blk, GV_F_RING);
 		if (i % 8 == 0)
@@ -163,10 +136,10 @@ static void many_resets(void **state)
 	for (unsigned i = 0; i < 100000; i++)
 		guest_store_async(&t->g, v->common + GV_STATUS, 1, 0);
 	guest_sync(&t->g);
-	after = anonymous_kb(t);
+	after = tb_anonymous_kb(t);
 	print_message("anonymous memory: %u KiB after 100 resets, %u KiB after 100600\n", before,
 		      after);
-	if (!SANITIZED) /* a sanitizer keeps freed memory on purpose */
+	if (!TB_SANITIZED) /* a sanitizer keeps freed memory on purpose */
 		assert_in_range(after, 1, before + 256);
 	end(t);
 }

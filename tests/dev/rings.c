@@ -80,9 +80,8 @@ void raw_indirect(struct tb *t, struct raw *r, uint64_t table)
 	r->n = 1;
 }
 
-void raw_add(struct tb *t, const struct raw *r)
+void raw_add_to(struct gvq *q, const struct raw *r)
 {
-	struct gvq *q = &t->blk.q[0];
 	unsigned head = q->next, head_flags = 0;
 
 	for (unsigned i = 0; i < r->n; i++) {
@@ -103,14 +102,22 @@ void raw_add(struct tb *t, const struct raw *r)
 		gvq_push_head(q, 0);
 }
 
-void raw_post(struct tb *t, const struct raw *r)
+void raw_add(struct tb *t, const struct raw *r)
 {
-	struct gvq *q = &t->blk.q[0];
+	raw_add_to(&t->blk.q[0], r);
+}
 
-	raw_add(t, r);
+void raw_post_to(struct gvq *q, const struct raw *r)
+{
+	raw_add_to(q, r);
 	if (!ring_packed())
 		gvq_publish(q, q->avail_idx);
 	gvq_ring(q);
+}
+
+void raw_post(struct tb *t, const struct raw *r)
+{
+	raw_post_to(&t->blk.q[0], r);
 }
 
 bool used_grew(struct gvq *q)

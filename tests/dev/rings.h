@@ -62,6 +62,9 @@ void raw_indirect(struct tb *t, struct raw *r, uint64_t table);
 /* Write the chain to the ring (split: from descriptor 0 on), with or without the bell. */
 void raw_add(struct tb *t, const struct raw *r);
 void raw_post(struct tb *t, const struct raw *r);
+/* The same on a queue of any device. */
+void raw_add_to(struct gvq *q, const struct raw *r);
+void raw_post_to(struct gvq *q, const struct raw *r);
 
 /* Is there a used entry; take it: its id and length. `places` of the ring belong to it. */
 bool used_grew(struct gvq *q);

@@ -112,6 +112,7 @@ void tb_arg(struct tb *t, const char *fmt, ...)
 void tb_device(struct tb *t, const char *fmt, ...)
 {
 	char *text = NULL;
+	bool is_virtio;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -134,8 +135,9 @@ void tb_device(struct tb *t, const char *fmt, ...)
 		free(text);
 		text = more;
 	}
-	tb_arg(t, "%s%s%s", text, t->ring && strstr(text, "virtio") ? t->ring : "",
-	       t->qemu ? ",disable-legacy=on" : "");
+	is_virtio = strstr(text, "virtio");
+	tb_arg(t, "%s%s%s", text, t->ring && is_virtio ? t->ring : "",
+	       t->qemu && is_virtio ? ",disable-legacy=on" : "");
 	free(text);
 }
 
@@ -184,6 +186,21 @@ void tb_stop(struct tb *t)
 	guest_stop(&t->g);
 }
 
+unsigned tb_anonymous_kb(struct tb *t)
+{
+	char path[64], line[128];
+	unsigned kb = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)t->g.pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "Anonymous: %u", &kb);
+	fclose(f);
+	return kb;
+}
+
 /* --- QMP --- */
 
 /* The next message of the monitor. */
@@ -211,15 +228,19 @@ static json_t *qmp_next(struct tb *t)
 	return j;
 }
 
-json_t *tb_qmp(struct tb *t, const char *command)
+static void qmp_send(struct tb *t, const char *command)
 {
-	json_t *j, *r;
-
 	if (t->qmp < 0)
 		qmp_connect(t);
 	if (send(t->qmp, command, strlen(command), MSG_NOSIGNAL) < 0 ||
 	    send(t->qmp, "\n", 1, MSG_NOSIGNAL) < 0)
 		guest_panic("QMP has closed");
+}
+
+static json_t *qmp_reply(struct tb *t)
+{
+	json_t *j, *r;
+
 	for (;;) {
 		j = qmp_next(t);
 		r = json_object_get(j, "return");
@@ -232,6 +253,12 @@ json_t *tb_qmp(struct tb *t, const char *command)
 	return r;
 }
 
+json_t *tb_qmp(struct tb *t, const char *command)
+{
+	qmp_send(t, command);
+	return qmp_reply(t);
+}
+
 void tb_qmp_ok(struct tb *t, const char *command)
 {
 	json_t *r = tb_qmp(t, command);
@@ -241,17 +268,57 @@ void tb_qmp_ok(struct tb *t, const char *command)
 	json_decref(r);
 }
 
-void tb_qmp_event(struct tb *t, const char *name)
+static bool is_event(json_t *j, const char *name)
 {
-	bool found = false;
+	const char *s = json_string_value(json_object_get(j, "event"));
 
-	while (!found) {
+	return s && !strcmp(s, name);
+}
+
+void tb_qmp_ok_event(struct tb *t, const char *command, const char *name)
+{
+	bool answered = false, sent = false;
+
+	qmp_send(t, command);
+	while (!answered || !sent) {
 		json_t *j = qmp_next(t);
-		const char *s = json_string_value(json_object_get(j, "event"));
 
-		found = s && !strcmp(s, name);
+		if (json_object_get(j, "error"))
+			guest_panic("QMP refused %s", command);
+		answered |= json_object_get(j, "return") != NULL;
+		sent |= is_event(j, name);
 		json_decref(j);
 	}
+}
+
+/* The next event of this name; `before` (may be NULL) counts what came before. */
+static json_t *wait_event(struct tb *t, const char *name, unsigned *before)
+{
+	for (;;) {
+		json_t *j = qmp_next(t);
+
+		if (is_event(j, name))
+			return j;
+		json_decref(j);
+		if (before)
+			++*before;
+	}
+}
+
+json_t *tb_qmp_event_data(struct tb *t, const char *name)
+{
+	json_t *j = wait_event(t, name, NULL), *data = json_incref(json_object_get(j, "data"));
+
+	json_decref(j);
+	return data;
+}
+
+unsigned tb_qmp_event(struct tb *t, const char *name)
+{
+	unsigned before = 0;
+
+	json_decref(wait_event(t, name, &before));
+	return before;
 }
 
 /* --- the usual disk --- */

@@ -28,6 +28,18 @@
 
 #define TB_DISKS 24
 
+/* A sanitizer keeps freed memory on purpose. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TB_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TB_SANITIZED 1
+#endif
+#endif
+#ifndef TB_SANITIZED
+#define TB_SANITIZED 0
+#endif
+
 struct tb {
 	struct guest g;
 	struct guest_config config;
@@ -68,6 +80,8 @@ void tb_device(struct tb *t, const char *fmt, ...) __attribute__((format(printf,
 unsigned tb_disk(struct tb *t, uint64_t size, const char *extra);
 void tb_start(struct tb *t);
 void tb_stop(struct tb *t);
+/* Anonymous memory of the device model, KiB. */
+unsigned tb_anonymous_kb(struct tb *t);
 bool tb_is_qemu(void);
 /* Skip this test there. */
 void tb_skip_qemu(const char *why);
@@ -91,7 +105,11 @@ void tb_pattern(void *buf, size_t len, uint32_t seed);
 json_t *tb_qmp(struct tb *t, const char *command);
 /* The same, must succeed, result dropped. */
 void tb_qmp_ok(struct tb *t, const char *command);
-/* Wait for an event of this name. */
-void tb_qmp_event(struct tb *t, const char *name);
+/* Run a command that must succeed and sends event `name`, before or after its answer. */
+void tb_qmp_ok_event(struct tb *t, const char *command, const char *name);
+/* Wait for an event of this name; its data, owned by the caller. */
+json_t *tb_qmp_event_data(struct tb *t, const char *name);
+/* Wait for an event of this name; how many others came before. */
+unsigned tb_qmp_event(struct tb *t, const char *name);
 
 #endif

@@ -110,11 +110,15 @@ _quote_list() {
 }
 
 _guest_initrd() {
-	_i=/run/guest$TOOLS.initrd
+	_i=/run/guest-$DM_KIND$TOOLS.initrd
 	if [ ! -f "$_i" ]; then
 		_parts=/guest/base.cpio
 		[ "$DM_KIND" = qemu ] && _parts="/rig/guest/acpi.cpio $_parts"
-		[ -n "$TOOLS" ] && _parts="$_parts /rig/guest/tools.cpio"
+		case $TOOLS in
+		'') ;;
+		family) _parts="$_parts /rig/guest/family.cpio" ;;
+		*) _parts="$_parts /rig/guest/tools.cpio" ;;
+		esac
 		cat $_parts /rig/guest/init.cpio >"$_i"
 	fi
 	echo "$_i"
@@ -132,7 +136,7 @@ _vcpu_pins() {
 
 # guest_config NAME MIB VCPUS [DM ARGUMENT]...: writes $TMP/NAME.cfg. $CFG_EXTRA is appended; $CFG_TRIGGER, when
 # set, takes the place of the line that makes libxl start a device model; $CMDLINE goes to the guest's kernel. With
-# TOOLS=1 the guest has fio and iperf3, and needs 512 MiB.
+# TOOLS=1 the guest has fio and iperf3, with TOOLS=family a C compiler (tcc), make, socat and qemu-ga; it needs 512 MiB then.
 guest_config() {
 	_name=$1 _mem=$2 _cpus=$3
 	shift 3

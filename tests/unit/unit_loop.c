@@ -298,6 +298,86 @@ static void stopping(void **state)
 	}
 }
 
+/* A poller that has work from its third look on. */
+static struct {
+	struct loop_poller p;
+	unsigned begun, looks, ended;
+	enum loop_look third;
+} watched;
+
+static enum loop_look watched_look(struct loop_poller *p)
+{
+	if (++watched.looks < 3)
+		return LOOP_NOTHING;
+	if (watched.third == LOOP_WORK)
+		loop_defer(t.l, &t.task[0]);
+	return watched.third;
+}
+
+static void watched_begin(struct loop_poller *p)
+{
+	watched.begun++;
+}
+
+static void watched_end(struct loop_poller *p)
+{
+	watched.ended++;
+}
+
+static void watch_in_memory(uint64_t max_ns, enum loop_look third)
+{
+	memset(&watched, 0, sizeof(watched));
+	watched.p = (struct loop_poller){watched_look, watched_begin, watched_end, {0}};
+	watched.third = third;
+	t.task[0].fn = a_task;
+	loop_set_polling(t.l, max_ns, 0, 0);
+	loop_poller_add(t.l, &watched.p);
+	/* A first wait of a millisecond tells it whether looking would have helped. */
+	loop_turn(t.l, 1);
+	assert_int_equal(watched.begun, 0);
+}
+
+static void looks_before_it_sleeps(void **state)
+{
+	watch_in_memory(UINT64_C(1000000000), LOOP_WORK);
+	loop_turn(t.l, -1); /* would sleep for ever */
+	assert_string_equal(t.ran, "a");
+	assert_int_equal(watched.looks, 3);
+	assert_int_equal(watched.begun, 1);
+	assert_int_equal(watched.ended, 1);
+	loop_poller_del(&watched.p);
+	loop_turn(t.l, 1);
+	assert_int_equal(watched.begun, 1);
+}
+
+static void does_not_look_where_waits_are_long(void **state)
+{
+	watch_in_memory(1000, LOOP_WORK);
+	for (int i = 0; i < 3; i++)
+		loop_turn(t.l, 1);
+	assert_int_equal(watched.looks, 0);
+	loop_poller_del(&watched.p);
+}
+
+static void sleeps_when_told_to(void **state)
+{
+	watch_in_memory(UINT64_C(1000000000), LOOP_SLEEP);
+	loop_turn(t.l, 1);
+	assert_int_equal(watched.looks, 3);
+	assert_int_equal(watched.ended, 1);
+	loop_poller_del(&watched.p);
+}
+
+static void does_not_look_while_there_is_work(void **state)
+{
+	watch_in_memory(UINT64_C(1000000000), LOOP_WORK);
+	loop_defer(t.l, &t.task[0]);
+	loop_turn(t.l, -1);
+	assert_string_equal(t.ran, "a");
+	assert_int_equal(watched.begun, 0);
+	loop_poller_del(&watched.p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +388,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(posting, setup, teardown),
 		cmocka_unit_test_setup_teardown(calling, setup, teardown),
 		cmocka_unit_test_setup_teardown(stopping, setup, teardown),
+		cmocka_unit_test_setup_teardown(looks_before_it_sleeps, setup, teardown),
+		cmocka_unit_test_setup_teardown(does_not_look_where_waits_are_long, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(sleeps_when_told_to, setup, teardown),
+		cmocka_unit_test_setup_teardown(does_not_look_while_there_is_work, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

@@ -361,12 +361,100 @@ static void none_lost(void **state)
 	pthread_join(thread, NULL);
 }
 
+/* --- MSI --- */
+
+static uint64_t cfg(unsigned off)
+{
+	return ECAM + ((uint64_t)t.fn[0].devfn << 12) + off;
+}
+
+/* A function with MSI; the offset of the capability. */
+static unsigned start_msi(void)
+{
+	struct pci_fn *fn = &t.fn[0];
+	struct err e;
+
+	pci_fn_init(fn, "test", &ident);
+	fn->devfn = -1;
+	msi_init(fn);
+	pci_cap_express(fn);
+	assert_int_equal(pci_bus_plug(t.bus, fn, &e), 0);
+	t.plugged = 1;
+	/* The list begins with the younger one. */
+	return fn->cfg[fn->cfg[0x34] + 1];
+}
+
+static void msi(void **state)
+{
+	unsigned at = start_msi();
+
+	assert_int_equal(pci_bus_read(t.bus, cfg(at), 1), 5);
+	/* One message, 64 bit, off; only these bits can be written. */
+	assert_int_equal(pci_bus_read(t.bus, cfg(at + 2), 2), 0x80);
+	for (unsigned off = 2; off < 16; off += 2)
+		pci_bus_write(t.bus, cfg(at + off), 0xffff, 2);
+	assert_int_equal(pci_bus_read(t.bus, cfg(at + 2), 2), 0x81);
+	assert_int_equal(pci_bus_read(t.bus, cfg(at + 4), 8), UINT64_MAX - 3);
+	assert_int_equal(pci_bus_read(t.bus, cfg(at + 12), 4), 0xffff);
+
+	pci_bus_write(t.bus, cfg(at + 2), 0, 2);
+	pci_bus_write(t.bus, cfg(at + 4), 0x1234567fee01000, 8);
+	pci_bus_write(t.bus, cfg(at + 12), 0x41, 2);
+	msi_raise(&t.fn[0]);
+	assert_int_equal(t.messages, 0); /* neither on nor a master */
+	pci_bus_write(t.bus, cfg(at + 2), 1, 1);
+	assert_true(msi_enabled(&t.fn[0]));
+	msi_raise(&t.fn[0]);
+	assert_int_equal(t.messages, 0);
+	pci_bus_write(t.bus, cfg(4), 4, 2);
+	msi_raise(&t.fn[0]);
+	assert_int_equal(t.messages, 1);
+	assert_int_equal(t.addr, 0x1234567fee01000);
+	assert_int_equal(t.data, 0x41);
+	/* Half of the message, and by bytes. */
+	pci_bus_write(t.bus, cfg(at + 8), 0, 4);
+	pci_bus_write(t.bus, cfg(at + 12), 0x42, 1);
+	msi_raise(&t.fn[0]);
+	assert_int_equal(t.messages, 2);
+	assert_int_equal(t.addr, 0x7fee01000 & UINT32_MAX);
+	assert_int_equal(t.data, 0x42);
+}
+
+static void msi_after_reset(void **state)
+{
+	unsigned at = start_msi(), express = t.fn[0].cfg[0x34];
+
+	pci_bus_write(t.bus, cfg(at + 4), 0xfee01000, 8);
+	pci_bus_write(t.bus, cfg(at + 2), 1, 2);
+	pci_bus_write(t.bus, cfg(4), 4, 2);
+	pci_bus_write(t.bus, cfg(express + 8), 0x8000, 2);
+	assert_false(msi_enabled(&t.fn[0]));
+	pci_bus_write(t.bus, cfg(4), 4, 2);
+	msi_raise(&t.fn[0]);
+	assert_int_equal(t.messages, 0);
+	assert_int_equal(pci_bus_read(t.bus, cfg(at + 4), 8), 0);
+	assert_int_equal(pci_bus_read(t.bus, cfg(at + 2), 2), 0x80);
+}
+
+static void msi_absent(void **state)
+{
+	struct err e;
+
+	assert_int_equal(plug(-1, false, &e), 0);
+	pci_bus_write(t.bus, cfg(4), 4, 2);
+	pci_bus_write(t.bus, cfg(2), 0xffff, 2);
+	assert_false(msi_enabled(&t.fn[0]));
+	msi_raise(&t.fn[0]);
+	assert_int_equal(t.messages, 0);
+}
+
 int main(void)
 {
 #define PCI_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		PCI_TEST(slots),	 PCI_TEST(address_map), PCI_TEST(shared_line),
-		PCI_TEST(largest_table), PCI_TEST(mask_race),	PCI_TEST(none_lost),
+		PCI_TEST(slots),	 PCI_TEST(address_map),	    PCI_TEST(shared_line),
+		PCI_TEST(largest_table), PCI_TEST(mask_race),	    PCI_TEST(none_lost),
+		PCI_TEST(msi),		 PCI_TEST(msi_after_reset), PCI_TEST(msi_absent),
 	};
 
 	return cmocka_run_group_tests_name("pci", tests, NULL, NULL);

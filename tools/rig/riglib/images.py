@@ -30,10 +30,17 @@ BASE_PACKAGES = [
 	'base-files', 'dash', 'coreutils', 'sed', 'grep', 'mawk', 'tar', 'gzip', 'libc-bin',
 	'linux-image-amd64', 'tiny-initramfs', 'kmod', 'busybox-static',
 	'iproute2', 'iputils-ping', 'procps', 'util-linux', 'bsdutils', 'e2fsprogs', 'pciutils', 'ethtool',
-	'iperf3', 'libjansson4', 'liburing2', 'libseccomp2',
+	'iperf3', 'libjansson4', 'liburing2', 'libseccomp2', 'libslirp0', 'passt', 'socat', 'iptables',
 ]
 PEER_PACKAGES = {'trixie': ['qemu-system-xen'], 'bookworm': []}
 TOOL_PACKAGES = ['fio', 'iperf3', 'libc-bin', 'coreutils']
+# For consoles, shared folders and sockets: programs, and what a small C compiler and its programs need.
+FAMILY_PACKAGES = ['tcc', 'make', 'libc6-dev', 'socat', 'qemu-guest-agent', 'attr', 'libc-bin', 'coreutils', 'diffutils']
+FAMILY_PROGRAMS = ['tcc', 'make', 'socat', 'qemu-ga', 'setfattr', 'getfattr', 'diff', 'cmp']
+FAMILY_TREES = ['usr/include', 'usr/lib/x86_64-linux-gnu/tcc']
+FAMILY_FILES = ['usr/lib/x86_64-linux-gnu/' + f for f in (
+	'crt1.o', 'crti.o', 'crtn.o', 'libc.so', 'libc_nonshared.a', 'libc.so.6', 'libpthread.a', 'libm.so.6',
+	'ld-linux-x86-64.so.2')]
 
 # What neither domain uses, and what makes up most of the kernel package.
 EXCLUDES = ['/usr/share/' + d + '/*' for d in (
@@ -48,6 +55,8 @@ EXCLUDES += ['/usr' + e for e in EXCLUDES if e.startswith('/lib/')]
 
 DOM0_MODULES = ['crc32c_generic', 'virtio_pci', 'virtio_blk', 'ext4']
 GUEST_MODULES = ['crc32c_generic', 'virtio_pci', 'virtio_blk', 'virtio_net', 'virtio-rng', 'ext4']
+# Not loaded at boot: `modprobe NAME` in the guest does it.
+GUEST_EXTRA_MODULES = ['virtio_console', '9p', '9pnet_virtio', 'vmw_vsock_virtio_transport', 'virtio_balloon', 'pvpanic_pci']
 GUEST_PROGRAMS = ['dash', 'lspci', 'setpci', 'mke2fs', 'e2fsck', 'resize2fs', 'ip', 'ping', 'ethtool',
 	'blkdiscard', 'fallocate', 'mkfs.ext4', 'dd', 'stat', 'taskset', 'lsblk', 'flock']
 TOOL_PROGRAMS = ['fio', 'iperf3']
@@ -209,7 +218,7 @@ def _busybox_applets(root):
 	return r.stdout.split()
 
 
-def _make_initrd(root, version, names, init, programs, out):
+def _make_initrd(root, version, names, init, programs, out, extra=()):
 	a = cpio.Archive()
 	_skeleton(a, root)
 	# busybox as a shell runs its own applets in place of programs of the same name, which is not what tests want.
@@ -221,6 +230,15 @@ def _make_initrd(root, version, names, init, programs, out):
 		a.add_file('modules/' + name, _module_bytes(root, path), 0o644)
 		order.append(name)
 	a.add_file('modules/order', '\n'.join(order).encode() + b'\n', 0o644)
+	for name in extra:
+		own = []
+		for path in _module_closure(root, version, [name]):
+			module = re.sub(r'\.[xg]z$', '', os.path.basename(path))
+			if module not in order:
+				a.add_file('modules/' + module, _module_bytes(root, path), 0o644)
+				order.append(module)
+			own.append(module)
+		a.add_file('modules/%s.order' % name, '\n'.join(own).encode() + b'\n', 0o644)
 	if init:
 		a.add_file('init', open(init, 'rb').read(), 0o755)
 	if programs:
@@ -280,7 +298,8 @@ def _build(release, flavour, out, log):
 		with gzip.open(root + '/boot/' + name) as i, open(out + '/xen.elf', 'wb') as o:
 			shutil.copyfileobj(i, o)
 		_make_initrd(root, version, DOM0_MODULES, HERE + '/dom0/init-initrd', [], out + '/dom0.cpio')
-		_make_initrd(root, version, GUEST_MODULES, None, GUEST_PROGRAMS, out + '/guest.cpio')
+		_make_initrd(root, version, GUEST_MODULES, None, GUEST_PROGRAMS, out + '/guest.cpio',
+			GUEST_EXTRA_MODULES)
 	with stage('root file system'):
 		_finish_root(root)
 		shutil.rmtree(root + '/boot')
@@ -302,6 +321,34 @@ def _build_tools(release, out, log):
 		a = cpio.Archive()
 		_add_programs(a, root, TOOL_PROGRAMS)
 		with open(out + '/tools.cpio', 'wb') as f:
+			f.write(a.finish())
+		shutil.rmtree(root)
+
+
+def _add_tree(archive, root, top):
+	for d, _dirs, files in sorted(os.walk(os.path.join(root, top))):
+		at = os.path.relpath(d, root)
+		archive.add_dir(at)
+		for f in sorted(files):
+			full = os.path.join(d, f)
+			if os.path.exists(full):
+				archive.add_file(at + '/' + f, open(full, 'rb').read(), 0o644)
+
+
+def _build_family(release, out, log):
+	root = os.path.join(out, 'root')
+	with stage('guest tools of %s for consoles, folders and sockets' % release):
+		_bootstrap(release, FAMILY_PACKAGES, root, log)
+		_run(['chroot', root, '/usr/sbin/ldconfig'], log)
+		a = cpio.Archive()
+		_add_programs(a, root, FAMILY_PROGRAMS)
+		for top in FAMILY_TREES:
+			_add_tree(a, root, top)
+		for f in FAMILY_FILES:
+			full = os.path.join(root, f)
+			if os.path.exists(full):
+				a.add_file(f, open(full, 'rb').read(), 0o644)
+		with open(out + '/family.cpio', 'wb') as f:
 			f.write(a.finish())
 		shutil.rmtree(root)
 
@@ -352,3 +399,9 @@ def get_tools(release):
 	"""Path of an initramfs archive with the test tools too big for the guest's own."""
 	key = _recipe_key(release, TOOL_PACKAGES, TOOL_PROGRAMS)
 	return _cached(release + '-tools', key, lambda out, log: _build_tools(release, out, log)) + '/tools.cpio'
+
+
+def get_family(release):
+	"""Path of an initramfs archive with a C compiler, socat, the guest agent and the like."""
+	key = _recipe_key(release, FAMILY_PACKAGES, FAMILY_PROGRAMS)
+	return _cached(release + '-family', key, lambda out, log: _build_family(release, out, log)) + '/family.cpio'

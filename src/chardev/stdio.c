@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* stdio.c - -chardev stdio: the program's own input and output
+ *
+ * The descriptors are shared with whoever started us, and their flags belong to the open file. So
+ * that nobody finds his terminal or pipe turned non-blocking, they are opened anew through /proc;
+ * where that is not possible (a terminal of another user) the flag is set and put back at the end.
+ * A file needs no flag, a socket is written with MSG_DONTWAIT.
+ *
+ * A terminal is made raw while there is a front end, and put back: what is typed goes to the guest
+ * at once and unchanged. With signal=on, Ctrl-C and Ctrl-\ still end the program.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "chardev/wire.h"
+
+struct stdio {
+	struct wire w;
+	bool signal;
+	int fd[2];
+	bool opened[2]; /* ours to close */
+	int flags[2];	/* to put back; -1: not changed */
+	bool raw;	/* the terminal's */
+	struct termios was;
+};
+
+static struct stdio *stdio_of(struct chardev *cd)
+{
+	return container_of(cd, struct stdio, w.cd);
+}
+
+static void stdio_lost(struct wire *w)
+{
+	wire_end_input(w);
+	chardev_is_closed(&w->cd);
+}
+
+static void stdio_init(struct chardev *cd)
+{
+	struct stdio *s = stdio_of(cd);
+
+	wire_init(&s->w);
+	s->w.lost = stdio_lost;
+	for (unsigned i = 0; i < 2; i++)
+		s->fd[i] = s->flags[i] = -1;
+}
+
+static int prepare(struct stdio *s, int fd, int access, struct err *e)
+{
+	char path[64];
+	struct stat st;
+
+	s->fd[fd] = fd;
+	if (fstat(fd, &st) < 0)
+		return err_set(e, -errno, "%s: %s", fd ? "stdout" : "stdin", strerror(errno));
+	if (S_ISREG(st.st_mode) || S_ISSOCK(st.st_mode))
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	s->fd[fd] = open(path, access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (s->fd[fd] >= 0) {
+		s->opened[fd] = true;
+		return 0;
+	}
+	s->fd[fd] = fd;
+	s->flags[fd] = fcntl(fd, F_GETFL);
+	if (s->flags[fd] >= 0)
+		fcntl(fd, F_SETFL, s->flags[fd] | O_NONBLOCK);
+	return 0;
+}
+
+static int stdio_open(struct chardev *cd, struct err *e)
+{
+	struct stdio *s = stdio_of(cd);
+	int type, rc = prepare(s, STDIN_FILENO, O_RDONLY, e);
+	socklen_t len = sizeof(type);
+
+	if (rc == 0)
+		rc = prepare(s, STDOUT_FILENO, O_WRONLY, e);
+	s->w.socket = rc == 0 && !getsockopt(s->fd[1], SOL_SOCKET, SO_TYPE, &type, &len);
+	return rc;
+}
+
+static void make_raw(struct stdio *s)
+{
+	struct termios t;
+
+	if (tcgetattr(STDIN_FILENO, &t) < 0)
+		return;
+	s->was = t;
+	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+	t.c_oflag |= OPOST;
+	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN | (s->signal ? 0 : ISIG));
+	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
+	t.c_cc[VMIN] = 1;
+	t.c_cc[VTIME] = 0;
+	s->raw = tcsetattr(STDIN_FILENO, TCSANOW, &t) == 0;
+}
+
+static void stdio_stop(struct chardev *cd)
+{
+	struct stdio *s = stdio_of(cd);
+
+	wire_stop(cd);
+	if (s->raw)
+		tcsetattr(STDIN_FILENO, TCSANOW, &s->was);
+	s->raw = false;
+}
+
+static int stdio_start(struct chardev *cd, struct err *e)
+{
+	struct stdio *s = stdio_of(cd);
+	int rc;
+
+	make_raw(s);
+	rc = wire_begin(&s->w, s->fd[0], s->fd[1]);
+	return rc < 0 ? err_set(e, rc, "stdio: cannot watch: %s", strerror(-rc)) : 0;
+}
+
+static void stdio_close(struct chardev *cd, bool remove)
+{
+	struct stdio *s = stdio_of(cd);
+
+	for (int i = 0; i < 2; i++) {
+		if (s->opened[i])
+			close(s->fd[i]);
+		if (s->flags[i] >= 0)
+			fcntl(i, F_SETFL, s->flags[i]);
+	}
+}
+
+static const struct opt stdio_options[] = {
+	{.name = "signal",
+	 .type = OPT_BOOL,
+	 .at = offsetof(struct stdio, signal),
+	 .def = "on",
+	 .help = "Ctrl-C at a terminal ends the program"},
+	OPT_END,
+};
+
+const struct chardev_class chardev_stdio = {
+	.name = "stdio",
+	.help = "the program's own input and output",
+	.size = sizeof(struct stdio),
+	.options = stdio_options,
+	.init = stdio_init,
+	.open = stdio_open,
+	.start = stdio_start,
+	.stop = stdio_stop,
+	.write = wire_write,
+	.pause = wire_pause,
+	.drop = wire_drop,
+	.close = stdio_close,
+};

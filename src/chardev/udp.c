@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/* udp.c - -chardev udp: each write is a datagram, each datagram is input
+ *
+ * There is always a client, whether or not somebody receives: what the network or the peer does
+ * not take is lost. A datagram that comes in while the front end can take a part of it waits here
+ * for the rest; further ones wait in the socket until its buffer is full.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "chardev/backend.h"
+#include "net/addr.h"
+
+#define DATAGRAM_MAX 65507 /* what fits behind the headers of IPv4 and UDP */
+
+struct udp {
+	struct chardev cd;
+	int fd;
+	struct loop_fd watch;
+	struct loop_task again; /* delivers the rest */
+	bool want_room;
+	size_t at, end; /* the rest of a datagram in `buf` */
+	char buf[65536];
+
+	/* options */
+	char *host, *port, *localaddr, *localport;
+	bool ipv4, ipv6;
+};
+
+static struct udp *udp_of(struct chardev *cd)
+{
+	return container_of(cd, struct udp, cd);
+}
+
+static void update(struct udp *u)
+{
+	bool rest = u->at < u->end;
+	uint32_t events = (u->cd.paused || rest ? 0 : EPOLLIN) | (u->want_room ? EPOLLOUT : 0);
+
+	if (u->watch.fd < 0)
+		return;
+	loop_fd_mod(u->cd.loop, &u->watch, events);
+	if (rest && !u->cd.paused)
+		loop_defer(u->cd.loop, &u->again);
+}
+
+static void deliver(struct udp *u)
+{
+	size_t from = u->at;
+
+	u->at += chardev_deliver(&u->cd, u->buf + from, u->end - from);
+	update(u);
+}
+
+static void deliver_rest(struct loop_task *t)
+{
+	struct udp *u = container_of(t, struct udp, again);
+
+	if (u->watch.fd >= 0)
+		deliver(u);
+}
+
+static void udp_ready(struct loop_fd *w, uint32_t events)
+{
+	struct udp *u = container_of(w, struct udp, watch);
+	ssize_t n;
+
+	if ((events & EPOLLOUT) && u->want_room) {
+		u->want_room = false;
+		update(u);
+		chardev_is_writable(&u->cd);
+	}
+	if (u->watch.fd < 0 || u->at < u->end || (u->cd.paused && !(events & EPOLLERR)))
+		return;
+	/* An error is what an earlier datagram met (nobody listens there); reading it clears it. */
+	if (u->cd.paused) {
+		int error;
+		socklen_t len = sizeof(error);
+
+		getsockopt(u->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+		return;
+	}
+	n = recv(u->fd, u->buf, sizeof(u->buf), MSG_DONTWAIT);
+	if (n <= 0)
+		return;
+	u->at = 0;
+	u->end = (size_t)n;
+	deliver(u);
+}
+
+static void udp_init(struct chardev *cd)
+{
+	struct udp *u = udp_of(cd);
+
+	u->fd = u->watch.fd = -1;
+	u->again.fn = deliver_rest;
+}
+
+static int udp_open(struct chardev *cd, struct err *e)
+{
+	struct udp *u = udp_of(cd);
+	const char *host = u->host && *u->host ? u->host : "localhost";
+	const char *here = u->localaddr ? u->localaddr : "";
+	const char *here_port = u->localport ? u->localport : "0";
+	struct addr a, local;
+
+	if (!u->port)
+		return err_set(e, -EINVAL,
+			       "chardev: udp: remote port not specified: 'port' is missing");
+	if (addr_inet(host, u->port, addr_family(u->ipv4, u->ipv6), 0, SOCK_DGRAM, &a, e) < 0 ||
+	    addr_inet(here, here_port, a.u.sa.sa_family, 0, SOCK_DGRAM, &local, e) < 0)
+		return -EINVAL;
+	u->fd = addr_socket(&a, SOCK_DGRAM);
+	if (u->fd < 0)
+		return err_set(e, u->fd, "Failed to create a socket: %s", strerror(-u->fd));
+	if (bind(u->fd, &local.u.sa, local.len) < 0)
+		return err_set(e, -errno, "Failed to bind socket to %s:%s: %s", here, here_port,
+			       strerror(errno));
+	if (connect(u->fd, &a.u.sa, a.len) < 0)
+		return err_set(e, -errno, "Failed to connect to '%s:%s': %s", host, u->port,
+			       strerror(errno));
+	return 0;
+}
+
+static int udp_start(struct chardev *cd, struct err *e)
+{
+	struct udp *u = udp_of(cd);
+	int rc = loop_fd_add(cd->loop, &u->watch, u->fd, EPOLLIN, udp_ready);
+
+	if (rc < 0)
+		return err_set(e, rc, "chardev '%s': cannot watch: %s", cd->id, strerror(-rc));
+	u->at = u->end = 0;
+	u->want_room = false;
+	chardev_is_open(cd);
+	return 0;
+}
+
+static void udp_stop(struct chardev *cd)
+{
+	struct udp *u = udp_of(cd);
+
+	if (u->watch.fd >= 0)
+		loop_fd_del(cd->loop, &u->watch);
+}
+
+static size_t udp_write(struct chardev *cd, const char *buf, size_t len)
+{
+	struct udp *u = udp_of(cd);
+	bool refused = false;
+	size_t done = 0;
+
+	while (done < len) {
+		size_t n = MIN(len - done, (size_t)DATAGRAM_MAX);
+
+		if (send(u->fd, buf + done, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+			bool again = errno == ECONNREFUSED && !refused;
+
+			/* What an earlier one met: this one was not sent yet. */
+			refused |= again;
+			if (again || errno == EINTR)
+				continue;
+			if (errno == EAGAIN && u->watch.fd >= 0) {
+				u->want_room = true;
+				update(u);
+				return done;
+			}
+			if (errno != ECONNREFUSED)
+				chardev_write_failed(cd);
+		}
+		done += n;
+	}
+	return len;
+}
+
+static void udp_pause(struct chardev *cd)
+{
+	update(udp_of(cd));
+}
+
+static void udp_close(struct chardev *cd, bool remove)
+{
+	struct udp *u = udp_of(cd);
+
+	if (u->fd >= 0)
+		close(u->fd);
+}
+
+#define ROW(name_, type_, member, help_)                                                        \
+	{                                                                                       \
+		.name = name_, .type = type_, .at = offsetof(struct udp, member), .help = help_ \
+	}
+
+static const struct opt udp_options[] = {
+	ROW("host", OPT_STRING, host, "where datagrams go (default: localhost)"),
+	ROW("port", OPT_STRING, port, "the port there"),
+	ROW("localaddr", OPT_STRING, localaddr, "our address"),
+	ROW("localport", OPT_STRING, localport, "our port"),
+	ROW("ipv4", OPT_BOOL, ipv4, "IPv4 only"),
+	ROW("ipv6", OPT_BOOL, ipv6, "IPv6 only"),
+	OPT_END,
+};
+
+const struct chardev_class chardev_udp = {
+	.name = "udp",
+	.help = "datagrams to and from one peer",
+	.size = sizeof(struct udp),
+	.options = udp_options,
+	.init = udp_init,
+	.open = udp_open,
+	.start = udp_start,
+	.stop = udp_stop,
+	.write = udp_write,
+	.pause = udp_pause,
+	.close = udp_close,
+};

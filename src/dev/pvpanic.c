@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* pvpanic.c - pvpanic-pci: the guest's kernel says that it has panicked (QEMU's docs/specs/pvpanic)
+ *
+ * One byte in BAR0: it reads as the events that may be reported, and a write reports some. Each
+ * becomes an event of QMP and a line in the log. What becomes of the domain is Xen's to say
+ * (on_crash= in xl.cfg); nothing is stopped here.
+ *
+ * Exit loop only. A guest that writes all the time is heard once a second for each event, since the
+ * monitors' clients have to read what it says.
+ */
+#include "base/log.h"
+#include "base/util.h"
+#include "dev/dev.h"
+#include "vm.h"
+
+#define BAR_SIZE 16
+#define EVENTS	 3
+#define QUIET_NS 1000000000ULL
+
+struct pvpanic {
+	struct pci_fn fn;
+	struct vm *vm;
+	uint64_t reported[EVENTS]; /* when, ns; 0: never */
+
+	/* options */
+	uint64_t events;
+};
+
+/* By bit of the register. */
+static const struct {
+	enum vm_report report;
+	const char *text;
+} kinds[EVENTS] = {
+	{VM_PANICKED, "the guest's kernel has panicked"},
+	{VM_CRASH_LOADED, "the guest's kernel has crashed and starts its crash kernel"},
+	{VM_PV_SHUTDOWN, "the guest's kernel shuts down"},
+};
+
+static const struct opt pvpanic_options[] = {
+	{.name = "events",
+	 .type = OPT_UINT,
+	 .at = offsetof(struct pvpanic, events),
+	 .def = "7",
+	 .min = 0,
+	 .max = 7,
+	 .help = "what the guest may report: 1 panic, 2 crash kernel, 4 shutdown, added up"},
+	OPT_END,
+};
+
+static uint64_t pvpanic_read(struct pci_fn *fn, uint64_t off, unsigned size)
+{
+	return off ? 0 : container_of(fn, struct pvpanic, fn)->events;
+}
+
+static void pvpanic_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned size)
+{
+	struct pvpanic *p = container_of(fn, struct pvpanic, fn);
+	uint64_t now = loop_now(p->vm->io);
+
+	for (unsigned i = 0; i < EVENTS && !off; i++) {
+		if (!(data & p->events & 1U << i) ||
+		    (p->reported[i] && now - p->reported[i] < QUIET_NS))
+			continue;
+		p->reported[i] = now;
+		log_guest(&fn->rate, fn->id ? fn->id : fn->kind, "%s", kinds[i].text);
+		vm_guest_report(p->vm, kinds[i].report);
+	}
+}
+
+static const struct pci_bar_ops pvpanic_bar = {pvpanic_read, pvpanic_write};
+
+static int pvpanic_realize(struct pci_fn *fn, struct vm *vm, struct err *e)
+{
+	static const struct pci_ident ident = {
+		.vendor = 0x1b36,
+		.device = 0x0011,
+		.subvendor = 0x1af4,
+		.subdevice = 0x1100,
+		.class = 0x088000,
+		.revision = 1,
+	};
+
+	container_of(fn, struct pvpanic, fn)->vm = vm;
+	pci_fn_init(fn, "pvpanic-pci", &ident);
+	pci_bar_add(fn, 0, BAR_SIZE, false, false, &pvpanic_bar);
+	return 0;
+}
+
+const struct dev_class dev_pvpanic = {
+	.name = "pvpanic-pci",
+	.desc = "lets the guest's kernel report that it has panicked",
+	.size = sizeof(struct pvpanic),
+	.options = pvpanic_options,
+	.realize = pvpanic_realize,
+};

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio_9p.c - virtio-9p-pci: a folder of the host as a file system (Virtio 1.3 §5.9 reserves the
+ * device; the layout is Linux' include/uapi/linux/virtio_9p.h)
+ *
+ * One queue. A chain is a 9P message and room for its answer; both go to the server of src/p9 as
+ * they are, in the guest's memory. A request belongs to a chain, and there is one for each entry of
+ * the ring. The server gives it back on this queue's loop.
+ *
+ * A request beyond the limits of the export is put back into the ring, and with it what comes
+ * behind, until a timer says that it may go; nothing is held for that.
+ *
+ * Nothing of it can be saved: what the guest has open are descriptors of this process. A guest that
+ * has the share mounted while it is saved finds its files closed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "dev/dev.h"
+#include "p9/p9.h"
+#include "virtio/vdev.h"
+#include "vm.h"
+
+#define QUEUE_SIZE  128
+#define F_MOUNT_TAG (1ULL << 0)
+#define TAG_MAX	    32 /* as QEMU has it */
+
+struct virtio_9p;
+
+struct p9_slot {
+	struct p9_request r;
+	struct virtio_9p *d;
+	struct vchain *c;
+	struct p9_slot *free;
+};
+
+struct virtio_9p {
+	struct vdev v;
+	struct p9_server *server;
+	struct vqueue *vq;
+	struct loop_timer timer; /* until the limits allow the next request */
+	struct p9_slot slots[QUEUE_SIZE], *free;
+
+	/* options */
+	char *fsdev, *tag;
+};
+
+static const struct opt p9_options[] = {
+	{.name = "fsdev",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct virtio_9p, fsdev),
+	 .help = "id of the -fsdev to share"},
+	{.name = "mount_tag",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct virtio_9p, tag),
+	 .help = "what the guest mounts, at most 31 characters"},
+	OPT_END,
+};
+
+static struct virtio_9p *of(struct vdev *v)
+{
+	return (struct virtio_9p *)v;
+}
+
+static void request_done(struct p9_request *r, uint32_t written)
+{
+	struct p9_slot *s = container_of(r, struct p9_slot, r);
+	struct vchain *c = s->c;
+
+	s->free = s->d->free;
+	s->d->free = s;
+	if (written == P9_DROPPED)
+		vq_drop(s->d->vq, c);
+	else
+		vq_push(s->d->vq, c, written);
+}
+
+/* True: `c` was taken. */
+static bool start(struct virtio_9p *d, struct vchain *c)
+{
+	struct p9_slot *s = d->free;
+	uint64_t wait;
+
+	s->c = c;
+	s->r.out = c->iov;
+	s->r.n_out = c->n_out;
+	s->r.out_len = c->out_len;
+	s->r.in = c->iov + c->n_out;
+	s->r.n_in = c->n_in;
+	s->r.in_len = c->in_len;
+	wait = p9_request_wait(d->server, &s->r);
+	if (wait) {
+		vq_rewind(d->vq, c);
+		loop_timer_set(vq_loop(d->vq), &d->timer, wait);
+		return false;
+	}
+	d->free = s->free;
+	if (p9_request_start(d->server, &s->r) == 0)
+		return true;
+	s->free = d->free;
+	d->free = s;
+	vdev_break(&d->v, "a request of %llu bytes with room for an answer of %llu",
+		   (unsigned long long)c->out_len, (unsigned long long)c->in_len);
+	vq_drop(d->vq, c);
+	return false;
+}
+
+static void p9_kick(struct vqueue *vq)
+{
+	struct virtio_9p *d = of(vq_dev(vq));
+	struct vchain *c;
+
+	while (d->free && (c = vq_pop(vq)) && start(d, c)) {}
+	p9_server_submit(d->server);
+}
+
+static void time_up(struct loop_timer *t)
+{
+	vq_kick(container_of(t, struct virtio_9p, timer)->vq);
+}
+
+static void p9_quiesce(struct vqueue *vq)
+{
+	struct virtio_9p *d = of(vq_dev(vq));
+
+	loop_timer_del(&d->timer);
+	p9_server_cancel(d->server);
+}
+
+static void p9_reset(struct vdev *v)
+{
+	p9_server_reset(of(v)->server);
+}
+
+static int p9_realize(struct vdev *v, struct vm *vm, struct err *e)
+{
+	struct virtio_9p *d = of(v);
+	struct p9_fs *fs = d->fsdev ? fsdev_find(vm->fsdevs, d->fsdev) : NULL;
+	size_t len = d->tag ? strlen(d->tag) : 0;
+	int rc;
+
+	d->timer.fn = time_up;
+	if (!fs)
+		return err_set(e, -ENOENT, "9pfs device couldn't find fsdev with the id = %s",
+			       d->fsdev ? d->fsdev : "NULL");
+	if (!len)
+		return err_set(e, -EINVAL, "fsdev with id %s needs mount_tag arguments", d->fsdev);
+	if (len > TAG_MAX - 1)
+		return err_set(e, -EINVAL,
+			       "mount tag '%s' (%zu bytes) is longer than maximum (%u bytes)",
+			       d->tag, len, TAG_MAX - 1);
+	rc = vdev_config_init(v, 2 + (unsigned)len, e);
+	if (rc < 0)
+		return rc;
+	put_le16(v->config, (uint16_t)len);
+	memcpy(v->config + 2, d->tag, len);
+	v->offered |= F_MOUNT_TAG;
+	d->vq = vdev_queue_add(v, QUEUE_SIZE, NULL);
+	d->server = d->vq ? p9_server_new(fs, vq_loop(d->vq)) : NULL;
+	if (!d->server)
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	for (unsigned i = 0; i < QUEUE_SIZE; i++) {
+		d->slots[i].d = d;
+		d->slots[i].r.done = request_done;
+		d->slots[i].free = d->free;
+		d->free = &d->slots[i];
+	}
+	return 0;
+}
+
+static void p9_unrealize(struct vdev *v)
+{
+	struct virtio_9p *d = of(v);
+
+	loop_timer_del(&d->timer);
+	p9_server_free(d->server);
+}
+
+static const struct vdev_ops p9_ops = {
+	.virtio_id = 9,
+	.pci_class = 0x000200,
+	.realize = p9_realize,
+	.unrealize = p9_unrealize,
+	.reset = p9_reset,
+	.kick = p9_kick,
+	.quiesce = p9_quiesce,
+};
+
+const struct dev_class dev_virtio_9p = {
+	.name = "virtio-9p-pci",
+	.alias = "virtio-9p",
+	.desc = "a folder of the host, by 9P2000.L",
+	.size = sizeof(struct virtio_9p),
+	.options = p9_options,
+	.virtio = &p9_ops,
+};

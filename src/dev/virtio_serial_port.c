@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio_serial_port.c - a port of virtio-serial: virtconsole and virtserialport
+ *
+ * A port joins a chardev and the two queues of its number. No chain is ever held: what a chardev or
+ * the guest cannot take now stays where it is, so a pause or a reset waits for nobody.
+ *
+ * From the guest. Chains are written to the chardev in pieces. When it takes no more, the chain
+ * goes back to the ring and `out_done` remembers how much of it is done; the port goes on when the
+ * chardev is writable again. Other ports do not notice, and in one turn of the loop no port sends
+ * more than TURN_MAX bytes, few small pieces counting as many bytes. What the guest sends while
+ * nobody is at the other end is dropped, and with the client goes the rest of the chain that it was
+ * getting. A console differs, as in QEMU: somebody always is there, and what the chardev does not
+ * take at once is dropped, because drivers send console output with a lock held and wait until it
+ * is taken.
+ *
+ * To the guest. The chardev is read only while the guest has the port open. What exceeds the
+ * guest's buffers is held (one read's worth) and the chardev paused until the guest has taken it,
+ * so a sender is held up by its socket, and nothing is lost, also over a reset.
+ *
+ * VSERPORT_CHANGE follows the guest's opening and closing, at most once a second per port.
+ */
+#include "dev/virtio_serial.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "vm.h"
+
+#define TURN_MAX  (64 * KiB)
+#define PIECE	  (16 * KiB)
+#define COST_MIN  512 /* bytes that a system call or a chain counts for */
+#define PERIOD_NS 1000000000ULL
+
+#define AT(member) offsetof(struct serial_port, member)
+
+static const struct opt port_options[] = {
+	{.name = "chardev",
+	 .type = OPT_STRING,
+	 .at = AT(chardev_id),
+	 .help = "id of the -chardev at the other end (default: nobody is there)"},
+	{.name = "nr",
+	 .type = OPT_UINT,
+	 .at = AT(nr),
+	 .def = "0xffffffff",
+	 .max = UINT32_MAX,
+	 .help = "number of the port; 0 is for a console, the default is the first free one"},
+	{.name = "name",
+	 .type = OPT_STRING,
+	 .at = AT(name),
+	 .help = "what the guest knows the port by, as in /dev/virtio-ports/NAME"},
+	OPT_END,
+};
+
+/* --- VSERPORT_CHANGE --- */
+
+static void report(struct serial_port *p)
+{
+	if (!p->sub.id || !p->vm->port_changed)
+		return;
+	if (p->quiet) {
+		p->change_waits = true;
+		return;
+	}
+	p->vm->port_changed(p->vm, p->sub.id, p->guest_open);
+	p->quiet = true;
+	loop_timer_set(p->vm->io, &p->quiet_end, PERIOD_NS);
+}
+
+static void quiet_over(struct loop_timer *t)
+{
+	struct serial_port *p = container_of(t, struct serial_port, quiet_end);
+
+	p->quiet = false;
+	if (p->change_waits) {
+		p->change_waits = false;
+		report(p);
+	}
+}
+
+/* --- from the guest --- */
+
+void serial_discard(struct vqueue *vq)
+{
+	struct vchain *c;
+
+	while ((c = vq_pop(vq)))
+		vq_push(vq, c, 0);
+}
+
+/* Write on from `out_done`, until the chain is done, the chardev is full or `left` is used up. What
+ * that counts for. */
+static size_t drain(struct serial_port *p, struct vchain *c, size_t left)
+{
+	size_t spent = 0;
+
+	c->pulled = MIN(p->out_done, c->out_len);
+	while (p->out_done < c->out_len && spent < left && !p->blocked) {
+		char buf[PIECE];
+		size_t n = MIN(sizeof(buf), c->out_len - p->out_done), took;
+
+		vchain_pull(c, buf, n);
+		took = chardev_write(p->chardev, buf, n);
+		p->out_done += took;
+		spent += MAX(took, (size_t)COST_MIN);
+		if (took < n && p->console)
+			p->out_done = UINT64_MAX;
+		else if (took < n)
+			p->blocked = true;
+	}
+	if (p->out_done >= c->out_len) {
+		p->out_done = 0;
+		vq_push(c->vq, c, 0);
+	} else {
+		vq_rewind(c->vq, c);
+	}
+	return MAX(spent, (size_t)COST_MIN);
+}
+
+void serial_port_out(struct serial_port *p)
+{
+	struct vqueue *vq = p->slot->out;
+	size_t spent = 0;
+
+	if (!p->host_open) {
+		p->out_done = 0;
+		serial_discard(vq);
+		return;
+	}
+	while (!p->blocked && spent < TURN_MAX) {
+		struct vchain *c = vq_pop(vq);
+
+		if (!c)
+			return;
+		spent += drain(p, c, TURN_MAX - spent);
+	}
+	if (!p->blocked)
+		vq_kick(vq);
+}
+
+void serial_port_emergency(struct serial_port *p, char byte)
+{
+	chardev_write(p->chardev, &byte, 1);
+}
+
+/* --- to the guest --- */
+
+/* May the guest be given anything? */
+static bool is_reading(const struct serial_port *p)
+{
+	return p->slot && vdev_running(&p->dev->v) && (p->guest_open || !serial_multiport(p->dev));
+}
+
+/* Fill the guest's buffers; how much they took. */
+static size_t give(struct serial_port *p, const char *buf, size_t len)
+{
+	struct vqueue *vq = p->slot->in;
+	size_t done = 0;
+
+	while (done < len) {
+		struct vchain *c = vq_pop(vq);
+		size_t n;
+
+		if (!c)
+			break;
+		n = MIN(len - done, c->in_len);
+		vchain_put(c, buf + done, n);
+		vq_push(vq, c, (uint32_t)n);
+		done += n;
+	}
+	return done;
+}
+
+static void pause_or_read(struct serial_port *p)
+{
+	if (p->chardev)
+		chardev_pause(p->chardev, p->held_len || !is_reading(p));
+}
+
+void serial_port_in(struct serial_port *p)
+{
+	if (p->held_len && is_reading(p)) {
+		size_t n = give(p, p->held, p->held_len);
+
+		p->held_len -= n;
+		memmove(p->held, p->held + n, p->held_len);
+	}
+	pause_or_read(p);
+}
+
+/* --- the chardev --- */
+
+static void received(struct chardev_user *u, const char *buf, size_t len)
+{
+	struct serial_port *p = container_of(u, struct serial_port, user);
+	/* Nothing is held: the chardev is paused while something is. */
+	size_t n = is_reading(p) ? give(p, buf, len) : 0;
+
+	p->held_len = len - n;
+	memcpy(p->held, buf + n, p->held_len);
+	pause_or_read(p);
+}
+
+static void writable(struct chardev_user *u)
+{
+	struct serial_port *p = container_of(u, struct serial_port, user);
+
+	p->blocked = false;
+	if (p->slot)
+		vq_kick(p->slot->out);
+}
+
+static void host_changed(struct serial_port *p, bool open)
+{
+	if (p->console || p->host_open == open)
+		return;
+	p->host_open = open;
+	if (!p->slot)
+		return;
+	if (p->slot->ready)
+		serial_tell(p->dev, p->slot, SERIAL_TELL_OPEN);
+	vq_kick(p->slot->out);
+}
+
+static void opened(struct chardev_user *u)
+{
+	host_changed(container_of(u, struct serial_port, user), true);
+}
+
+static void closed(struct chardev_user *u)
+{
+	struct serial_port *p = container_of(u, struct serial_port, user);
+
+	p->blocked = false;
+	/* The next client must not get the rest of what this one has begun to get. */
+	if (p->out_done)
+		p->out_done = UINT64_MAX;
+	host_changed(p, false);
+}
+
+/* --- opened and closed by the guest --- */
+
+void serial_port_set_open(struct serial_port *p, bool open)
+{
+	if (p->guest_open == open)
+		return;
+	p->guest_open = open;
+	if (p->chardev && !p->console)
+		chardev_set_open(p->chardev, open);
+	report(p);
+	serial_port_in(p);
+}
+
+void serial_port_reset(struct serial_port *p)
+{
+	p->out_done = 0;
+	serial_port_set_open(p, false);
+	pause_or_read(p);
+}
+
+/* --- life --- */
+
+struct plug {
+	struct serial_port *p;
+	struct chardev *chardev;
+	struct err *e;
+	int rc;
+};
+
+/* Exit loop. */
+static void plug(void *arg)
+{
+	struct plug *a = arg;
+	struct serial_port *p = a->p;
+
+	if (a->chardev) {
+		p->host_open = p->console;
+		a->rc = chardev_attach(a->chardev, &p->user, p->vm->io, a->e);
+		if (a->rc < 0)
+			return;
+		p->chardev = a->chardev;
+		chardev_set_open(p->chardev, p->console);
+	}
+	serial_plug(p->dev, p);
+	pause_or_read(p);
+}
+
+static void unplug(void *arg)
+{
+	struct serial_port *p = arg;
+
+	if (p->slot)
+		serial_unplug(p);
+	if (p->chardev)
+		chardev_detach(p->chardev);
+	p->chardev = NULL;
+	loop_timer_del(&p->quiet_end);
+}
+
+static int check_name(struct vm *vm, const struct serial_port *p, struct err *e)
+{
+	if (!p->name)
+		return 0;
+	if (!*p->name || strlen(p->name) > SERIAL_NAME_MAX)
+		return err_set(e, -EINVAL, "Parameter 'name' expects 1 to %d bytes",
+			       SERIAL_NAME_MAX);
+	list_for_each (it, &vm->devices) {
+		const struct dev *d = list_entry(it, struct dev, link);
+		const struct serial_port *o;
+
+		if (!d->class->on_bus || strcmp(d->class->on_bus, SERIAL_BUS) != 0)
+			continue;
+		o = container_of(d->sub, struct serial_port, sub);
+		if (o->name && !strcmp(o->name, p->name))
+			return err_set(e, -EEXIST,
+				       "virtio-serial-bus: A port already exists by name %s",
+				       p->name);
+	}
+	return 0;
+}
+
+static int realize(struct dev_sub *sub, struct vm *vm, bool console, struct err *e)
+{
+	struct serial_port *p = container_of(sub, struct serial_port, sub);
+	struct plug a = {.p = p, .e = e};
+	int rc;
+
+	p->vm = vm;
+	p->dev = serial_of(container_of(sub->parent, struct vdev, fn));
+	p->console = console;
+	p->quiet_end.fn = quiet_over;
+	p->user = (struct chardev_user){opened, closed, received, writable};
+	rc = check_name(vm, p, e);
+	if (rc == 0)
+		rc = serial_choose_nr(p->dev, p, e);
+	if (rc < 0)
+		return rc;
+	if (p->chardev_id && !(a.chardev = chardev_find(vm->chardevs, p->chardev_id)))
+		return err_set(e, -ENOENT, "Property '%s.chardev' can't find value '%s'", sub->kind,
+			       p->chardev_id);
+	loop_call(vm->io, plug, &a);
+	if (a.rc == -EBUSY)
+		err_set(e, a.rc, "Property '%s.chardev' can't take value '%s', it's in use",
+			sub->kind, p->chardev_id);
+	return a.rc;
+}
+
+static int console_realize(struct dev_sub *sub, struct vm *vm, struct err *e)
+{
+	return realize(sub, vm, true, e);
+}
+
+static int serialport_realize(struct dev_sub *sub, struct vm *vm, struct err *e)
+{
+	return realize(sub, vm, false, e);
+}
+
+static void port_unrealize(struct dev_sub *sub)
+{
+	struct serial_port *p = container_of(sub, struct serial_port, sub);
+
+	if (p->vm)
+		loop_call(p->vm->io, unplug, p);
+}
+
+static const struct dev_sub_ops console_ops = {
+	.realize = console_realize,
+	.unrealize = port_unrealize,
+	.hotplug = true,
+};
+
+static const struct dev_sub_ops serialport_ops = {
+	.realize = serialport_realize,
+	.unrealize = port_unrealize,
+	.hotplug = true,
+};
+
+/* Whether somebody is at the other end is the new chardev's to say, and what it does not take. */
+static const struct field port_saved[] = {
+	FIELD_BOOL(struct serial_port, guest_open),
+	FIELD_UINT(struct serial_port, out_done, 0, UINT64_MAX),
+	FIELD_UINT(struct serial_port, held_len, 0, CHARDEV_READ_MAX),
+	FIELD_BYTES(struct serial_port, held),
+	FIELD_END,
+};
+
+const struct dev_class dev_virtconsole = {
+	.name = "virtconsole",
+	.desc = "a console on virtio-serial: hvc0 and on",
+	.size = sizeof(struct serial_port),
+	.options = port_options,
+	.saved = port_saved,
+	.on_bus = SERIAL_BUS,
+	.sub = &console_ops,
+};
+
+const struct dev_class dev_virtserialport = {
+	.name = "virtserialport",
+	.desc = "a named stream on virtio-serial",
+	.size = sizeof(struct serial_port),
+	.options = port_options,
+	.saved = port_saved,
+	.on_bus = SERIAL_BUS,
+	.sub = &serialport_ops,
+};

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/* local_make.c - names of an exported folder: made, linked, moved, removed; see local.h
+ *
+ * A new file gets its owner and mode right after it was made, and is nobody else's until then; if
+ * that fails, it is removed again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "p9/local.h"
+
+static int check(struct p9_node *dir, const char *name)
+{
+	return local_hidden(local_of(dir), name) ? -EINVAL : 0;
+}
+
+static bool write_target(int fd, const char *target)
+{
+	size_t len = strlen(target);
+
+	return write(fd, target, len) == (ssize_t)len;
+}
+
+/* Where files are mapped, all but a directory is a regular file on the host. */
+static int make_mapped(const struct local *l, int dir, const char *name, const struct p9_new *what)
+{
+	int fd, rc = 0;
+
+	if (S_ISDIR(what->mode))
+		return mkdirat(dir, name, l->dmode) < 0 ? -errno : 0;
+	fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, l->fmode);
+	if (fd < 0)
+		return -errno;
+	if (S_ISLNK(what->mode) && !write_target(fd, what->target)) {
+		rc = -EIO;
+		unlinkat(dir, name, 0);
+	}
+	close(fd);
+	return rc;
+}
+
+static int make_plain(int dir, const char *name, const struct p9_new *what)
+{
+	int rc;
+
+	if (S_ISDIR(what->mode))
+		rc = mkdirat(dir, name, what->mode & 0700);
+	else if (S_ISLNK(what->mode))
+		rc = symlinkat(what->target, dir, name);
+	else
+		rc = mknodat(dir, name, what->mode & (S_IFMT | 0700), what->rdev);
+	return rc < 0 ? -errno : 0;
+}
+
+static void undo(struct p9_node *dir, const char *name, const struct p9_new *what)
+{
+	unlinkat(local_fd(dir), name, S_ISDIR(what->mode) ? AT_REMOVEDIR : 0);
+	local_meta_unlink(dir, name);
+}
+
+/* Can it be what was just made, and not something that the host put there instead? */
+static bool is_new(const struct p9_node *n, const struct p9_new *what)
+{
+	mode_t type =
+		local_mapped(local_of(n)) && !S_ISDIR(what->mode) ? S_IFREG : what->mode & S_IFMT;
+	struct stat st;
+
+	return n->type == type && fstat(local_fd(n), &st) == 0 &&
+	       (S_ISDIR(type) || st.st_nlink == 1);
+}
+
+/* The node of what was just made, with its owner and mode. */
+static int settle(struct p9_node *dir, const char *name, const struct p9_new *what,
+		  struct p9_node **out)
+{
+	int rc = local_walk(dir, name, out);
+
+	if (rc < 0)
+		return rc;
+	if (!is_new(*out, what)) {
+		p9_node_put(*out);
+		return -EEXIST;
+	}
+	rc = local_map_new(*out, what);
+	if (rc < 0) {
+		undo(dir, name, what);
+		p9_node_put(*out);
+	}
+	return rc;
+}
+
+/* A regular file that stays open. -EEXIST: there is one of that name. */
+static int create(struct p9_node *dir, const char *name, const struct p9_new *what, int flags,
+		  struct p9_node **out, int *file)
+{
+	struct local *l = local_of(dir);
+	mode_t mode = local_mapped(l) ? l->fmode : what->mode & 0700;
+	int rc, path,
+		fd = openat(local_fd(dir), name,
+			    (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOFOLLOW |
+				    O_CLOEXEC | O_NONBLOCK,
+			    mode);
+
+	if (fd < 0)
+		return -errno;
+	path = local_reopen(l, fd, O_PATH);
+	rc = path < 0 ? path : local_node(l, dir, name, path, out);
+	if (rc == 0) {
+		rc = local_map_new(*out, what);
+		if (rc < 0)
+			p9_node_put(*out);
+	}
+	if (rc < 0) {
+		undo(dir, name, what);
+		close(fd);
+		return rc;
+	}
+	*file = fd;
+	return 0;
+}
+
+static int open_existing(struct p9_node *dir, const char *name, int flags, struct p9_node **out,
+			 int *file)
+{
+	int rc = local_walk(dir, name, out);
+
+	if (rc < 0)
+		return rc;
+	rc = local_open(*out, flags, file);
+	if (rc < 0)
+		p9_node_put(*out);
+	return rc;
+}
+
+int local_make(struct p9_node *dir, const char *name, const struct p9_new *what, int flags,
+	       struct p9_node **out, int *file)
+{
+	struct local *l = local_of(dir);
+	int rc = check(dir, name);
+
+	if (rc < 0)
+		return rc;
+	if (file) {
+		rc = create(dir, name, what, flags, out, file);
+		return rc == -EEXIST && !(flags & O_EXCL)
+			       ? open_existing(dir, name, flags, out, file)
+			       : rc;
+	}
+	rc = local_mapped(l) ? make_mapped(l, local_fd(dir), name, what)
+			     : make_plain(local_fd(dir), name, what);
+	return rc < 0 ? rc : settle(dir, name, what, out);
+}
+
+int local_link(struct p9_node *n, struct p9_node *dir, const char *name)
+{
+	int rc = check(dir, name);
+
+	if (rc < 0)
+		return rc;
+	/* The descriptor's file itself, also if that is a symbolic link. */
+	if (linkat(local_of(n)->proc, local_proc_name(local_fd(n)).s, local_fd(dir), name,
+		   AT_SYMLINK_FOLLOW) < 0)
+		return -errno;
+	rc = local_meta_link(n, dir, name);
+	if (rc < 0)
+		unlinkat(local_fd(dir), name, 0);
+	return rc;
+}
+
+/* Are both names there, and the same file? Then a rename leaves both. */
+static bool same_file(struct p9_node *from, const char *name, struct p9_node *to,
+		      const char *name_to)
+{
+	struct stat a, b;
+
+	return fstatat(local_fd(from), name, &a, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       fstatat(local_fd(to), name_to, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+int local_rename(struct p9_node *from, const char *name, struct p9_node *to, const char *name_to)
+{
+	int rc = check(from, name), tries = 0;
+
+	if (rc == 0)
+		rc = check(to, name_to);
+	if (rc < 0)
+		return rc;
+	if (same_file(from, name, to, name_to))
+		return 1;
+	do {
+		rc = renameat2(local_fd(from), name, local_fd(to), name_to, 0) < 0 ? -errno : 0;
+		/* An empty directory is replaced; ours may hold what the guest does not see. */
+	} while ((rc == -ENOTEMPTY || rc == -EEXIST) && !tries++ && local_meta_clear(to, name_to));
+	if (rc == 0)
+		local_meta_rename(from, name, to, name_to);
+	return rc;
+}
+
+int local_unlink(struct p9_node *dir, const char *name, bool directory)
+{
+	int rc, tries = 0;
+
+	if (local_hidden(local_of(dir), name))
+		return -ENOENT;
+	do
+		rc = unlinkat(local_fd(dir), name, directory ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
+	while ((rc == -ENOTEMPTY || rc == -EEXIST) && directory && !tries++ &&
+	       local_meta_clear(dir, name));
+	if (rc == 0)
+		local_meta_unlink(dir, name);
+	return rc;
+}

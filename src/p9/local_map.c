@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/* local_map.c - owner, mode and device number of the guest's files; see local.h
+ *
+ * What is kept for a file is four numbers, each of which may be missing: then the host's counts. In
+ * mapped-file they are lines NAME=NUMBER of a small file; a hard link has one that is a hard link
+ * too. Files of metadata are opened like everything else: no links, regular files only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "p9/local.h"
+
+#define META	  ".virtfs_metadata"
+#define META_ROOT ".virtfs_metadata_root"
+#define META_MAX  512
+
+struct creds {
+	bool has_uid, has_gid, has_mode, has_rdev;
+	uint32_t uid, gid, mode;
+	uint64_t rdev;
+};
+
+bool local_hidden(const struct local *l, const char *name)
+{
+	return l->model == P9_MODEL_FILE && (!strcmp(name, META) || !strcmp(name, META_ROOT));
+}
+
+/* --- mapped-xattr --- */
+
+/* A link or a device of the host's own has none. */
+static bool has_xattrs(const struct p9_node *n)
+{
+	return (S_ISREG(n->type) || S_ISDIR(n->type)) && !atomic_load(&local_of(n)->lost);
+}
+
+static bool get_number(const char *path, const char *name, void *to, size_t size)
+{
+	return getxattr(path, name, to, size) == (ssize_t)size;
+}
+
+static void xattr_load(struct p9_node *n, struct creds *c)
+{
+	struct local_name path = local_proc_name(local_fd(n));
+
+	c->has_uid = get_number(path.s, "user.virtfs.uid", &c->uid, 4);
+	c->has_gid = get_number(path.s, "user.virtfs.gid", &c->gid, 4);
+	c->has_mode = get_number(path.s, "user.virtfs.mode", &c->mode, 4);
+	c->has_rdev = get_number(path.s, "user.virtfs.rdev", &c->rdev, 8);
+	c->uid = le32toh(c->uid);
+	c->gid = le32toh(c->gid);
+	c->mode = le32toh(c->mode);
+	c->rdev = le64toh(c->rdev);
+}
+
+static int put_number(const char *path, const char *name, uint64_t value, size_t size)
+{
+	value = htole64(value);
+	return setxattr(path, name, &value, size, 0) < 0 ? -errno : 0;
+}
+
+static int xattr_store(struct p9_node *n, const struct creds *c)
+{
+	struct local_name path = local_proc_name(local_fd(n));
+	int rc = 0;
+
+	if (c->has_uid)
+		rc = put_number(path.s, "user.virtfs.uid", c->uid, 4);
+	if (rc == 0 && c->has_gid)
+		rc = put_number(path.s, "user.virtfs.gid", c->gid, 4);
+	if (rc == 0 && c->has_mode)
+		rc = put_number(path.s, "user.virtfs.mode", c->mode, 4);
+	if (rc == 0 && c->has_rdev)
+		rc = put_number(path.s, "user.virtfs.rdev", c->rdev, 8);
+	return rc;
+}
+
+/* --- mapped-file --- */
+
+/* The folder of metadata in `dir`; -ENOENT when there is none and it shall not be made. */
+static int meta_dir(struct p9_node *dir, bool make)
+{
+	int fd = local_fd(dir), got;
+
+	if (make && mkdirat(fd, META, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	got = openat(fd, META, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return got < 0 ? -errno : got;
+}
+
+/* The file that belongs to `n`, open; with `make` for writing. */
+static int meta_open(struct p9_node *n, bool make)
+{
+	int flags = (make ? O_RDWR | O_CREAT : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	struct stat st;
+	int dir, fd;
+
+	if (n->parent && !n->name)
+		return -ENOENT;
+	dir = n->parent ? meta_dir(n->parent, make) : local_fd(n);
+	if (dir < 0)
+		return dir;
+	fd = openat(dir, n->parent ? n->name : META_ROOT, flags, 0600);
+	if (fd < 0)
+		fd = -errno;
+	if (n->parent)
+		close(dir);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return fd;
+	close(fd);
+	return -EINVAL;
+}
+
+static void parse_line(const char *line, struct creds *c)
+{
+	unsigned long long v;
+
+	if (sscanf(line, "virtfs.uid=%llu", &v) == 1) {
+		c->has_uid = true;
+		c->uid = (uint32_t)v;
+	} else if (sscanf(line, "virtfs.gid=%llu", &v) == 1) {
+		c->has_gid = true;
+		c->gid = (uint32_t)v;
+	} else if (sscanf(line, "virtfs.mode=%llu", &v) == 1) {
+		c->has_mode = true;
+		c->mode = (uint32_t)v;
+	} else if (sscanf(line, "virtfs.rdev=%llu", &v) == 1) {
+		c->has_rdev = true;
+		c->rdev = v;
+	}
+}
+
+static void meta_read(int fd, struct creds *c)
+{
+	char text[META_MAX], *save = NULL;
+	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
+
+	text[MAX(len, 0)] = '\0';
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		parse_line(line, c);
+}
+
+static int meta_write(int fd, const struct creds *c)
+{
+	char text[META_MAX];
+	int len = 0;
+
+	if (c->has_uid)
+		len += sprintf(text + len, "virtfs.uid=%u\n", c->uid);
+	if (c->has_gid)
+		len += sprintf(text + len, "virtfs.gid=%u\n", c->gid);
+	if (c->has_mode)
+		len += sprintf(text + len, "virtfs.mode=%u\n", c->mode);
+	if (c->has_rdev)
+		len += sprintf(text + len, "virtfs.rdev=%llu\n", (unsigned long long)c->rdev);
+	if (ftruncate(fd, 0) < 0)
+		return -errno;
+	return pwrite(fd, text, (size_t)len, 0) == len ? 0 : -EIO;
+}
+
+static void meta_load(struct p9_node *n, struct creds *c)
+{
+	struct local *l = local_of(n);
+	int fd;
+
+	pthread_mutex_lock(&l->meta);
+	fd = meta_open(n, false);
+	if (fd >= 0) {
+		meta_read(fd, c);
+		close(fd);
+	}
+	pthread_mutex_unlock(&l->meta);
+}
+
+static int meta_store(struct p9_node *n, const struct creds *c)
+{
+	struct local *l = local_of(n);
+	int fd, rc;
+
+	pthread_mutex_lock(&l->meta);
+	rc = fd = meta_open(n, true);
+	if (fd >= 0) {
+		rc = meta_write(fd, c);
+		close(fd);
+	}
+	pthread_mutex_unlock(&l->meta);
+	return rc;
+}
+
+/* --- both --- */
+
+static void load(struct p9_node *n, struct creds *c)
+{
+	memset(c, 0, sizeof(*c));
+	if (local_of(n)->model == P9_MODEL_FILE)
+		meta_load(n, c);
+	else if (has_xattrs(n))
+		xattr_load(n, c);
+}
+
+static int store(struct p9_node *n, const struct creds *c)
+{
+	if (local_of(n)->model == P9_MODEL_FILE)
+		return meta_store(n, c);
+	return has_xattrs(n) ? xattr_store(n, c) : -EPERM;
+}
+
+void local_map_stat(struct p9_node *n, struct stat *st)
+{
+	struct creds c;
+
+	if (!local_mapped(local_of(n)))
+		return;
+	load(n, &c);
+	if (c.has_uid)
+		st->st_uid = c.uid;
+	if (c.has_gid)
+		st->st_gid = c.gid;
+	/* A directory is one, and nothing else is, whatever was kept. */
+	if (c.has_mode && S_ISDIR(c.mode) == S_ISDIR(st->st_mode))
+		st->st_mode = c.mode;
+	if (c.has_rdev)
+		st->st_rdev = c.rdev;
+}
+
+/* Without mapping: the owner and mode of the host's file. */
+static int set_plain(struct p9_node *n, const struct p9_new *what)
+{
+	struct local *l = local_of(n);
+
+	if (fchownat(local_fd(n), "", what->uid, what->gid, AT_EMPTY_PATH) < 0 &&
+	    l->model != P9_MODEL_NONE)
+		return -errno;
+	/* After the owner, whose change takes bits away; and umask has its say before. */
+	if (!S_ISLNK(n->type) &&
+	    fchmodat(l->proc, local_proc_name(local_fd(n)).s, what->mode & 07777, 0) < 0 &&
+	    l->model != P9_MODEL_NONE)
+		return -errno;
+	return 0;
+}
+
+int local_map_new(struct p9_node *n, const struct p9_new *what)
+{
+	struct creds c = {
+		.has_uid = true,
+		.has_gid = true,
+		.has_mode = true,
+		.has_rdev = S_ISCHR(what->mode) || S_ISBLK(what->mode),
+		.uid = what->uid,
+		.gid = what->gid,
+		.mode = what->mode,
+		.rdev = what->rdev,
+	};
+
+	return local_mapped(local_of(n)) ? store(n, &c) : set_plain(n, what);
+}
+
+int local_map_set(struct p9_node *n, const struct p9_attr *a)
+{
+	struct creds c;
+	struct stat st;
+
+	if (fstat(local_fd(n), &st) < 0)
+		return -errno;
+	load(n, &c);
+	if (a->valid & P9_SET_UID) {
+		c.has_uid = true;
+		c.uid = a->uid;
+	}
+	if (a->valid & P9_SET_GID) {
+		c.has_gid = true;
+		c.gid = a->gid;
+	}
+	if (a->valid & P9_SET_MODE) {
+		c.mode = ((c.has_mode ? c.mode : st.st_mode) & S_IFMT) | (a->mode & 07777);
+		c.has_mode = true;
+	}
+	return store(n, &c);
+}
+
+/* --- names of metadata --- */
+
+static bool by_name(const struct p9_node *dir)
+{
+	return local_of(dir)->model == P9_MODEL_FILE;
+}
+
+void local_meta_unlink(struct p9_node *dir, const char *name)
+{
+	int fd = by_name(dir) ? meta_dir(dir, false) : -1;
+
+	if (fd < 0)
+		return;
+	unlinkat(fd, name, 0);
+	close(fd);
+}
+
+int local_meta_link(struct p9_node *n, struct p9_node *dir, const char *name)
+{
+	int from, to, rc;
+
+	if (!by_name(dir) || !n->parent || !n->name)
+		return 0;
+	local_meta_unlink(dir, name);
+	from = meta_dir(n->parent, false);
+	if (from < 0)
+		return from == -ENOENT ? 0 : from;
+	rc = to = meta_dir(dir, true);
+	if (to >= 0) {
+		rc = linkat(from, n->name, to, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+		close(to);
+	}
+	close(from);
+	return rc;
+}
+
+void local_meta_rename(struct p9_node *from, const char *name, struct p9_node *to,
+		       const char *name_to)
+{
+	int a, b;
+
+	if (!by_name(from))
+		return;
+	/* That of a file which was replaced must not speak for the new one. */
+	local_meta_unlink(to, name_to);
+	a = meta_dir(from, false);
+	b = a < 0 ? a : meta_dir(to, true);
+	if (b >= 0) {
+		renameat(a, name, b, name_to);
+		close(b);
+	}
+	if (a >= 0)
+		close(a);
+}
+
+bool local_meta_clear(struct p9_node *dir, const char *name)
+{
+	bool cleared = false;
+	int fd;
+
+	if (!by_name(dir))
+		return false;
+	fd = openat(local_fd(dir), name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0) {
+		cleared = unlinkat(fd, META, AT_REMOVEDIR) == 0;
+		close(fd);
+	}
+	return cleared;
+}

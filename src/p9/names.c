@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: MIT */
+/* names.c - messages about names: attach, walk, and what makes, moves and removes files
+ *
+ * A name is one component, checked here: neither empty nor with a slash; "." and ".." mean
+ * something to a walk only, where ".." is the directory that the guest came from, never the host's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "base/util.h"
+#include "p9/server.h"
+
+#define REMOVE_DIRECTORY 0x200 /* Tunlinkat */
+
+static bool is_dots(const char *name)
+{
+	return !strcmp(name, ".") || !strcmp(name, "..");
+}
+
+static bool is_component(const char *name)
+{
+	return *name && !strchr(name, '/');
+}
+
+/* For a name that is to be made; `dots` is the error of "." and "..". */
+static int check_name(const char *name, int dots)
+{
+	if (!is_component(name))
+		return -ENOENT;
+	return is_dots(name) ? dots : 0;
+}
+
+int p9_qid_of_node(struct p9_node *n, struct p9_qid *q)
+{
+	struct stat st;
+	int rc;
+
+	pthread_rwlock_rdlock(&n->fs->tree);
+	rc = n->fs->ops->getattr(n, &st);
+	pthread_rwlock_unlock(&n->fs->tree);
+	return rc < 0 ? rc : p9_qid_of(&n->fs->qids, &st, q);
+}
+
+struct p9_fid *p9_fid_use(struct p9_call *c, uint32_t number, bool change)
+{
+	struct p9_fid *f = p9_fid_get(c->s, number);
+
+	if (!f)
+		return NULL;
+	if (change)
+		pthread_rwlock_wrlock(&f->lock);
+	else
+		pthread_rwlock_rdlock(&f->lock);
+	return f;
+}
+
+void p9_fid_done(struct p9_fid *f)
+{
+	pthread_rwlock_unlock(&f->lock);
+	p9_fid_put(f);
+}
+
+/* Enter a new fid for `n`. */
+static int new_fid(struct p9_call *c, uint32_t number, uint32_t uid, struct p9_node *n)
+{
+	struct p9_fid *f = p9_fid_new(c->s, number, uid, n);
+	int rc = f ? p9_fid_insert(f) : -ENOMEM;
+
+	if (f)
+		p9_fid_put(f);
+	return rc;
+}
+
+int p9_attach(struct p9_call *c)
+{
+	char user[P9_NAME_MAX + 1], name[P9_NAME_MAX + 1];
+	uint32_t number = p9_get32(&c->in), auth = p9_get32(&c->in), uid;
+	struct p9_node *root;
+	struct p9_qid q;
+	int rc;
+
+	p9_get_name(&c->in, user);
+	p9_get_name(&c->in, name);
+	uid = p9_get32(&c->in);
+	if (c->in.err)
+		return c->in.err;
+	if (auth != P9_NO_FID || number == P9_NO_FID)
+		return -EINVAL;
+	rc = c->fs->ops->root(c->fs, &root);
+	if (rc < 0)
+		return rc;
+	rc = p9_qid_of_node(root, &q);
+	if (rc == 0)
+		rc = new_fid(c, number, uid, root);
+	p9_node_put(root);
+	p9_put_qid(&c->out, &q);
+	return rc;
+}
+
+/* --- walk --- */
+
+/* One step; the caller has a reference to `n` and gets one to `out`. */
+static int step(struct p9_node *n, const char *name, struct p9_node **out)
+{
+	struct p9_fs *fs = n->fs;
+	int rc = 0;
+
+	if (!is_component(name))
+		return -ENOENT;
+	pthread_rwlock_rdlock(&fs->tree);
+	if (!S_ISDIR(n->type))
+		rc = -ENOTDIR;
+	else if (!strcmp(name, "."))
+		*out = p9_node_get(n);
+	else if (!strcmp(name, ".."))
+		*out = p9_node_get(n->parent ? n->parent : n);
+	else
+		rc = fs->ops->walk(n, name, out);
+	pthread_rwlock_unlock(&fs->tree);
+	return rc;
+}
+
+/* As far as it goes: the number of steps, with the last node in `at`, or the error of the first. */
+static int walk(struct p9_call *c, struct p9_node **at, char names[][P9_NAME_MAX + 1], unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct p9_node *next;
+		struct p9_qid q;
+		int rc = step(*at, names[i], &next);
+
+		if (rc == 0) {
+			rc = p9_qid_of_node(next, &q);
+			if (rc < 0)
+				p9_node_put(next);
+		}
+		if (rc < 0)
+			return i ? (int)i : rc;
+		p9_node_put(*at);
+		*at = next;
+		p9_put_qid(&c->out, &q);
+	}
+	return (int)n;
+}
+
+/* The whole way was gone: to where `number` shall stand. */
+static int arrive(struct p9_call *c, struct p9_fid *f, uint32_t number, struct p9_node *n)
+{
+	if (number != f->number)
+		return new_fid(c, number, f->uid, n);
+	p9_node_put(f->node);
+	f->node = p9_node_get(n);
+	return 0;
+}
+
+int p9_walk(struct p9_call *c)
+{
+	uint32_t number = p9_get32(&c->in), to = p9_get32(&c->in);
+	unsigned n = p9_get16(&c->in);
+	char names[P9_WALK_MAX][P9_NAME_MAX + 1];
+	struct p9_fid *f;
+	struct p9_node *at;
+	int rc;
+
+	if (n > P9_WALK_MAX)
+		return -EINVAL;
+	for (unsigned i = 0; i < n; i++)
+		p9_get_name(&c->in, names[i]);
+	if (c->in.err)
+		return c->in.err;
+	f = p9_fid_use(c, number, to == number);
+	if (!f)
+		return -EBADF;
+	p9_put16(&c->out, 0);
+	at = p9_node_get(f->node);
+	if (f->kind != P9_FID_PATH && to == number)
+		rc = -EINVAL;
+	else
+		rc = walk(c, &at, names, n);
+	if (rc >= 0)
+		put_le16(c->answer, (uint16_t)rc);
+	if (rc == (int)n)
+		rc = arrive(c, f, to, at);
+	p9_node_put(at);
+	p9_fid_done(f);
+	return MIN(rc, 0);
+}
+
+/* --- making files --- */
+
+/* Make a file in the directory `f`. */
+static int make(struct p9_fid *f, const char *name, const struct p9_new *what, int flags,
+		struct p9_node **out, int *file)
+{
+	struct p9_fs *fs = f->node->fs;
+	int rc = check_name(name, -EEXIST);
+
+	if (rc < 0)
+		return rc;
+	if (f->kind >= P9_FID_XATTR_READ)
+		return -EINVAL;
+	if (!S_ISDIR(f->node->type))
+		return -ENOTDIR;
+	pthread_rwlock_rdlock(&fs->tree);
+	rc = fs->ops->make(f->node, name, what, flags, out, file);
+	pthread_rwlock_unlock(&fs->tree);
+	return rc;
+}
+
+/* The same where the answer is a qid and no more. `what` has all but the owner. */
+static int make_and_tell(struct p9_call *c, uint32_t number, const char *name, struct p9_new *what)
+{
+	struct p9_fid *f;
+	struct p9_node *n;
+	struct p9_qid q;
+	int rc;
+
+	if (c->in.err)
+		return c->in.err;
+	f = p9_fid_use(c, number, false);
+	if (!f)
+		return -EBADF;
+	what->uid = f->uid;
+	rc = make(f, name, what, 0, &n, NULL);
+	if (rc == 0) {
+		rc = p9_qid_of_node(n, &q);
+		p9_node_put(n);
+	}
+	p9_fid_done(f);
+	if (rc == 0)
+		p9_put_qid(&c->out, &q);
+	return rc;
+}
+
+static int create(struct p9_call *c, struct p9_fid *f, const char *name, const struct p9_new *what,
+		  int flags, struct p9_qid *q)
+{
+	struct p9_node *n;
+	int file, rc = p9_file_take(c->fs);
+
+	if (rc < 0)
+		return rc;
+	rc = make(f, name, what, flags, &n, &file);
+	if (rc < 0) {
+		p9_file_give(c->fs);
+		return rc;
+	}
+	/* From here on the fid is the new file. */
+	p9_node_put(f->node);
+	f->node = n;
+	p9_fid_opened(f, file, flags);
+	return p9_qid_of_node(n, q);
+}
+
+int p9_lcreate(struct p9_call *c)
+{
+	char name[P9_NAME_MAX + 1];
+	struct p9_new what = {0};
+	uint32_t number = p9_get32(&c->in), wire;
+	struct p9_fid *f;
+	struct p9_qid q;
+	int rc, flags;
+
+	p9_get_name(&c->in, name);
+	wire = p9_get32(&c->in);
+	what.mode = S_IFREG | (p9_get32(&c->in) & 07777);
+	what.gid = p9_get32(&c->in);
+	if (c->in.err)
+		return c->in.err;
+	rc = p9_open_flags(c->fs, wire, &flags);
+	if (rc < 0)
+		return rc;
+	f = p9_fid_use(c, number, true);
+	if (!f)
+		return -EBADF;
+	what.uid = f->uid;
+	rc = f->kind == P9_FID_PATH ? create(c, f, name, &what, flags, &q) : -EINVAL;
+	p9_fid_done(f);
+	if (rc < 0)
+		return rc;
+	p9_put_qid(&c->out, &q);
+	p9_put32(&c->out, 0); /* iounit: as much as a message takes */
+	return 0;
+}
+
+int p9_symlink(struct p9_call *c)
+{
+	char name[P9_NAME_MAX + 1], target[P9_TARGET_MAX + 1];
+	struct p9_new what = {.mode = S_IFLNK | 0777, .target = target};
+	uint32_t number = p9_get32(&c->in);
+
+	p9_get_name(&c->in, name);
+	p9_get_string(&c->in, target, P9_TARGET_MAX);
+	what.gid = p9_get32(&c->in);
+	if (!c->in.err && !*target)
+		return -ENOENT;
+	return make_and_tell(c, number, name, &what);
+}
+
+int p9_mknod(struct p9_call *c)
+{
+	char name[P9_NAME_MAX + 1];
+	struct p9_new what = {0};
+	uint32_t number = p9_get32(&c->in), major;
+
+	p9_get_name(&c->in, name);
+	what.mode = p9_get32(&c->in);
+	major = p9_get32(&c->in);
+	what.rdev = makedev(major, p9_get32(&c->in));
+	what.gid = p9_get32(&c->in);
+	if (!(what.mode & S_IFMT))
+		what.mode |= S_IFREG;
+	what.mode &= S_IFMT | 07777;
+	if (!S_ISREG(what.mode) && !S_ISFIFO(what.mode) && !S_ISSOCK(what.mode) &&
+	    !S_ISCHR(what.mode) && !S_ISBLK(what.mode))
+		return c->in.err ? c->in.err : -EINVAL;
+	return make_and_tell(c, number, name, &what);
+}
+
+int p9_mkdir(struct p9_call *c)
+{
+	char name[P9_NAME_MAX + 1];
+	struct p9_new what = {0};
+	uint32_t number = p9_get32(&c->in);
+
+	p9_get_name(&c->in, name);
+	what.mode = S_IFDIR | (p9_get32(&c->in) & 07777);
+	what.gid = p9_get32(&c->in);
+	return make_and_tell(c, number, name, &what);
+}
+
+int p9_link(struct p9_call *c)
+{
+	char name[P9_NAME_MAX + 1];
+	uint32_t to = p9_get32(&c->in), number = p9_get32(&c->in);
+	struct p9_fid *d, *f;
+	int rc;
+
+	p9_get_name(&c->in, name);
+	rc = c->in.err ? c->in.err : check_name(name, -EEXIST);
+	if (rc < 0)
+		return rc;
+	d = p9_fid_use(c, to, false);
+	f = d ? p9_fid_use(c, number, false) : NULL;
+	if (!f) {
+		rc = -EBADF;
+	} else if (!S_ISDIR(d->node->type)) {
+		rc = -ENOTDIR;
+	} else {
+		pthread_rwlock_rdlock(&c->fs->tree);
+		rc = c->fs->ops->link(f->node, d->node, name);
+		pthread_rwlock_unlock(&c->fs->tree);
+	}
+	if (f)
+		p9_fid_done(f);
+	if (d)
+		p9_fid_done(d);
+	return rc;
+}
+
+/* --- moving and removing --- */
+
+/* With the tree locked for writing. */
+static int rename_locked(struct p9_fs *fs, struct p9_node *from, const char *name,
+			 struct p9_node *to, const char *name_to)
+{
+	int rc = check_name(name, -EBUSY);
+
+	if (rc == 0)
+		rc = check_name(name_to, -EBUSY);
+	if (rc == 0 && (!S_ISDIR(from->type) || !S_ISDIR(to->type)))
+		rc = -ENOTDIR;
+	if (rc == 0)
+		rc = fs->ops->rename(from, name, to, name_to);
+	if (rc == 0)
+		p9_tree_renamed(from, name, to, name_to);
+	return MIN(rc, 0);
+}
+
+int p9_renameat(struct p9_call *c)
+{
+	char name[P9_NAME_MAX + 1], name_to[P9_NAME_MAX + 1];
+	uint32_t from = p9_get32(&c->in), to;
+	struct p9_fid *f, *t;
+	int rc = -EBADF;
+
+	p9_get_name(&c->in, name);
+	to = p9_get32(&c->in);
+	p9_get_name(&c->in, name_to);
+	if (c->in.err)
+		return c->in.err;
+	f = p9_fid_use(c, from, false);
+	t = f ? p9_fid_use(c, to, false) : NULL;
+	if (t) {
+		pthread_rwlock_wrlock(&c->fs->tree);
+		rc = rename_locked(c->fs, f->node, name, t->node, name_to);
+		pthread_rwlock_unlock(&c->fs->tree);
+		p9_fid_done(t);
+	}
+	if (f)
+		p9_fid_done(f);
+	return rc;
+}
+
+int p9_rename(struct p9_call *c)
+{
+	char name_to[P9_NAME_MAX + 1];
+	uint32_t number = p9_get32(&c->in), to = p9_get32(&c->in);
+	struct p9_node *parent = NULL;
+	struct p9_fid *f, *t;
+	int rc = -EBADF;
+
+	p9_get_name(&c->in, name_to);
+	if (c->in.err)
+		return c->in.err;
+	f = p9_fid_use(c, number, false);
+	t = f ? p9_fid_use(c, to, false) : NULL;
+	if (t) {
+		struct p9_node *n = f->node;
+
+		pthread_rwlock_wrlock(&c->fs->tree);
+		rc = n->parent ? -ENOENT : -EBUSY;
+		if (n->name && n->parent) {
+			char name[P9_NAME_MAX + 1];
+
+			/* Both may be changed by what they are used for. */
+			strcpy(name, n->name);
+			parent = p9_node_get(n->parent);
+			rc = rename_locked(c->fs, parent, name, t->node, name_to);
+		}
+		pthread_rwlock_unlock(&c->fs->tree);
+		p9_node_put(parent);
+		p9_fid_done(t);
+	}
+	if (f)
+		p9_fid_done(f);
+	return rc;
+}
+
+/* With the tree locked for writing. */
+static int unlink_locked(struct p9_node *dir, const char *name, bool directory)
+{
+	int rc = S_ISDIR(dir->type) ? dir->fs->ops->unlink(dir, name, directory) : -ENOTDIR;
+
+	if (rc == 0)
+		p9_tree_removed(dir, name);
+	return rc;
+}
+
+int p9_unlinkat(struct p9_call *c)
+{
+	char name[P9_NAME_MAX + 1];
+	uint32_t number = p9_get32(&c->in), flags;
+	struct p9_fid *f;
+	int rc;
+
+	p9_get_name(&c->in, name);
+	flags = p9_get32(&c->in);
+	rc = c->in.err ? c->in.err : check_name(name, !strcmp(name, ".") ? -EINVAL : -ENOTEMPTY);
+	if (rc == 0 && flags & ~REMOVE_DIRECTORY)
+		rc = -EINVAL;
+	if (rc < 0)
+		return rc;
+	f = p9_fid_use(c, number, false);
+	if (!f)
+		return -EBADF;
+	pthread_rwlock_wrlock(&c->fs->tree);
+	rc = unlink_locked(f->node, name, flags & REMOVE_DIRECTORY);
+	pthread_rwlock_unlock(&c->fs->tree);
+	p9_fid_done(f);
+	return rc;
+}
+
+/* Removes the file if its name still is its own; the fid is gone in any case. */
+int p9_remove(struct p9_call *c)
+{
+	uint32_t number = p9_get32(&c->in);
+	struct p9_node *now = NULL, *n, *parent = NULL;
+	char name[P9_NAME_MAX + 1];
+	struct p9_fid *f;
+	int rc;
+
+	if (c->in.err)
+		return c->in.err;
+	f = p9_fid_remove(c->s, number);
+	if (!f)
+		return -EBADF;
+	pthread_rwlock_rdlock(&f->lock);
+	n = f->node;
+	if (c->fs->read_only) {
+		p9_fid_done(f);
+		return -EROFS;
+	}
+	pthread_rwlock_wrlock(&c->fs->tree);
+	rc = n->parent ? -ENOENT : -EBUSY;
+	if (n->name && n->parent) {
+		strcpy(name, n->name);
+		parent = p9_node_get(n->parent);
+		rc = c->fs->ops->walk(parent, name, &now);
+	}
+	if (now) {
+		rc = now->dev == n->dev && now->ino == n->ino ? 0 : -ENOENT;
+		if (rc == 0)
+			rc = unlink_locked(parent, name, S_ISDIR(n->type));
+	}
+	pthread_rwlock_unlock(&c->fs->tree);
+	p9_node_put(now);
+	p9_node_put(parent);
+	p9_fid_done(f);
+	return rc;
+}

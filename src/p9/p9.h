@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* p9.h - a server of the 9P2000.L protocol, and the exported folders (-fsdev) that it serves
+ *
+ * The server knows nothing of virtio: it gets requests as iovecs and writes its answers into
+ * others. Requests come from one loop; what may block is done by worker threads of the server, many
+ * requests at a time, and each is given back on that loop, in any order.
+ *
+ * What a guest can do is bound to the export. Files are found one path component at a time from an
+ * open directory, without following links, and are held by descriptor; so neither ".." nor a link
+ * nor a rename, by the guest or by the host, leads out of it.
+ */
+#ifndef P9_P9_H
+#define P9_P9_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "base/workers.h"
+#include "conf/kvs.h"
+#include "conf/opts.h"
+
+struct fsdevs;
+struct p9_fs;
+struct p9_server;
+struct p9_session;
+
+/* --- the set of all -fsdev; control thread --- */
+
+struct fsdevs *fsdevs_new(void);      /* NULL: out of memory */
+void fsdevs_free(struct fsdevs *all); /* no server is left */
+/* Open one from `fsdriver=...,id=...`. 0 or -errno with `e`. */
+int fsdev_add(struct fsdevs *all, struct kvs *k, struct err *e);
+/* By id; NULL when unknown. Any number of servers may serve it. */
+struct p9_fs *fsdev_find(struct fsdevs *all, const char *id);
+/* The capabilities (a mask of 1 << CAP_*) that the exports need beside root's own files. */
+uint64_t fsdevs_capabilities(const struct fsdevs *all);
+extern const struct opt fsdev_options[];
+
+/* --- a server --- */
+
+/* `written` of p9_request.done: the request was given up, nobody waits for it. */
+#define P9_DROPPED UINT32_MAX
+
+struct p9_request {
+	/* The caller's, unchanged until done(). */
+	const struct iovec *out, *in; /* the message, room for the answer */
+	unsigned n_out, n_in;
+	uint64_t out_len, in_len;
+	/* On the server's loop, perhaps from within p9_request_start(): so many bytes of the answer
+	 * are valid (0: the guest has flushed the request), or P9_DROPPED. May free the request. */
+	void (*done)(struct p9_request *r, uint32_t written);
+
+	/* The server's. */
+	struct p9_server *server;
+	struct p9_session *session;
+	struct work work;
+	struct list link;
+	struct p9_request *next;     /* done, or waiting with others for the same request */
+	struct p9_request *flushers; /* what waits for this one */
+	uint32_t size, written;
+	uint16_t tag;
+	uint8_t type;
+};
+
+/* All on the server's loop, or while it does not run. NULL: out of memory. */
+struct p9_server *p9_server_new(struct p9_fs *fs, struct loop *loop);
+/* Nothing is in flight. Harmless with NULL. */
+void p9_server_free(struct p9_server *s);
+/* How long, in ns, this request has to wait for the limits of the export (throttling.*); 0: it may
+ * be started, and is accounted for. `r` is filled in as for p9_request_start(). */
+uint64_t p9_request_wait(struct p9_server *s, const struct p9_request *r);
+/* Take a request. -EPROTO: there is no way to answer it (no header, no room), it was not taken. */
+int p9_request_start(struct p9_server *s, struct p9_request *r);
+/* Hand what was started since the last call to the workers. */
+void p9_server_submit(struct p9_server *s);
+/* Give up what no worker has begun; the rest ends by itself. */
+void p9_server_cancel(struct p9_server *s);
+/* Forget the session: all fids are clunked, as soon as nothing uses them. */
+void p9_server_reset(struct p9_server *s);
+
+#endif

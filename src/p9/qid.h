@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* qid.h - the guest's 64-bit number of a file, from device and inode number
+ *
+ * An export may span several host file systems whose inode numbers collide. multidevs= says what is
+ * done: `warn` (once) and give the inode number as it is, `forbid` (files elsewhere than on the
+ * export's own file system cannot be found), or `remap`: the upper 16 bits, together with the
+ * device, are replaced by a number of ours.
+ */
+#ifndef P9_QID_H
+#define P9_QID_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "p9/wire.h"
+
+enum p9_multidevs { P9_DEVS_WARN, P9_DEVS_REMAP, P9_DEVS_FORBID };
+
+struct p9_qids {
+	enum p9_multidevs mode;
+	dev_t root;
+	const char *path; /* of the export, for the warning; NULL: there is only one device */
+	pthread_mutex_t lock;
+	bool warned;
+	struct p9_prefix {
+		dev_t dev;
+		uint16_t high;
+	} * prefix;
+	unsigned n;
+};
+
+void p9_qids_init(struct p9_qids *q);
+void p9_qids_fini(struct p9_qids *q);
+/* Any thread. 0, -ENODEV where it is forbidden, -ENFILE when there are too many prefixes. */
+int p9_qid_path(struct p9_qids *q, dev_t dev, uint64_t ino, uint64_t *path);
+/* The whole. */
+int p9_qid_of(struct p9_qids *q, const struct stat *st, struct p9_qid *out);
+
+#endif

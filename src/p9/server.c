@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+/* server.c - requests in, answers out: tags, flushes, sessions; see p9.h
+ *
+ * On the loop a request is only looked at: its header is checked, Tversion and Tflush are answered
+ * right there, everything else goes to the workers. A worker copies the message (but for the data
+ * of a write) once, serves it by the table below, writes the answer into the chain and posts the
+ * request back to the loop, which alone knows which tags are in flight.
+ *
+ * A flush takes its target back when no worker has begun it; else it waits for it. Either way the
+ * target is done before the flush is answered.
+ */
+#include "p9/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "p9/throttle.h"
+
+#define THREADS 8
+#define VERSION "9P2000.L"
+
+struct p9_server {
+	struct p9_fs *fs;
+	struct loop *loop;
+	struct workers *workers;
+	struct p9_session *session; /* NULL: before Tversion */
+	struct list active;	    /* struct p9_request, everything that is not done */
+	struct work *first, *last;  /* started, to be submitted */
+	unsigned started;
+	_Atomic(struct p9_request *) done; /* newest first */
+	struct loop_task done_task;
+};
+
+static const struct p9_operation operations[] = {
+	[P9_TSTATFS] = {p9_statfs, 67, false},
+	[P9_TLOPEN] = {p9_lopen, 24, false},
+	[P9_TLCREATE] = {p9_lcreate, 24, true},
+	[P9_TSYMLINK] = {p9_symlink, 20, true},
+	[P9_TMKNOD] = {p9_mknod, 20, true},
+	[P9_TRENAME] = {p9_rename, 7, true},
+	[P9_TREADLINK] = {p9_readlink, 9, false},
+	[P9_TGETATTR] = {p9_getattr, 160, false},
+	[P9_TSETATTR] = {p9_setattr, 7, true},
+	[P9_TXATTRWALK] = {p9_xattrwalk, 15, false},
+	[P9_TXATTRCREATE] = {p9_xattrcreate, 7, true},
+	[P9_TREADDIR] = {p9_readdir, 11, false},
+	[P9_TFSYNC] = {p9_fsync, 7, false},
+	[P9_TLOCK] = {p9_lock, 8, false},
+	[P9_TGETLOCK] = {p9_getlock, 30, false},
+	[P9_TLINK] = {p9_link, 7, true},
+	[P9_TMKDIR] = {p9_mkdir, 20, true},
+	[P9_TRENAMEAT] = {p9_renameat, 7, true},
+	[P9_TUNLINKAT] = {p9_unlinkat, 7, true},
+	[P9_TATTACH] = {p9_attach, 20, false},
+	[P9_TWALK] = {p9_walk, 9, false},
+	[P9_TREAD] = {p9_read, 11, false},
+	[P9_TWRITE] = {p9_write, 11, true},
+	[P9_TCLUNK] = {p9_clunk, 7, false},
+	/* A removal clunks the fid also where it fails, so it sees to that itself. */
+	[P9_TREMOVE] = {p9_remove, 7, false},
+};
+
+const struct p9_operation *p9_operation(uint8_t type)
+{
+	return type < ARRAY_SIZE(operations) && operations[type].serve ? &operations[type] : NULL;
+}
+
+/* --- answers --- */
+
+static void put_header(uint8_t *p, uint32_t size, uint8_t type, uint16_t tag)
+{
+	put_le32(p, size);
+	p[4] = type;
+	put_le16(p + 5, tag);
+}
+
+/* An Rlerror; there is always room for it. */
+static void answer_error(struct p9_request *r, int error)
+{
+	uint8_t p[P9_ERROR_LEN];
+
+	put_header(p, sizeof(p), P9_RLERROR, r->tag);
+	put_le32(p + P9_HEADER, (uint32_t)-error);
+	p9_iov_write(r->in, r->n_in, 0, p, sizeof(p));
+	r->written = sizeof(p);
+}
+
+/* The answer to a good one: `len` bytes at `body`, and `data` bytes that are in place behind. */
+static void answer(struct p9_request *r, const uint8_t *body, size_t len, uint64_t data)
+{
+	uint64_t size = P9_HEADER + len + data;
+	uint8_t p[P9_HEADER];
+
+	if (size > r->in_len) {
+		answer_error(r, -EMSGSIZE);
+		return;
+	}
+	put_header(p, (uint32_t)size, (uint8_t)(r->type + 1), r->tag);
+	p9_iov_write(r->in, r->n_in, 0, p, sizeof(p));
+	p9_iov_write(r->in, r->n_in, P9_HEADER, body, len);
+	r->written = (uint32_t)size;
+}
+
+/* --- workers --- */
+
+static int serve(struct p9_call *c)
+{
+	const struct p9_operation *op = p9_operation(c->r->type);
+
+	if (!c->s)
+		return -EPROTO; /* no Tversion yet */
+	if (c->r->type == P9_TAUTH || !op)
+		return -EOPNOTSUPP;
+	if (op->answer > c->r->in_len)
+		return -EMSGSIZE;
+	if (op->changes && c->fs->read_only)
+		return -EROFS;
+	return op->serve(c);
+}
+
+static void post_done(struct p9_request *r)
+{
+	struct p9_server *s = r->server;
+
+	/* Once it is in the list it may be gone. */
+	r->next = atomic_load(&s->done);
+	while (!atomic_compare_exchange_weak(&s->done, &r->next, r)) {}
+	loop_post(s->loop, &s->done_task);
+}
+
+static void run(struct work *w)
+{
+	struct p9_request *r = container_of(w, struct p9_request, work);
+	struct p9_call c;
+	size_t len = MIN((uint64_t)r->size, sizeof(c.message));
+	int rc;
+
+	c.r = r;
+	c.s = r->session;
+	c.fs = r->server->fs;
+	c.data = 0;
+	p9_iov_read(r->out, r->n_out, 0, c.message, len);
+	c.in = (struct p9_reader){c.message + P9_HEADER, len - P9_HEADER, r->size - len, 0};
+	c.out = (struct p9_writer){c.answer, 0, sizeof(c.answer)};
+	rc = serve(&c);
+	if (rc < 0)
+		answer_error(r, rc);
+	else
+		answer(r, c.answer, c.out.len, c.data);
+	if (r->session)
+		p9_session_put(r->session);
+	r->session = NULL;
+	post_done(r);
+}
+
+static void end_session(struct work *w)
+{
+	p9_session_put(container_of(w, struct p9_session, work));
+}
+
+/* Let go of the present session; a worker closes its files. */
+static void leave_session(struct p9_server *s)
+{
+	struct p9_session *old = s->session;
+
+	s->session = NULL;
+	if (!old)
+		return;
+	old->work.fn = end_session;
+	workers_submit(s->workers, &old->work, &old->work, 1);
+}
+
+/* --- the loop --- */
+
+static void finish(struct p9_request *r, uint32_t written)
+{
+	struct p9_request *waiting = r->flushers;
+
+	list_del(&r->link);
+	r->done(r, written);
+	/* In the order in which they came, as the protocol wants it; each may have its own. */
+	while (waiting) {
+		struct p9_request *f = waiting;
+
+		waiting = f->next;
+		if (written != P9_DROPPED)
+			answer(f, NULL, 0, 0);
+		finish(f, written == P9_DROPPED ? P9_DROPPED : f->written);
+	}
+}
+
+static void run_done(struct loop_task *t)
+{
+	struct p9_server *s = container_of(t, struct p9_server, done_task);
+	struct p9_request *r = atomic_exchange(&s->done, NULL), *oldest = NULL;
+
+	while (r) {
+		struct p9_request *next = r->next;
+
+		r->next = oldest;
+		oldest = r;
+		r = next;
+	}
+	while (oldest) {
+		r = oldest;
+		oldest = r->next;
+		finish(r, r->written);
+	}
+}
+
+static struct p9_request *find_tag(struct p9_server *s, uint16_t tag,
+				   const struct p9_request * not )
+{
+	list_for_each (it, &s->active) {
+		struct p9_request *r = list_entry(it, struct p9_request, link);
+
+		if (r != not &&r->tag == tag)
+			return r;
+	}
+	return NULL;
+}
+
+static void start_version(struct p9_server *s, struct p9_request *r, struct p9_reader *in)
+{
+	char version[P9_NAME_MAX + 1];
+	uint8_t body[32];
+	struct p9_writer out = {body, 0, sizeof(body)};
+	uint32_t msize = p9_get32(in);
+	bool known;
+
+	p9_get_name(in, version);
+	msize = MIN(msize, P9_MSIZE_MAX);
+	if (in->err) {
+		answer_error(r, in->err);
+		return;
+	}
+	if (msize < P9_MSIZE_MIN) {
+		answer_error(r, -EMSGSIZE);
+		return;
+	}
+	leave_session(s);
+	known = !strcmp(version, VERSION);
+	if (known)
+		s->session = p9_session_new(s->fs, msize);
+	if (known && !s->session) {
+		answer_error(r, -ENOMEM);
+		return;
+	}
+	p9_put32(&out, msize);
+	if (known)
+		p9_put_string(&out, VERSION, strlen(VERSION));
+	else
+		p9_put_string(&out, "unknown", 7);
+	answer(r, body, out.len, 0);
+}
+
+/* True: it is answered. */
+static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_reader *in)
+{
+	uint16_t tag = p9_get16(in);
+	struct p9_request *target = in->err ? NULL : find_tag(s, tag, r);
+
+	if (in->err) {
+		answer_error(r, in->err);
+		return true;
+	}
+	if (target && workers_cancel(s->workers, &target->work)) {
+		p9_session_put(target->session);
+		target->session = NULL;
+		finish(target, 0);
+		target = NULL;
+	}
+	if (target) {
+		struct p9_request **at = &target->flushers;
+
+		while (*at)
+			at = &(*at)->next;
+		*at = r;
+		return false;
+	}
+	answer(r, NULL, 0, 0);
+	return true;
+}
+
+static void hand_over(struct p9_server *s, struct p9_request *r)
+{
+	r->session = p9_session_get(s->session);
+	r->work.fn = run;
+	r->work.next = NULL;
+	if (s->last)
+		s->last->next = &r->work;
+	else
+		s->first = &r->work;
+	s->last = &r->work;
+	s->started++;
+}
+
+/* 0, or the error of a message that cannot be served, whatever it says. */
+static int check(struct p9_server *s, struct p9_request *r)
+{
+	if (r->size < P9_HEADER || r->size > r->out_len)
+		return -EPROTO;
+	if (r->type == P9_TVERSION)
+		return 0;
+	if (!s->session)
+		return -EPROTO;
+	if (r->size > s->session->msize)
+		return -EMSGSIZE;
+	return find_tag(s, r->tag, r) ? -EINVAL : 0;
+}
+
+int p9_request_start(struct p9_server *s, struct p9_request *r)
+{
+	uint8_t p[P9_HEADER + 512];
+	size_t len = MIN(r->out_len, sizeof(p));
+	struct p9_reader in;
+	bool answered = true;
+	int rc;
+
+	if (r->out_len < P9_HEADER || r->in_len < P9_ERROR_LEN)
+		return -EPROTO;
+	p9_iov_read(r->out, r->n_out, 0, p, len);
+	r->server = s;
+	r->session = NULL;
+	r->flushers = r->next = NULL;
+	r->work.fn = NULL;
+	r->size = get_le32(p);
+	r->type = p[4];
+	r->tag = get_le16(p + 5);
+	list_add_tail(&s->active, &r->link);
+	rc = check(s, r);
+	len = MIN(len, (size_t)r->size);
+	in = (struct p9_reader){p + P9_HEADER, rc ? 0 : len - P9_HEADER, rc ? 0 : r->size - len, 0};
+	if (rc)
+		answer_error(r, rc);
+	else if (r->type == P9_TVERSION)
+		start_version(s, r, &in);
+	else if (r->type == P9_TFLUSH)
+		answered = start_flush(s, r, &in);
+	else
+		answered = false;
+	if (answered)
+		finish(r, r->written);
+	else if (r->type != P9_TFLUSH)
+		hand_over(s, r);
+	return 0;
+}
+
+void p9_server_submit(struct p9_server *s)
+{
+	struct work *first = s->first;
+	unsigned n = s->started;
+
+	s->started = 0;
+	s->first = NULL;
+	if (first)
+		workers_submit(s->workers, first, s->last, n);
+	s->last = NULL;
+}
+
+void p9_server_cancel(struct p9_server *s)
+{
+	p9_server_submit(s);
+	/* finish() may end others, those that wait: begin anew after each. */
+	for (bool again = true; again;) {
+		again = false;
+		list_for_each (it, &s->active) {
+			struct p9_request *r = list_entry(it, struct p9_request, link);
+
+			if (!r->work.fn || !workers_cancel(s->workers, &r->work))
+				continue;
+			p9_session_put(r->session);
+			r->session = NULL;
+			finish(r, P9_DROPPED);
+			again = true;
+			break;
+		}
+	}
+}
+
+void p9_server_reset(struct p9_server *s)
+{
+	leave_session(s);
+}
+
+uint64_t p9_request_wait(struct p9_server *s, const struct p9_request *r)
+{
+	uint8_t p[P9_WRITE_AT];
+	bool write;
+
+	if (!s->fs->throttle || r->out_len < sizeof(p))
+		return 0;
+	p9_iov_read(r->out, r->n_out, 0, p, sizeof(p));
+	write = p[4] == P9_TWRITE;
+	if (!write && p[4] != P9_TREAD)
+		return 0;
+	return p9_throttle_take(s->fs->throttle, now_ns(), write,
+				MIN(get_le32(p + 19), P9_MSIZE_MAX));
+}
+
+static void begin_worker(void *arg)
+{
+	struct p9_fs *fs = arg;
+
+	if (fs->ops->begin)
+		fs->ops->begin(fs);
+}
+
+struct p9_server *p9_server_new(struct p9_fs *fs, struct loop *loop)
+{
+	struct p9_server *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->fs = fs;
+	s->loop = loop;
+	s->done_task.fn = run_done;
+	list_init(&s->active);
+	s->workers = workers_new("xenpvh/9p", THREADS, begin_worker, fs);
+	if (!s->workers) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void p9_server_free(struct p9_server *s)
+{
+	if (!s)
+		return;
+	workers_free(s->workers);
+	if (s->session)
+		p9_session_put(s->session);
+	free(s);
+}

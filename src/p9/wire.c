@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* wire.c - see wire.h */
+#include "p9/wire.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+
+/* The next `len` bytes, or NULL. */
+static const uint8_t *take(struct p9_reader *r, size_t len)
+{
+	const uint8_t *p = r->at;
+
+	if (r->err)
+		return NULL;
+	if (len > r->left) {
+		/* Only names are long enough to lie beyond the copy. */
+		r->err = len - r->left <= r->beyond ? -ENAMETOOLONG : -EPROTO;
+		return NULL;
+	}
+	r->at += len;
+	r->left -= len;
+	return p;
+}
+
+uint8_t p9_get8(struct p9_reader *r)
+{
+	const uint8_t *p = take(r, 1);
+
+	return p ? *p : 0;
+}
+
+uint16_t p9_get16(struct p9_reader *r)
+{
+	const uint8_t *p = take(r, 2);
+
+	return p ? get_le16(p) : 0;
+}
+
+uint32_t p9_get32(struct p9_reader *r)
+{
+	const uint8_t *p = take(r, 4);
+
+	return p ? get_le32(p) : 0;
+}
+
+uint64_t p9_get64(struct p9_reader *r)
+{
+	const uint8_t *p = take(r, 8);
+
+	return p ? get_le64(p) : 0;
+}
+
+void p9_get_string(struct p9_reader *r, char *buf, size_t max)
+{
+	size_t len = p9_get16(r);
+	const uint8_t *p = take(r, len);
+
+	*buf = '\0';
+	if (!p)
+		return;
+	if (len > max) {
+		r->err = -ENAMETOOLONG;
+	} else if (memchr(p, '\0', len)) {
+		r->err = -EINVAL;
+	} else {
+		memcpy(buf, p, len);
+		buf[len] = '\0';
+	}
+}
+
+static void put(struct p9_writer *w, const void *p, size_t len)
+{
+	if (w->len <= w->room && len <= w->room - w->len)
+		memcpy(w->at + w->len, p, len);
+	w->len += len;
+}
+
+void p9_put8(struct p9_writer *w, uint8_t v)
+{
+	put(w, &v, 1);
+}
+
+void p9_put16(struct p9_writer *w, uint16_t v)
+{
+	v = htole16(v);
+	put(w, &v, sizeof(v));
+}
+
+void p9_put32(struct p9_writer *w, uint32_t v)
+{
+	v = htole32(v);
+	put(w, &v, sizeof(v));
+}
+
+void p9_put64(struct p9_writer *w, uint64_t v)
+{
+	v = htole64(v);
+	put(w, &v, sizeof(v));
+}
+
+void p9_put_string(struct p9_writer *w, const char *s, size_t len)
+{
+	p9_put16(w, (uint16_t)len);
+	put(w, s, len);
+}
+
+void p9_put_qid(struct p9_writer *w, const struct p9_qid *q)
+{
+	p9_put8(w, q->type);
+	p9_put32(w, q->version);
+	p9_put64(w, q->path);
+}
+
+/* --- iovecs --- */
+
+unsigned p9_iov_window(const struct iovec *iov, unsigned n, uint64_t skip, uint64_t len,
+		       struct iovec *out, unsigned max)
+{
+	unsigned count = 0;
+
+	for (; n && len && count < max; iov++, n--) {
+		size_t part;
+
+		if (skip >= iov->iov_len) {
+			skip -= iov->iov_len;
+			continue;
+		}
+		part = (size_t)MIN(iov->iov_len - skip, len);
+		out[count++] = (struct iovec){(char *)iov->iov_base + skip, part};
+		len -= part;
+		skip = 0;
+	}
+	return count;
+}
+
+void p9_iov_read(const struct iovec *iov, unsigned n, uint64_t skip, void *buf, size_t len)
+{
+	struct iovec part;
+
+	while (len && p9_iov_window(iov, n, skip, len, &part, 1)) {
+		memcpy(buf, part.iov_base, part.iov_len);
+		buf = (char *)buf + part.iov_len;
+		skip += part.iov_len;
+		len -= part.iov_len;
+	}
+}
+
+void p9_iov_write(const struct iovec *iov, unsigned n, uint64_t skip, const void *buf, size_t len)
+{
+	struct iovec part;
+
+	while (len && p9_iov_window(iov, n, skip, len, &part, 1)) {
+		memcpy(part.iov_base, buf, part.iov_len);
+		buf = (const char *)buf + part.iov_len;
+		skip += part.iov_len;
+		len -= part.iov_len;
+	}
+}

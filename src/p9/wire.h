@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* wire.h - 9P2000.L as bytes: message numbers, and readers and writers that cannot go wrong
+ *
+ * A reader goes over a copy of the message; what is missing or too long is remembered as an error,
+ * and all that is read afterwards is zero or empty, so that a handler asks once, at the end,
+ * whether the message made sense. A writer counts on without writing when its buffer is full.
+ *
+ * All numbers are little endian; a string is a 16-bit length and its bytes.
+ */
+#ifndef P9_WIRE_H
+#define P9_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+enum {
+	P9_RLERROR = 7,
+	P9_TSTATFS = 8,
+	P9_TLOPEN = 12,
+	P9_TLCREATE = 14,
+	P9_TSYMLINK = 16,
+	P9_TMKNOD = 18,
+	P9_TRENAME = 20,
+	P9_TREADLINK = 22,
+	P9_TGETATTR = 24,
+	P9_TSETATTR = 26,
+	P9_TXATTRWALK = 30,
+	P9_TXATTRCREATE = 32,
+	P9_TREADDIR = 40,
+	P9_TFSYNC = 50,
+	P9_TLOCK = 52,
+	P9_TGETLOCK = 54,
+	P9_TLINK = 70,
+	P9_TMKDIR = 72,
+	P9_TRENAMEAT = 74,
+	P9_TUNLINKAT = 76,
+	P9_TVERSION = 100,
+	P9_TAUTH = 102,
+	P9_TATTACH = 104,
+	P9_TFLUSH = 108,
+	P9_TWALK = 110,
+	P9_TREAD = 116,
+	P9_TWRITE = 118,
+	P9_TCLUNK = 120,
+	P9_TREMOVE = 122,
+};
+
+#define P9_HEADER     7	 /* size[4] type[1] tag[2] */
+#define P9_ERROR_LEN  11 /* the answer that there must always be room for */
+#define P9_DATA_AT    11 /* where the data of an Rread and of an Rreaddir begin */
+#define P9_WRITE_AT   23 /* and those of a Twrite */
+#define P9_MSIZE_MIN  4096
+#define P9_MSIZE_MAX  (1u << 20)
+#define P9_WALK_MAX   16
+#define P9_NAME_MAX   255
+#define P9_TARGET_MAX 4095
+#define P9_NO_FID     UINT32_MAX
+#define P9_NO_TAG     UINT16_MAX
+
+/* Longest message that is looked at as a whole: a walk of 16 names, or a link's target. The data of
+ * a Twrite stay where they are. */
+#define P9_MESSAGE_MAX 8192
+
+#define P9_QID_DIR     0x80
+#define P9_QID_SYMLINK 0x02
+
+struct p9_qid {
+	uint8_t type;
+	uint32_t version;
+	uint64_t path;
+};
+
+struct p9_reader {
+	const uint8_t *at;
+	size_t left;
+	size_t beyond; /* bytes of the message that were not copied */
+	int err;       /* 0 or -errno */
+};
+
+uint8_t p9_get8(struct p9_reader *r);
+uint16_t p9_get16(struct p9_reader *r);
+uint32_t p9_get32(struct p9_reader *r);
+uint64_t p9_get64(struct p9_reader *r);
+/* A string of at most `max` bytes without NUL inside; `buf` has room for `max` + 1. */
+void p9_get_string(struct p9_reader *r, char *buf, size_t max);
+#define p9_get_name(r, buf) p9_get_string(r, buf, P9_NAME_MAX)
+
+struct p9_writer {
+	uint8_t *at;
+	size_t len, room; /* len > room: it did not fit */
+};
+
+void p9_put8(struct p9_writer *w, uint8_t v);
+void p9_put16(struct p9_writer *w, uint16_t v);
+void p9_put32(struct p9_writer *w, uint32_t v);
+void p9_put64(struct p9_writer *w, uint64_t v);
+void p9_put_string(struct p9_writer *w, const char *s, size_t len);
+void p9_put_qid(struct p9_writer *w, const struct p9_qid *q);
+
+/* --- iovecs --- */
+
+/* Copy `len` bytes to or from `iov` at offset `skip`; the caller knows that they are there. */
+void p9_iov_read(const struct iovec *iov, unsigned n, uint64_t skip, void *buf, size_t len);
+void p9_iov_write(const struct iovec *iov, unsigned n, uint64_t skip, const void *buf, size_t len);
+/* The bytes [skip, skip + len) as at most `max` elements of `out`. Returns how many there are;
+ * together they may be fewer bytes. */
+unsigned p9_iov_window(const struct iovec *iov, unsigned n, uint64_t skip, uint64_t len,
+		       struct iovec *out, unsigned max);
+
+#endif

@@ -9,6 +9,7 @@ TOOLS=1
 
 [ "$DM_KIND" = xenpvh ] || { skip 'xenpvh only'; exit 0; }
 # A guest that balloons leaves its memory in many pieces.
+modprobe -r vhost_net vhost_vsock vhost 2>/dev/null
 modprobe vhost max_mem_regions=509 && modprobe vhost_net || { skip 'no vhost_net here'; exit 0; }
 bridge_create xenbr0 10.9.0.1/24 9000
 bridge_create xenbr1 10.9.1.1/24 9000

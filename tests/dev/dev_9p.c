@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
@@ -636,6 +638,94 @@ static void metadata(void **state)
 	tb_stop(s.t);
 }
 
+/* Without the file system, as somebody else, without capabilities: all that does not need root's
+ * rights works, since it goes by descriptors. */
+static void confined(void **state)
+{
+	struct share s = {.t = *state};
+	struct g9p *p = &s.p;
+	struct g9p_attr a;
+	char buf[4096];
+
+	tb_skip_qemu("it needs /proc below its root");
+	snprintf(s.path, sizeof(s.path), "%s/share", s.t->dir);
+	assert_int_equal(mkdir(s.path, 0700), 0);
+	assert_int_equal(chown(s.path, 65534, 65534), 0);
+	tb_arg(s.t, "-run-with");
+	tb_arg(s.t, "chroot=%s,user=65534:65534", s.path);
+	tb_arg(s.t, "-virtfs");
+	tb_arg(s.t, "local,path=%s,mount_tag=t,security_model=mapped-xattr", s.path);
+	tb_start(s.t);
+	g9p_open(&s.t->g, p, 0);
+	g9p_mount(p, ROOT);
+	share_create(&s, "f", "text");
+	assert_int_equal(share_stat(&s, "f").st_uid, 65534);
+	assert_int_equal(g9p_walk(p, ROOT, 1, "f"), 0);
+	assert_int_equal(g9p_do(p, G9P_LINK, "dds", ROOT, 1, "g"), 0);
+	assert_int_equal(set_xattr(p, "user.a", "value", 0), 0);
+	assert_int_equal(get_xattr(p, "user.a", buf), 0);
+	assert_string_equal(buf, "value");
+	assert_int_equal(g9p_do(p, G9P_SETATTR, "dddddqqqqq", 1, 0x3 | 0x8 | 0x20, 0600, 7, 0, 2ULL,
+				0ULL, 0ULL, 0ULL, 0ULL),
+			 0);
+	assert_int_equal(g9p_getattr(p, 1, &a), 0);
+	assert_int_equal(a.uid, 7);
+	assert_int_equal(a.size, 2);
+	assert_int_equal(g9p_lopen(p, 1, O9_RDWR), 0);
+	assert_int_equal(g9p_do(p, G9P_MKDIR, "dsdd", ROOT, "d", 0755, 0), 0);
+	tb_stop(s.t);
+}
+
+/* A second file system in the export. */
+static void check_devices(void **state, const char *mode)
+{
+	struct share s = {.t = *state};
+	struct g9p_attr a, b;
+	char path[128];
+	int rc;
+
+	tb_skip_qemu("it numbers differently");
+	snprintf(s.path, sizeof(s.path), "%s/share", s.t->dir);
+	snprintf(path, sizeof(path), "%s/mount", s.path);
+	assert_int_equal(mkdir(s.path, 0755), 0);
+	assert_int_equal(mkdir(path, 0755), 0);
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", path, "tmpfs", 0, NULL))
+		skip(); /* not allowed here */
+	tb_arg(s.t, "-virtfs");
+	tb_arg(s.t, "local,path=%s,mount_tag=t,security_model=none,multidevs=%s", s.path, mode);
+	tb_start(s.t);
+	g9p_open(&s.t->g, &s.p, 0);
+	g9p_mount(&s.p, ROOT);
+	rc = g9p_walk(&s.p, ROOT, 1, "mount");
+	assert_int_equal(g9p_getattr(&s.p, ROOT, &a), 0);
+	if (!strcmp(mode, "forbid")) {
+		assert_int_equal(rc, ENODEV);
+	} else {
+		assert_int_equal(rc, 0);
+		assert_int_equal(g9p_getattr(&s.p, 1, &b), 0);
+		assert_int_equal(b.ino >> 48, !strcmp(mode, "remap"));
+		assert_int_equal(a.ino >> 48, 0);
+	}
+	tb_stop(s.t);
+	umount2(path, MNT_DETACH);
+}
+
+static void devices_warn(void **state)
+{
+	check_devices(state, "warn");
+}
+
+static void devices_remap(void **state)
+{
+	check_devices(state, "remap");
+}
+
+static void devices_forbid(void **state)
+{
+	check_devices(state, "forbid");
+}
+
 static void locks(void **state)
 {
 	struct share s;
@@ -862,17 +952,19 @@ static void limits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		share_test(device),	 share_test(virtfs),
-		share_test(versions),	 share_test(data),
-		share_test(attributes),	 share_test(big_messages),
-		share_test(names),	 share_test(walks),
-		share_test(listings),	 share_test(listing_of_synth),
-		share_test(xattrs),	 share_test(passthrough),
-		share_test(none),	 share_test(mapped_xattr),
-		share_test(mapped_file), share_test(formats),
-		share_test(metadata),	 share_test(locks),
-		share_test(read_only),	 share_test(many_tags),
-		share_test(flushes),	 share_test(reset_in_flight),
+		share_test(device),	    share_test(virtfs),
+		share_test(versions),	    share_test(data),
+		share_test(attributes),	    share_test(big_messages),
+		share_test(names),	    share_test(walks),
+		share_test(listings),	    share_test(listing_of_synth),
+		share_test(xattrs),	    share_test(passthrough),
+		share_test(none),	    share_test(mapped_xattr),
+		share_test(mapped_file),    share_test(formats),
+		share_test(metadata),	    share_test(locks),
+		share_test(read_only),	    share_test(confined),
+		share_test(devices_warn),   share_test(devices_remap),
+		share_test(devices_forbid), share_test(many_tags),
+		share_test(flushes),	    share_test(reset_in_flight),
 		share_test(limits),
 	};
 

@@ -155,7 +155,8 @@ static void test_times(void)
 	s = st("f");
 	IS(s.st_atime, 1000);
 	IS(s.st_mtime, 2000);
-	IS(s.st_mtim.tv_nsec, 500);
+	if (s.st_mtim.tv_nsec) /* Linux' 9p driver counts in seconds */
+		IS(s.st_mtim.tv_nsec, 500);
 	GOOD(utimensat(AT_FDCWD, "f", omit, 0));
 	IS(st("f").st_atime, 1000);
 	IS(st("f").st_mtime, 3000);

@@ -62,6 +62,31 @@ void p9_fid_done(struct p9_fid *f)
 	p9_fid_put(f);
 }
 
+/* Two at a time, locked for reading in an order that all keep. -EBADF: one of them is not there. */
+static int use_both(struct p9_call *c, uint32_t a, uint32_t b, struct p9_fid **f, struct p9_fid **g)
+{
+	*f = p9_fid_get(c->s, a);
+	*g = *f ? p9_fid_get(c->s, b) : NULL;
+	if (!*g) {
+		if (*f)
+			p9_fid_put(*f);
+		return -EBADF;
+	}
+	pthread_rwlock_rdlock(*f < *g ? &(*f)->lock : &(*g)->lock);
+	if (*f != *g)
+		pthread_rwlock_rdlock(*f < *g ? &(*g)->lock : &(*f)->lock);
+	return 0;
+}
+
+static void both_done(struct p9_fid *f, struct p9_fid *g)
+{
+	pthread_rwlock_unlock(&f->lock);
+	if (f != g)
+		pthread_rwlock_unlock(&g->lock);
+	p9_fid_put(f);
+	p9_fid_put(g);
+}
+
 /* Enter a new fid for `n`. */
 static int new_fid(struct p9_call *c, uint32_t number, uint32_t uid, struct p9_node *n)
 {
@@ -341,21 +366,13 @@ int p9_link(struct p9_call *c)
 	rc = c->in.err ? c->in.err : check_name(name, -EEXIST);
 	if (rc < 0)
 		return rc;
-	d = p9_fid_use(c, to, false);
-	f = d ? p9_fid_use(c, number, false) : NULL;
-	if (!f) {
-		rc = -EBADF;
-	} else if (!S_ISDIR(d->node->type)) {
-		rc = -ENOTDIR;
-	} else {
-		pthread_rwlock_rdlock(&c->fs->tree);
-		rc = c->fs->ops->link(f->node, d->node, name);
-		pthread_rwlock_unlock(&c->fs->tree);
-	}
-	if (f)
-		p9_fid_done(f);
-	if (d)
-		p9_fid_done(d);
+	rc = use_both(c, number, to, &f, &d);
+	if (rc < 0)
+		return rc;
+	pthread_rwlock_rdlock(&c->fs->tree);
+	rc = S_ISDIR(d->node->type) ? c->fs->ops->link(f->node, d->node, name) : -ENOTDIR;
+	pthread_rwlock_unlock(&c->fs->tree);
+	both_done(f, d);
 	return rc;
 }
 
@@ -383,58 +400,48 @@ int p9_renameat(struct p9_call *c)
 	char name[P9_NAME_MAX + 1], name_to[P9_NAME_MAX + 1];
 	uint32_t from = p9_get32(&c->in), to;
 	struct p9_fid *f, *t;
-	int rc = -EBADF;
+	int rc;
 
 	p9_get_name(&c->in, name);
 	to = p9_get32(&c->in);
 	p9_get_name(&c->in, name_to);
 	if (c->in.err)
 		return c->in.err;
-	f = p9_fid_use(c, from, false);
-	t = f ? p9_fid_use(c, to, false) : NULL;
-	if (t) {
-		pthread_rwlock_wrlock(&c->fs->tree);
-		rc = rename_locked(c->fs, f->node, name, t->node, name_to);
-		pthread_rwlock_unlock(&c->fs->tree);
-		p9_fid_done(t);
-	}
-	if (f)
-		p9_fid_done(f);
+	rc = use_both(c, from, to, &f, &t);
+	if (rc < 0)
+		return rc;
+	pthread_rwlock_wrlock(&c->fs->tree);
+	rc = rename_locked(c->fs, f->node, name, t->node, name_to);
+	pthread_rwlock_unlock(&c->fs->tree);
+	both_done(f, t);
 	return rc;
 }
 
 int p9_rename(struct p9_call *c)
 {
-	char name_to[P9_NAME_MAX + 1];
+	char name[P9_NAME_MAX + 1], name_to[P9_NAME_MAX + 1];
 	uint32_t number = p9_get32(&c->in), to = p9_get32(&c->in);
 	struct p9_node *parent = NULL;
 	struct p9_fid *f, *t;
-	int rc = -EBADF;
+	int rc;
 
 	p9_get_name(&c->in, name_to);
 	if (c->in.err)
 		return c->in.err;
-	f = p9_fid_use(c, number, false);
-	t = f ? p9_fid_use(c, to, false) : NULL;
-	if (t) {
-		struct p9_node *n = f->node;
-
-		pthread_rwlock_wrlock(&c->fs->tree);
-		rc = n->parent ? -ENOENT : -EBUSY;
-		if (n->name && n->parent) {
-			char name[P9_NAME_MAX + 1];
-
-			/* Both may be changed by what they are used for. */
-			strcpy(name, n->name);
-			parent = p9_node_get(n->parent);
-			rc = rename_locked(c->fs, parent, name, t->node, name_to);
-		}
-		pthread_rwlock_unlock(&c->fs->tree);
-		p9_node_put(parent);
-		p9_fid_done(t);
+	rc = use_both(c, number, to, &f, &t);
+	if (rc < 0)
+		return rc;
+	pthread_rwlock_wrlock(&c->fs->tree);
+	rc = f->node->parent ? -ENOENT : -EBUSY;
+	if (f->node->name && f->node->parent) {
+		/* Both are changed by what they are used for. */
+		strcpy(name, f->node->name);
+		parent = p9_node_get(f->node->parent);
+		rc = rename_locked(c->fs, parent, name, t->node, name_to);
 	}
-	if (f)
-		p9_fid_done(f);
+	pthread_rwlock_unlock(&c->fs->tree);
+	p9_node_put(parent);
+	both_done(f, t);
 	return rc;
 }
 

@@ -62,6 +62,31 @@ void p9_fid_done(struct p9_fid *f)
 	p9_fid_put(f);
 }
 
+/* Two fids of one message. They are locked in the order of their numbers, and one that is both is
+ * locked once, so that two messages never wait for each other. False: one is not there, and none is
+ * locked. */
+static bool use_two(struct p9_call *c, uint32_t number_a, uint32_t number_b, struct p9_fid **a,
+		    struct p9_fid **b)
+{
+	bool a_first = number_a <= number_b;
+	struct p9_fid **first = a_first ? a : b, **second = a_first ? b : a;
+
+	*first = p9_fid_use(c, MIN(number_a, number_b), false);
+	if (!*first)
+		return false;
+	*second = number_a == number_b ? *first : p9_fid_use(c, MAX(number_a, number_b), false);
+	if (!*second)
+		p9_fid_done(*first);
+	return *second;
+}
+
+static void done_two(struct p9_fid *a, struct p9_fid *b)
+{
+	p9_fid_done(a);
+	if (a != b)
+		p9_fid_done(b);
+}
+
 /* Enter a new fid for `n`. */
 static int new_fid(struct p9_call *c, uint32_t number, uint32_t uid, struct p9_node *n)
 {
@@ -341,21 +366,16 @@ int p9_link(struct p9_call *c)
 	rc = c->in.err ? c->in.err : check_name(name, -EEXIST);
 	if (rc < 0)
 		return rc;
-	d = p9_fid_use(c, to, false);
-	f = d ? p9_fid_use(c, number, false) : NULL;
-	if (!f) {
-		rc = -EBADF;
-	} else if (!S_ISDIR(d->node->type)) {
+	if (!use_two(c, to, number, &d, &f))
+		return -EBADF;
+	if (!S_ISDIR(d->node->type)) {
 		rc = -ENOTDIR;
 	} else {
 		pthread_rwlock_rdlock(&c->fs->tree);
 		rc = c->fs->ops->link(f->node, d->node, name);
 		pthread_rwlock_unlock(&c->fs->tree);
 	}
-	if (f)
-		p9_fid_done(f);
-	if (d)
-		p9_fid_done(d);
+	done_two(d, f);
 	return rc;
 }
 
@@ -383,23 +403,19 @@ int p9_renameat(struct p9_call *c)
 	char name[P9_NAME_MAX + 1], name_to[P9_NAME_MAX + 1];
 	uint32_t from = p9_get32(&c->in), to;
 	struct p9_fid *f, *t;
-	int rc = -EBADF;
+	int rc;
 
 	p9_get_name(&c->in, name);
 	to = p9_get32(&c->in);
 	p9_get_name(&c->in, name_to);
 	if (c->in.err)
 		return c->in.err;
-	f = p9_fid_use(c, from, false);
-	t = f ? p9_fid_use(c, to, false) : NULL;
-	if (t) {
-		pthread_rwlock_wrlock(&c->fs->tree);
-		rc = rename_locked(c->fs, f->node, name, t->node, name_to);
-		pthread_rwlock_unlock(&c->fs->tree);
-		p9_fid_done(t);
-	}
-	if (f)
-		p9_fid_done(f);
+	if (!use_two(c, from, to, &f, &t))
+		return -EBADF;
+	pthread_rwlock_wrlock(&c->fs->tree);
+	rc = rename_locked(c->fs, f->node, name, t->node, name_to);
+	pthread_rwlock_unlock(&c->fs->tree);
+	done_two(f, t);
 	return rc;
 }
 
@@ -407,34 +423,29 @@ int p9_rename(struct p9_call *c)
 {
 	char name_to[P9_NAME_MAX + 1];
 	uint32_t number = p9_get32(&c->in), to = p9_get32(&c->in);
-	struct p9_node *parent = NULL;
+	struct p9_node *parent = NULL, *n;
 	struct p9_fid *f, *t;
-	int rc = -EBADF;
+	int rc;
 
 	p9_get_name(&c->in, name_to);
 	if (c->in.err)
 		return c->in.err;
-	f = p9_fid_use(c, number, false);
-	t = f ? p9_fid_use(c, to, false) : NULL;
-	if (t) {
-		struct p9_node *n = f->node;
+	if (!use_two(c, number, to, &f, &t))
+		return -EBADF;
+	n = f->node;
+	pthread_rwlock_wrlock(&c->fs->tree);
+	rc = n->parent ? -ENOENT : -EBUSY;
+	if (n->name && n->parent) {
+		char name[P9_NAME_MAX + 1];
 
-		pthread_rwlock_wrlock(&c->fs->tree);
-		rc = n->parent ? -ENOENT : -EBUSY;
-		if (n->name && n->parent) {
-			char name[P9_NAME_MAX + 1];
-
-			/* Both may be changed by what they are used for. */
-			strcpy(name, n->name);
-			parent = p9_node_get(n->parent);
-			rc = rename_locked(c->fs, parent, name, t->node, name_to);
-		}
-		pthread_rwlock_unlock(&c->fs->tree);
-		p9_node_put(parent);
-		p9_fid_done(t);
+		/* Both may be changed by what they are used for. */
+		strcpy(name, n->name);
+		parent = p9_node_get(n->parent);
+		rc = rename_locked(c->fs, parent, name, t->node, name_to);
 	}
-	if (f)
-		p9_fid_done(f);
+	pthread_rwlock_unlock(&c->fs->tree);
+	p9_node_put(parent);
+	done_two(f, t);
 	return rc;
 }
 

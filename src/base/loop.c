@@ -243,6 +243,9 @@ void loop_timer_del(struct loop_timer *t)
 
 static void run_timers(struct loop *l)
 {
+	/* Anew, so that what a descriptor's function has just set to run at once does. */
+	if (!list_empty(&l->timers))
+		l->now = now_ns();
 	while (!list_empty(&l->timers)) {
 		struct loop_timer *t = list_entry(l->timers.next, struct loop_timer, link);
 

@@ -16,7 +16,7 @@ struct bench {
 	struct guest g;
 	struct guest_config config;
 	/* options */
-	const char *test, *tap;
+	const char *test, *tap, *path; /* path: of a socket */
 	unsigned depth, queues, len, devices;
 	bool write, trace;
 	double seconds, rate; /* rate: requests per second, 0 for as fast as it goes */
@@ -56,11 +56,33 @@ double dm_cpu(const struct bench *b);
 unsigned long dm_pss(const struct bench *b, unsigned long *anon);
 unsigned dm_threads(const struct bench *b);
 
+/* A stream socket at `path`: connected, or waiting for connections. */
+int bench_connect(const char *path);
+int bench_listen(const char *path);
+uint16_t ip_checksum(const uint8_t *p, unsigned len);
+static inline void put_be16(uint8_t *p, unsigned v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
 void bench_disk(struct bench *b);
 void bench_fair(struct bench *b);
 void bench_floor(struct bench *b);
 void bench_net_tx(struct bench *b);
 void bench_net_rx(struct bench *b);
+void bench_p9_create(struct bench *b);
+void bench_p9_read(struct bench *b);
+void bench_p9_readdir(struct bench *b);
+void bench_p9_stat(struct bench *b);
+void bench_p9_write(struct bench *b);
+void bench_serial_rx(struct bench *b);
+void bench_serial_tx(struct bench *b);
+void bench_user_rx(struct bench *b);
+void bench_user_tx(struct bench *b);
+void bench_vsock_connect(struct bench *b);
+void bench_vsock_rx(struct bench *b);
+void bench_vsock_tx(struct bench *b);
 void bench_rng(struct bench *b);
 void bench_exit(struct bench *b);
 void bench_start(struct bench *b);

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -131,6 +133,40 @@ unsigned dm_threads(const struct bench *b)
 	return for_threads(b, NULL, NULL);
 }
 
+/* --- sockets --- */
+
+static int unix_socket(const char *path, struct sockaddr_un *sa)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	*sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (fd < 0 || !path || strlen(path) >= sizeof(sa->sun_path))
+		guest_panic("no socket for '%s'", path ? path : "(no --path)");
+	strcpy(sa->sun_path, path);
+	return fd;
+}
+
+int bench_connect(const char *path)
+{
+	struct sockaddr_un sa;
+	int fd = unix_socket(path, &sa);
+
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
+		guest_panic("connect %s: %s", path, strerror(errno));
+	return fd;
+}
+
+int bench_listen(const char *path)
+{
+	struct sockaddr_un sa;
+	int fd = unix_socket(path, &sa);
+
+	unlink(path);
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) || listen(fd, 16))
+		guest_panic("listen %s: %s", path, strerror(errno));
+	return fd;
+}
+
 /* --- system calls: strace attached for the measured time --- */
 
 static bool is_traced(const char *path)
@@ -232,9 +268,26 @@ static const struct {
 	const char *name;
 	void (*run)(struct bench *b);
 } tests[] = {
-	{"disk", bench_disk},	{"exit", bench_exit},	  {"fair", bench_fair},
-	{"floor", bench_floor}, {"net-rx", bench_net_rx}, {"net-tx", bench_net_tx},
-	{"rng", bench_rng},	{"start", bench_start},
+	{"disk", bench_disk},
+	{"exit", bench_exit},
+	{"fair", bench_fair},
+	{"floor", bench_floor},
+	{"net-rx", bench_net_rx},
+	{"net-tx", bench_net_tx},
+	{"p9-create", bench_p9_create},
+	{"p9-read", bench_p9_read},
+	{"p9-readdir", bench_p9_readdir},
+	{"p9-stat", bench_p9_stat},
+	{"p9-write", bench_p9_write},
+	{"rng", bench_rng},
+	{"serial-rx", bench_serial_rx},
+	{"serial-tx", bench_serial_tx},
+	{"start", bench_start},
+	{"user-rx", bench_user_rx},
+	{"user-tx", bench_user_tx},
+	{"vsock-connect", bench_vsock_connect},
+	{"vsock-rx", bench_vsock_rx},
+	{"vsock-tx", bench_vsock_tx},
 };
 
 enum {
@@ -249,27 +302,21 @@ enum {
 	PACKED,
 	WRITE,
 	TAP,
+	SOCKET,
 	RAM,
 	VCPUS,
 	TRACE
 };
 
 static const struct option longs[] = {
-	{"dm", required_argument, NULL, DM},
-	{"test", required_argument, NULL, TEST},
-	{"depth", required_argument, NULL, DEPTH},
-	{"queues", required_argument, NULL, QUEUES},
-	{"devices", required_argument, NULL, DEVICES},
-	{"len", required_argument, NULL, LEN},
-	{"seconds", required_argument, NULL, SECONDS},
-	{"rate", required_argument, NULL, RATE},
-	{"packed", no_argument, NULL, PACKED},
-	{"write", no_argument, NULL, WRITE},
-	{"tap", required_argument, NULL, TAP},
-	{"ram", required_argument, NULL, RAM},
-	{"vcpus", required_argument, NULL, VCPUS},
-	{"trace", no_argument, NULL, TRACE},
-	{0},
+	{"dm", required_argument, NULL, DM},	       {"test", required_argument, NULL, TEST},
+	{"depth", required_argument, NULL, DEPTH},     {"queues", required_argument, NULL, QUEUES},
+	{"devices", required_argument, NULL, DEVICES}, {"len", required_argument, NULL, LEN},
+	{"seconds", required_argument, NULL, SECONDS}, {"rate", required_argument, NULL, RATE},
+	{"packed", no_argument, NULL, PACKED},	       {"write", no_argument, NULL, WRITE},
+	{"tap", required_argument, NULL, TAP},	       {"path", required_argument, NULL, SOCKET},
+	{"ram", required_argument, NULL, RAM},	       {"vcpus", required_argument, NULL, VCPUS},
+	{"trace", no_argument, NULL, TRACE},	       {0},
 };
 
 static void parse(struct bench *b, int argc, char **argv)
@@ -310,6 +357,9 @@ static void parse(struct bench *b, int argc, char **argv)
 			break;
 		case TAP:
 			b->tap = optarg;
+			break;
+		case SOCKET:
+			b->path = optarg;
 			break;
 		case RAM:
 			b->config.ram = strtoull(optarg, NULL, 0) * MiB;

@@ -45,7 +45,7 @@ struct net {
 	uint64_t ahead, progress; /* frames on their way to the guest; when one last arrived */
 };
 
-static uint16_t ip_checksum(const uint8_t *p, unsigned len)
+uint16_t ip_checksum(const uint8_t *p, unsigned len)
 {
 	uint32_t sum = 0;
 
@@ -54,12 +54,6 @@ static uint16_t ip_checksum(const uint8_t *p, unsigned len)
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
 	return (uint16_t)~sum;
-}
-
-static void put_be16(uint8_t *p, unsigned v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
 }
 
 /* Plain data of an unassigned type, or a long TCP segment. */

@@ -193,6 +193,8 @@ static int add_object(struct vm *vm, struct kvs *k, struct err *e)
 		return iothread_add(vm->iothreads, k, e);
 	if (is_memory_backend(type))
 		return 0; /* build_attach() has used it, if anybody does */
+	if (net_filter_is_type(type))
+		return 0; /* after its netdev */
 	return err_set(e, -EINVAL,
 		       "Parameter 'qom-type' does not accept value '%s' (-object help lists them)",
 		       type);
@@ -211,6 +213,11 @@ static int add_node(struct vm *vm, struct kvs *k, struct err *e)
 static int add_netdev(struct vm *vm, struct kvs *k, struct err *e)
 {
 	return netdev_add(vm->netdevs, k, e);
+}
+
+static int add_filter(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return net_filter_is_type(kvs_get(k, "qom-type")) ? net_filter_add(vm->netdevs, k, e) : 0;
 }
 
 static int add_fsdev(struct vm *vm, struct kvs *k, struct err *e)
@@ -234,7 +241,8 @@ static int add_all(struct vm *vm, const struct kvs_list *list,
 
 /* --- channels: libxl's chardevs become ports --- */
 
-#define CHANNEL_BUS "libxl-channels"
+#define CHANNEL_DEVICE "libxl-channels"
+#define CHANNEL_BUS    "libxl-channels.0"
 
 static bool is_used_chardev(const struct cmdline *c, const char *id)
 {
@@ -277,13 +285,13 @@ static int add_channels(struct vm *vm, struct err *e)
 		snprintf(id, sizeof(id), "libxl-channel%u", devid);
 		if (!chardev_find(vm->chardevs, id) || is_used_chardev(vm->cmd, id))
 			continue;
-		if (!dev_find(vm, CHANNEL_BUS))
+		if (!dev_find(vm, CHANNEL_DEVICE))
 			rc = add_own(vm, "virtio-serial-pci",
-				     (const char *const[]){"id", CHANNEL_BUS, NULL}, e);
+				     (const char *const[]){"id", CHANNEL_DEVICE, NULL}, e);
 		if (rc == 0)
 			rc = add_own(vm, "virtserialport",
-				     (const char *const[]){"id", id, "bus", CHANNEL_BUS ".0",
-							   "chardev", id, "name", name, NULL},
+				     (const char *const[]){"id", id, "bus", CHANNEL_BUS, "chardev",
+							   id, "name", name, NULL},
 				     e);
 		if (rc < 0)
 			err_prefix(e, "channel '%s'", name);
@@ -312,6 +320,8 @@ int build_devices(struct vm *vm, struct err *e)
 		rc = add_all(vm, &c->drives, add_drive, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->netdevs, add_netdev, e);
+	if (rc == 0)
+		rc = add_all(vm, &c->objects, add_filter, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->fsdevs, add_fsdev, e);
 	if (rc == 0)

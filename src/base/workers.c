@@ -127,7 +127,7 @@ static void do_alone(struct workers *p, struct work *w, bool told, int rc)
 
 void workers_submit(struct workers *p, struct work *first, struct work *last, unsigned n)
 {
-	unsigned started = 0;
+	unsigned started = 0, wake;
 	int rc = 0;
 	bool alone, told;
 
@@ -140,8 +140,7 @@ void workers_submit(struct workers *p, struct work *first, struct work *last, un
 		rc = start_thread(p);
 		started++;
 	}
-	for (unsigned i = 0; i < n && i < p->idle; i++)
-		pthread_cond_signal(&p->wake);
+	wake = MIN(n, p->idle);
 	alone = !p->threads;
 	told = p->alone;
 	if (alone) {
@@ -151,6 +150,9 @@ void workers_submit(struct workers *p, struct work *first, struct work *last, un
 		p->queued = 0;
 	}
 	pthread_mutex_unlock(&p->lock);
+	/* Not with the lock held: the first thing that a worker does is to take it. */
+	while (wake--)
+		pthread_cond_signal(&p->wake);
 	if (alone)
 		do_alone(p, first, told, rc);
 }

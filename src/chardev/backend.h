@@ -52,6 +52,7 @@ struct chardev {
 	struct loop *loop;
 	struct chardev_user *user; /* NULL: idle */
 	bool paused;
+	bool was_short; /* the front end waits for writable() */
 	int log_fd;
 	bool log_failed, write_failed; /* has been said */
 

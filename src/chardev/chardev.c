@@ -67,16 +67,20 @@ void chardev_is_open(struct chardev *cd)
 		cd->user->opened(cd->user);
 }
 
+void chardev_is_writable(struct chardev *cd)
+{
+	cd->was_short = false;
+	if (cd->user)
+		cd->user->writable(cd->user);
+}
+
 void chardev_is_closed(struct chardev *cd)
 {
 	if (cd->user)
 		cd->user->closed(cd->user);
-}
-
-void chardev_is_writable(struct chardev *cd)
-{
-	if (cd->user)
-		cd->user->writable(cd->user);
+	/* The rest of a short write goes nowhere now, but it goes. */
+	if (cd->was_short)
+		chardev_is_writable(cd);
 }
 
 size_t chardev_deliver(struct chardev *cd, const char *buf, size_t len)
@@ -149,7 +153,7 @@ int chardev_attach(struct chardev *cd, struct chardev_user *u, struct loop *loop
 		return err_set(e, -EBUSY, "chardev '%s' is in use", cd->id);
 	cd->user = u;
 	cd->loop = loop;
-	cd->paused = false;
+	cd->paused = cd->was_short = false;
 	atomic_store(&cd->front_open, true);
 	rc = cd->class->start(cd, e);
 	if (rc < 0)
@@ -190,6 +194,8 @@ size_t chardev_write(struct chardev *cd, const char *buf, size_t len)
 {
 	size_t done = cd->class->write(cd, buf, len);
 
+	if (done < len)
+		cd->was_short = true;
 	if (cd->log_fd >= 0)
 		log_output(cd, buf, done);
 	return done;

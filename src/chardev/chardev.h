@@ -44,7 +44,8 @@ struct chardev_user {
 	/* 1 to CHARDEV_READ_MAX bytes came in; all of them are the front end's to keep. One that
 	 * cannot take that many more calls chardev_pause() in time (from within this, say). */
 	void (*received)(struct chardev_user *u, const char *buf, size_t len);
-	/* chardev_write() had been short and there is room again. */
+	/* chardev_write() had been short and there is room again, or nobody any more who could
+	 * make room (then after closed()). */
 	void (*writable)(struct chardev_user *u);
 };
 

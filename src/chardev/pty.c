@@ -7,8 +7,9 @@
  * hang-up. So a timer asks each POLL_NS, and each output asks too; meanwhile output is dropped, as
  * on a serial line without a cable.
  *
- * A client that closes is noticed at once. It cannot be thrown out: chardev_drop_client() forgets
- * what it has not read, and finds it again at the next poll.
+ * A client that closes is noticed at once. What one side wrote and the other did not take stays in
+ * the terminal for the next client. A client cannot be thrown out: chardev_drop_client() forgets
+ * what is on its way, and finds the client again at the next poll.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -74,6 +75,7 @@ static void pty_init(struct chardev *cd)
 
 	wire_init(&p->w);
 	p->w.lost = pty_lost;
+	p->w.input_stays = true;
 	p->master = -1;
 	p->timer.fn = timer_rings;
 }

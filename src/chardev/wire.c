@@ -7,6 +7,7 @@
  * A hang-up cannot be masked in epoll. When it comes while the front end has paused, the descriptor
  * is taken out of epoll until the front end goes on; then what the other end wrote before it left
  * is read first, and its end comes after that, as from a client that stayed.
+ * A pty keeps its input for whoever opens it next, so there the end comes at once.
  *
  * Writing. What goes at once is written; room is awaited when some did not go. An output that
  * failed counts as taken: with a socket or a pty the input tells of the end, elsewhere a line in
@@ -20,8 +21,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static void in_ready(struct loop_fd *w, uint32_t events);
 
 static bool wants_input(const struct wire *w)
 {
@@ -50,7 +49,7 @@ static void update(struct wire *w)
 
 	if (w->in_watch.fd >= 0)
 		loop_fd_mod(w->cd.loop, &w->in_watch, events);
-	else if ((w->hung || w->unwatched) && (wants_input(w) || (shared && w->want_room)))
+	else if ((w->hung || w->unwatched) && wants_input(w))
 		loop_defer(w->cd.loop, &w->again);
 	if (!shared && w->want_room && w->out_watch.fd < 0)
 		loop_fd_add(w->cd.loop, &w->out_watch, w->out, EPOLLOUT, out_ready);
@@ -63,14 +62,7 @@ static void read_once(struct wire *w)
 
 	if (n > 0) {
 		chardev_deliver(&w->cd, buf, (size_t)n);
-	} else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-		/* After a hang-up: of a pty that somebody has opened again. */
-		if (w->hung &&
-		    loop_fd_add(w->cd.loop, &w->in_watch, w->in, EPOLLIN, in_ready) == 0) {
-			w->hung = false;
-			update(w);
-		}
-	} else {
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		w->lost(w);
 	}
 }
@@ -90,10 +82,13 @@ static void in_ready(struct loop_fd *watch, uint32_t events)
 		return;
 	if (wants_input(w)) {
 		read_once(w);
+	} else if ((events & (EPOLLHUP | EPOLLERR)) && w->input_stays) {
+		w->lost(w);
 	} else if (events & (EPOLLHUP | EPOLLERR)) {
 		loop_fd_del(w->cd.loop, watch);
 		w->hung = true;
-		update(w);
+		if (w->want_room)
+			room(w);
 	}
 }
 
@@ -104,11 +99,6 @@ static void read_again(struct loop_task *t)
 
 	if (w->in < 0 || !w->cd.user || w->in_watch.fd >= 0)
 		return;
-	if (w->want_room && w->in == w->out) {
-		room(w);
-		if (w->session != session)
-			return;
-	}
 	if (wants_input(w))
 		read_once(w);
 	if (w->session == session)

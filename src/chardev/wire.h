@@ -12,15 +12,16 @@
 
 struct wire {
 	struct chardev cd;
-	int in, out; /* -1: none; not ours to close */
-	bool socket; /* `out` wants send() */
+	int in, out;	  /* -1: none; not ours to close */
+	bool socket;	  /* `out` wants send() */
+	bool input_stays; /* after a hang-up, what was not read is for the next session */
 	/* The end of the input, or an error of it: the other end has gone. wire_end() or
 	 * wire_end_input() is up to the kind, and telling the front end. */
 	void (*lost)(struct wire *w);
 
 	/* wire.c's */
 	struct loop_fd in_watch, out_watch;
-	struct loop_task again; /* reads what epoll cannot watch or need not any more */
+	struct loop_task again; /* reads what epoll cannot watch, or need not any more */
 	bool unwatched;		/* a file: always readable */
 	bool hung;		/* hung up while nobody reads; what came before can still be read */
 	bool want_room;

@@ -85,6 +85,11 @@ int chardev_send_break(struct qmp_call *call);
 /* query_net.c */
 int query_rx_filter(struct qmp_call *call);
 int announce_self(struct qmp_call *call);
+/* query_balloon.c */
+int query_balloon(struct qmp_call *call);
+int balloon(struct qmp_call *call);
+int qom_get(struct qmp_call *call);
+int qom_set(struct qmp_call *call);
 /* hmp.c: human-monitor-command. */
 int human_monitor_command(struct qmp_call *call);
 

@@ -2,7 +2,8 @@
 /* help.c - every help text, made from the tables
  *
  * -help; `-device help`, `-device X,help` and their like; and the parts of the manual page that are
- * tables (tools/mkman puts them into docs/xenpvh.1.in).
+ * tables (tools/mkman puts them into docs/xenpvh.1.in); and the words that a shell may propose
+ * (tools/mkcompletion).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ static const struct {
 	{"rng-random", "entropy from a file or device"},
 	{"rng-builtin", "entropy from the kernel's generator"},
 	{"iothread", "a loop with a thread of its own, for queues of disks"},
+	{"filter-dump", "frames of a -netdev into a file in pcap's format"},
 	{"memory-backend-file", "guest RAM in a file, for -accel qtest (size=, mem-path=)"},
 	{"memory-backend-memfd", "guest RAM in anonymous memory, for -accel qtest (size=)"},
 };
@@ -81,6 +83,11 @@ static bool help_object(struct kvs *k, FILE *out)
 		opts_help((const struct opt *const[]){iothread_options, NULL}, out);
 		return true;
 	}
+	if (type && net_filter_is_type(type)) {
+		fprintf(out, "%s options:\n", type);
+		opts_help((const struct opt *const[]){net_filter_options, NULL}, out);
+		return true;
+	}
 	fputs("List of user creatable objects:\n", out);
 	for (unsigned i = 0; i < ARRAY_SIZE(object_types); i++)
 		fprintf(out, "  %-24s%s\n", object_types[i].type, object_types[i].help);
@@ -95,7 +102,8 @@ static bool help_netdev(struct kvs *k, FILE *out)
 	for (unsigned i = 0; wanted && (type = netdev_type(i, &help, &options)); i++)
 		if (!strcmp(type, wanted)) {
 			fprintf(out, "%s options:\n", type);
-			opts_help((const struct opt *const[]){options, NULL}, out);
+			opts_help((const struct opt *const[]){options, netdev_common_options, NULL},
+				  out);
 			return true;
 		}
 	fputs("Available netdev backend types:\n", out);
@@ -340,7 +348,155 @@ void help_man(FILE *out)
 	man_tables("-fsdev", (const struct opt *const[]){fsdev_options, NULL}, out);
 	man_tables("-object rng-random", rng_options("rng-random"), out);
 	man_tables("-object rng-builtin", rng_options("rng-builtin"), out);
+	man_tables("-netdev, all types", (const struct opt *const[]){netdev_common_options, NULL},
+		   out);
+	man_tables("-object filter-dump", (const struct opt *const[]){net_filter_options, NULL},
+		   out);
 	man_tables("-object iothread", (const struct opt *const[]){iothread_options, NULL}, out);
 	man_chardevs(out);
 	man_tables("-mon", (const struct opt *const[]){monitor_options, NULL}, out);
+}
+
+/* --- completion in a shell --- */
+
+/* Each line is a place on the command line, a tab, and the words that may stand there. Places are
+ * "" (an option), "-device" (what its argument may begin with), "-device DRIVER" (what may follow
+ * the first comma), "-device DRIVER KEY=" (a value). @file stands for names of files. */
+
+static bool is_path(const struct option_row *o, const char *key)
+{
+	return (o->paths && word_among(key, o->paths)) || (o->names && word_among(key, o->names));
+}
+
+static bool has_row(const struct opt *const *tables, const char *name)
+{
+	for (; *tables; tables++)
+		for (const struct opt *row = *tables; row->name; row++)
+			if (!strcmp(row->name, name))
+				return true;
+	return false;
+}
+
+static void words_of_value(const char *place, const struct option_row *o, const struct opt *row,
+			   FILE *out)
+{
+	bool truth = row->type == OPT_BOOL || row->type == OPT_ONOFFAUTO;
+
+	if (!truth && row->type != OPT_ENUM && !is_path(o, row->name))
+		return;
+	fprintf(out, "%s %s=\t", place, row->name);
+	if (truth)
+		fputs(row->type == OPT_BOOL ? "on off" : "on off auto", out);
+	else if (row->type == OPT_ENUM)
+		for (const char *const *v = row->values; *v; v++)
+			fprintf(out, "%s%s", v == row->values ? "" : " ", *v);
+	else
+		fputs("@file", out);
+	fputc('\n', out);
+}
+
+static void words_of_keys(const struct option_row *o, const char *first,
+			  const struct opt *const *tables, FILE *out)
+{
+	char place[128];
+
+	snprintf(place, sizeof(place), "-%s%s%s", o->name, first ? " " : "", first ? first : "");
+	fprintf(out, "%s\t", place);
+	for (const struct opt *const *t = tables; *t; t++)
+		for (const struct opt *row = *t; row->name; row++)
+			if (row->type != OPT_IGNORED &&
+			    !(first && o->implied && !strcmp(o->implied, row->name)))
+				fprintf(out, "%s= ", row->name);
+	if (o->id && !has_row(tables, o->id))
+		fprintf(out, "%s=", o->id);
+	fputc('\n', out);
+	for (const struct opt *const *t = tables; *t; t++)
+		for (const struct opt *row = *t; row->name; row++)
+			if (row->type != OPT_IGNORED)
+				words_of_value(place, o, row, out);
+}
+
+static void words_of_devices(const struct option_row *o, FILE *out)
+{
+	const struct opt *tables[4];
+
+	fprintf(out, "-%s\thelp", o->name);
+	for (unsigned i = 0; dev_classes[i]; i++)
+		fprintf(out, " %s", dev_classes[i]->name);
+	fputc('\n', out);
+	for (unsigned i = 0; dev_classes[i]; i++) {
+		dev_class_tables(dev_classes[i], tables);
+		words_of_keys(o, dev_classes[i]->name, tables, out);
+	}
+}
+
+/* Back ends that come in kinds, with options of their own beside the `common` ones. */
+static void words_of_kinds(const struct option_row *o,
+			   const char *(*kind)(unsigned i, const char **help,
+					       const struct opt **options),
+			   const struct opt *common, FILE *out)
+{
+	const char *name, *help;
+	const struct opt *options;
+
+	fprintf(out, "-%s\thelp", o->name);
+	for (unsigned i = 0; (name = kind(i, &help, &options)); i++)
+		fprintf(out, " %s", name);
+	fputc('\n', out);
+	for (unsigned i = 0; (name = kind(i, &help, &options)); i++)
+		words_of_keys(o, name, (const struct opt *const[]){options, common, NULL}, out);
+}
+
+static void words_of_objects(const struct option_row *o, FILE *out)
+{
+	fprintf(out, "-%s\thelp", o->name);
+	for (unsigned i = 0; i < ARRAY_SIZE(object_types); i++)
+		fprintf(out, " %s", object_types[i].type);
+	fputc('\n', out);
+	for (unsigned i = 0; i < ARRAY_SIZE(object_types); i++) {
+		const char *type = object_types[i].type;
+
+		if (rng_is_type(type))
+			words_of_keys(o, type, rng_options(type), out);
+		else if (iothread_is_type(type))
+			words_of_keys(o, type, (const struct opt *const[]){iothread_options, NULL},
+				      out);
+		else if (net_filter_is_type(type))
+			words_of_keys(o, type,
+				      (const struct opt *const[]){net_filter_options, NULL}, out);
+	}
+}
+
+static void words_of_option(const struct option_row *o, FILE *out)
+{
+	if (!strcmp(o->name, "device"))
+		words_of_devices(o, out);
+	else if (!strcmp(o->name, "netdev"))
+		words_of_kinds(o, netdev_type, netdev_common_options, out);
+	else if (!strcmp(o->name, "chardev"))
+		words_of_kinds(o, chardev_kind, chardev_options, out);
+	else if (!strcmp(o->name, "object"))
+		words_of_objects(o, out);
+	else if (!strcmp(o->name, "drive"))
+		words_of_keys(o, NULL, drive_tables, out);
+	else if (!strcmp(o->name, "blockdev"))
+		words_of_keys(o, NULL, node_tables, out);
+	else if (o->params)
+		words_of_keys(o, NULL, (const struct opt *const[]){o->params, NULL}, out);
+	else if (o->kind == OPTION_PATH)
+		fprintf(out, "-%s\t@file\n", o->name);
+	else if (o->accepted)
+		fprintf(out, "-%s\t%.*s\n", o->name, (int)strcspn(o->accepted, "|"), o->accepted);
+}
+
+void help_words(FILE *out)
+{
+	fputc('\t', out);
+	for (const struct option_row *o = option_rows; o->name; o++)
+		if (o->kind != OPTION_SECTION && o->kind != OPTION_REFUSED && o->help)
+			fprintf(out, "-%s ", o->name);
+	fputc('\n', out);
+	for (const struct option_row *o = option_rows; o->name; o++)
+		if (o->kind != OPTION_SECTION && o->arg)
+			words_of_option(o, out);
 }

@@ -78,6 +78,17 @@ static void info_uuid(struct qmp_call *call, FILE *out)
 	json_decref(r);
 }
 
+static void info_balloon(struct qmp_call *call, FILE *out)
+{
+	json_t *r = ask(call, query_balloon);
+
+	if (r)
+		fprintf(out, "balloon: actual=%lld" EOL, number_of(r, "actual") >> 20);
+	else
+		fputs("Error: No balloon device has been activated" EOL, out);
+	json_decref(r);
+}
+
 static void info_chardev(struct qmp_call *call, FILE *out)
 {
 	json_t *r = ask(call, query_chardev), *entry;
@@ -183,10 +194,15 @@ static const struct {
 	const char *topic, *help;
 	void (*print)(struct qmp_call *call, FILE *out);
 } topics[] = {
-	{"block", "the disks", info_block},	 {"chardev", "the character streams", info_chardev},
-	{"name", "the guest's name", info_name}, {"pci", "the PCI bus", info_pci},
-	{"qtree", "the devices", info_qtree},	 {"status", "does it run?", info_status},
-	{"uuid", "the guest's UUID", info_uuid}, {"version", "the version", info_version},
+	{"balloon", "the guest's memory", info_balloon},
+	{"block", "the disks", info_block},
+	{"chardev", "the character streams", info_chardev},
+	{"name", "the guest's name", info_name},
+	{"pci", "the PCI bus", info_pci},
+	{"qtree", "the devices", info_qtree},
+	{"status", "does it run?", info_status},
+	{"uuid", "the guest's UUID", info_uuid},
+	{"version", "the version", info_version},
 };
 
 static void answer(struct qmp_call *call, const char *verb, const char *topic, FILE *out)

@@ -320,8 +320,11 @@ static void received(struct chardev_user *u, const char *buf, size_t len)
 static void writable(struct chardev_user *u)
 {
 	struct monitor *m = container_of(u, struct monitor, user);
-	size_t done = chardev_write(m->chardev, m->out, m->out_len);
+	size_t done;
 
+	if (!m->out_len)
+		return; /* its client has gone */
+	done = chardev_write(m->chardev, m->out, m->out_len);
 	m->out_len -= done;
 	memmove(m->out, m->out + done, m->out_len);
 	if (m->out_len)

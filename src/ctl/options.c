@@ -400,6 +400,13 @@ static int take_help_man(struct cmdline *c, const struct option_row *o, const ch
 	return 1;
 }
 
+static int take_help_words(struct cmdline *c, const struct option_row *o, const char *arg,
+			   struct err *e)
+{
+	help_words(stdout);
+	return 1;
+}
+
 static int take_version(struct cmdline *c, const struct option_row *o, const char *arg,
 			struct err *e)
 {
@@ -451,7 +458,7 @@ const struct option_row option_rows[] = {
 	 .implied = "driver", .names = "filename", .paths = "path",
 	 .help = "a disk by its node, also as JSON"},
 	{"netdev", "TYPE,id=ID[,...]", OPTION_LIST, AT(netdevs), .implied = "type", .id = "id",
-	 .id_required = true, .paths = "path", .names = "script|downscript|helper",
+	 .id_required = true, .paths = "path|tftp", .names = "script|downscript|helper",
 	 .help = "a network for -device virtio-net-pci,netdev=ID"},
 	{"fsdev", "local|synth,id=ID[,path=DIR,security_model=MODEL][,...]", OPTION_LIST,
 	 AT(fsdevs), .params = fsdev_options, .group = "fsdev", .implied = "fsdriver", .id = "id",
@@ -460,10 +467,11 @@ const struct option_row option_rows[] = {
 	{"virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,id=ID][,...]", OPTION_CALL,
 	 .call = take_virtfs, .implied = "fsdriver", .help = "-fsdev and -device in one"},
 	{"object", "TYPE,id=ID[,PROP=VALUE...]", OPTION_LIST, AT(objects), .implied = "qom-type",
-	 .id = "id", .id_required = true, .paths = "filename|mem-path",
-	 .help = "a source of entropy, or the RAM for -accel qtest"},
+	 .id = "id", .id_required = true, .paths = "filename|mem-path|file",
+	 .help = "a source of entropy, a thread, a copy of a net's frames, or the RAM for "
+		 "-accel qtest"},
 
-	SECTION("Monitors"),
+	SECTION("Character streams and monitors"),
 	{"chardev", "KIND,id=ID[,...]", OPTION_LIST, AT(chardevs), .params = chardev_options,
 	 .group = "chardev", .implied = "backend", .id = "id", .id_required = true,
 	 .paths = "path|input-path|logfile",
@@ -501,6 +509,7 @@ const struct option_row option_rows[] = {
 	{"h", NULL, OPTION_CALL, .call = take_help, .help = "this text"},
 	{"help", NULL, OPTION_CALL, .call = take_help},
 	{"help-man", NULL, OPTION_CALL, .call = take_help_man},
+	{"help-words", NULL, OPTION_CALL, .call = take_help_words},
 	{"version", NULL, OPTION_CALL, .call = take_version, .help = "version of the program"},
 
 	SECTION("Accepted for compatibility"),

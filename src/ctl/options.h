@@ -59,6 +59,7 @@ bool word_among(const char *word, const char *words);
  * text. */
 void help_options(FILE *out);
 void help_man(FILE *out);
+void help_words(FILE *out);
 bool help_about(const struct option_row *o, struct kvs *k, FILE *out);
 
 #endif

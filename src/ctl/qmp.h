@@ -3,7 +3,7 @@
  *
  * monitor.c is the wire (greeting, negotiation, replies, events, back pressure) for any number of
  * independent monitors; qmp_input.c cuts the byte stream into JSON values; commands.c is the one
- * table of commands, query.c and query_net.c what they show; hmp.c the few human monitor commands.
+ * table of commands, query*.c what they show; hmp.c the few human monitor commands.
  * All on the control thread, but qmp_event().
  */
 #ifndef CTL_QMP_H
@@ -31,7 +31,8 @@ void monitors_free(struct monitors *ms);
  * comes before the reply to the command that caused it. */
 void qmp_event(struct vm *vm, const char *name, json_t *data);
 
-/* vm->netdevs is there: send NIC_RX_FILTER_CHANGED when a driver changes its receive filter. */
+/* vm->netdevs is there: send NIC_RX_FILTER_CHANGED when a driver changes its receive filter, and
+ * NETDEV_STREAM_CONNECTED and _DISCONNECTED when a stream gets or loses its peer. */
 void qmp_watch_nets(struct vm *vm);
 /* Send VSERPORT_CHANGE when a guest opens or closes a port. */
 void qmp_watch_ports(struct vm *vm);

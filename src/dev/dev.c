@@ -314,13 +314,13 @@ int dev_unplug(struct vm *vm, const char *id, struct err *e)
 	return 0;
 }
 
-/* Those that sit on a bus came after the one that is the bus, and go before it. */
+/* The last one first: what sits on a bus came after the one that is the bus. */
 void dev_free_all(struct vm *vm)
 {
-	while (!list_empty(&vm->devices)) {
-		struct dev *d = list_entry(vm->devices.prev, struct dev, link);
+	struct list back = LIST_INIT(back), *it;
 
-		list_del(&d->link);
-		destroy(d, true);
-	}
+	while ((it = list_pop(&vm->devices)))
+		list_add_head(&back, it);
+	while ((it = list_pop(&back)))
+		destroy(list_entry(it, struct dev, link), true);
 }

@@ -236,8 +236,7 @@ static bool any_hole(const uint64_t *holes)
 }
 
 /* (Re-)map a granule in the window and pin it. Under `lock`, with the granule GEN_BUSY and not
- * pinned. A granule of which nothing could be mapped is remembered as all holes until the next
- * invalidation. */
+ * pinned. A granule of which nothing could be mapped is remembered as all holes. */
 static int map_in_place(struct gmem *gm, uint64_t index, struct granule *g, uint32_t old_gen)
 {
 	bool was_mapped = old_gen != GEN_NONE;
@@ -270,12 +269,14 @@ static int map_in_place(struct gmem *gm, uint64_t index, struct granule *g, uint
 	return 0;
 }
 
-static struct aside *find_aside(struct gmem *gm, uint64_t index, uint32_t gen)
+/* A mapping of this generation with pages `first`..`last`. */
+static struct aside *find_aside(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
 {
 	list_for_each (it, &gm->asides) {
 		struct aside *a = list_entry(it, struct aside, link);
 
-		if (a->index == index && a->gen == gen)
+		if (a->index == index && a->gen == atomic_load(&gm->gen) &&
+		    !has_hole(a->holes, first, last))
 			return a;
 	}
 	return NULL;
@@ -288,8 +289,8 @@ static void drop_aside(struct gmem *gm, struct aside *a)
 	free(a);
 }
 
-/* Those of earlier generations that nobody uses go first: a guest that invalidates for ever while
- * one request is stuck must not pile them up. */
+/* Those of earlier generations, or of this granule with other holes, that nobody uses go first: a
+ * guest that invalidates for ever while one request is stuck must not pile them up. */
 static struct aside *map_aside(struct gmem *gm, uint64_t index)
 {
 	struct aside *a = calloc(1, sizeof(*a));
@@ -297,7 +298,7 @@ static struct aside *map_aside(struct gmem *gm, uint64_t index)
 	list_for_each (it, &gm->asides) {
 		struct aside *old = list_entry(it, struct aside, link);
 
-		if (!old->pins && old->gen != atomic_load(&gm->gen))
+		if (!old->pins && (old->gen != atomic_load(&gm->gen) || old->index == index))
 			drop_aside(gm, old);
 	}
 	if (!a)
@@ -313,42 +314,49 @@ static struct aside *map_aside(struct gmem *gm, uint64_t index)
 	return a;
 }
 
-static uint8_t *pin_slow(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
+/* Under `lock`. A hole is mapped again each time: when a page comes back (the guest balloons up),
+ * Xen does not say so. */
+static uint8_t *pin_locked(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
 {
 	struct granule *g = &gm->granules[index];
-	uint8_t *host = NULL;
+	uint8_t *at = gm->window + (index << gm->shift);
+	uint32_t gen = atomic_load(&g->gen);
 	struct aside *a;
-	uint32_t gen;
+
+	if (gen == atomic_load(&gm->gen) && !has_hole(g->holes, first, last)) {
+		atomic_fetch_add(&g->pins, 1);
+		return at;
+	}
+	a = find_aside(gm, index, first, last);
+	if (!a) {
+		atomic_store(&g->gen, GEN_BUSY);
+		if (!atomic_load(&g->pins)) {
+			if (map_in_place(gm, index, g, gen) < 0)
+				return NULL;
+			if (!has_hole(g->holes, first, last))
+				return at;
+			atomic_fetch_sub(&g->pins, 1);
+			return NULL;
+		}
+		atomic_store(&g->gen, gen);
+		a = map_aside(gm, index);
+		if (!a)
+			return NULL;
+		if (has_hole(a->holes, first, last)) {
+			drop_aside(gm, a);
+			return NULL;
+		}
+	}
+	a->pins++;
+	return a->host;
+}
+
+static uint8_t *pin_slow(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
+{
+	uint8_t *host;
 
 	pthread_mutex_lock(&gm->lock);
-	gen = atomic_load(&g->gen);
-	if (gen == atomic_load(&gm->gen)) {
-		atomic_fetch_add(&g->pins, 1);
-	} else if ((a = find_aside(gm, index, atomic_load(&gm->gen)))) {
-		goto aside;
-	} else {
-		atomic_store(&g->gen, GEN_BUSY);
-		if (atomic_load(&g->pins)) {
-			atomic_store(&g->gen, gen);
-			a = map_aside(gm, index);
-			if (!a)
-				goto out;
-			goto aside;
-		}
-		if (map_in_place(gm, index, g, gen) < 0)
-			goto out;
-	}
-	if (has_hole(g->holes, first, last))
-		atomic_fetch_sub(&g->pins, 1);
-	else
-		host = gm->window + (index << gm->shift);
-	goto out;
-aside:
-	if (!has_hole(a->holes, first, last)) {
-		a->pins++;
-		host = a->host;
-	}
-out:
+	host = pin_locked(gm, index, first, last);
 	pthread_mutex_unlock(&gm->lock);
 	return host;
 }
@@ -363,8 +371,6 @@ static inline uint8_t *pin_granule(struct gmem *gm, uint64_t index, uint64_t fir
 	if (likely(atomic_load(&g->gen) == atomic_load(&gm->gen))) {
 		if (likely(!has_hole(g->holes, first, last)))
 			return gm->window + (index << gm->shift);
-		atomic_fetch_sub(&g->pins, 1);
-		return NULL;
 	}
 	atomic_fetch_sub(&g->pins, 1);
 	return pin_slow(gm, index, first, last);

@@ -10,7 +10,8 @@
  * memory changes under us (Xen's INVALIDATE request), gmem_invalidate() makes every granule stale:
  * one that nobody pins is mapped again in place on its next use; one with I/O in flight keeps its
  * old mapping until that drains and new users get a mapping beside the window. A granule with holes
- * (ballooned pages) carries a bitmap of them, and no access ever touches a hole.
+ * (ballooned pages) carries a bitmap of them, and no access ever touches a hole; it is mapped anew
+ * when a hole is asked for, because Xen does not tell when a page comes back.
  *
  * Threads: gmem_pin/unpin/read/write may be called by any thread; the fast path takes no lock.
  */

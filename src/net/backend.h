@@ -9,9 +9,12 @@
 #ifndef NET_BACKEND_H
 #define NET_BACKEND_H
 
+#include <stdatomic.h>
+
 #include "base/list.h"
 #include "conf/opts.h"
 #include "net/net.h"
+#include "net/pace.h"
 
 struct net_class;
 
@@ -22,9 +25,11 @@ struct netq {
 	struct loop *loop; /* NULL: not started */
 	struct loop_fd watch;
 	struct loop_timer retry; /* instead of EPOLLOUT, see net_class.poll_send */
+	struct loop_timer ready; /* netq_ready() was called */
 	uint32_t events;	 /* what `watch` is registered for, 0: not at all */
 	bool listen;		 /* the client wants readable() */
 	bool blocked;		 /* the client waits for writable() */
+	bool paced;		 /* ... because of the rate limit: `retry` will tell */
 	bool enabled;		 /* one of the pairs in use */
 	bool dead;		 /* failed for good */
 	void *priv;
@@ -39,6 +44,10 @@ struct netdev {
 	struct net_client *client; /* NULL: free */
 	bool opened;		   /* open() was called */
 	bool link_up;		   /* as set_link left it */
+	atomic_bool carrier;	   /* the back end has somebody at its other end */
+	struct loop_task report;   /* exit loop: tells the client of the two */
+	struct pace pace;	   /* limit of netq_send() */
+	struct list dumps;	   /* struct dump: -object filter-dump */
 	unsigned caps;
 	unsigned pairs;
 	struct netq *queue; /* `pairs` of them, by netdev_alloc_queues() */
@@ -51,6 +60,13 @@ struct net_class {
 	const char *help;	   /* for -netdev help */
 	const struct opt *options; /* offsets in the struct that begins with struct netdev */
 	size_t size;
+	/* Options that may be given several times; their JSON form is an array of {"str": ...}. */
+	bool lists;
+	/* This type is another one by a second name: append that one's type and options to `out`,
+	 * `k` having what was given, in order.
+	 * Then size and options are of this one, and nothing below is used. 0 or -errno with `e`.
+	 */
+	int (*alias)(struct netdev *nd, const struct kvs *k, struct kvs *out, struct err *e);
 	/* writable() after a moment instead of on EPOLLOUT, where poll does not tell. */
 	bool poll_send;
 	/* Open everything; options are applied, `k` tells which were given. */
@@ -68,11 +84,15 @@ struct net_class {
 	/* There is room: get rid of what an earlier send() left over. True when there is nothing
 	 * left. May be NULL. */
 	bool (*flush)(struct netq *q);
+	/* For a back end that keeps received frames itself instead of a descriptor: is there one?
+	 * It calls netq_ready() when the first one comes. May be NULL. */
+	bool (*pending)(struct netq *q);
 	int (*set_offloads)(struct netdev *nd, unsigned rx);
 	int (*set_pairs)(struct netdev *nd, unsigned n);
 };
 
-extern const struct net_class net_tap, net_dgram, net_stream;
+extern const struct net_class net_tap, net_dgram, net_stream, net_socket, net_user, net_bridge,
+	net_passt, net_hubport;
 
 /* Make `n` queues without descriptors. 0 or -ENOMEM with `e`. */
 int netdev_alloc_queues(struct netdev *nd, unsigned n, struct err *e);
@@ -80,6 +100,24 @@ int netdev_alloc_queues(struct netdev *nd, unsigned n, struct err *e);
 void netq_set_fd(struct netq *q, int fd);
 /* The back end has bytes of its own to flush: have flush() called when there is room. */
 void netq_block(struct netq *q);
+
+/* On the queue's loop: received frames are there (see net_class.pending). */
+void netq_ready(struct netq *q);
+/* On the queue's loop, or before it is served: somebody is at the other end, or nobody. The
+ * client's link follows. */
+void netq_set_carrier(struct netq *q, bool up);
+/* The same of a back end with connections, with the peer's address (NULL: it is gone), for
+ * netdevs_on_stream(). */
+void netq_connected(struct netq *q, const struct sockaddr *peer, socklen_t len);
+
+/* By id; NULL when unknown. */
+struct netdev *netdevs_find(struct netdevs *nds, const char *id);
+/* hub.c keeps its hubs there. */
+struct list *netdevs_hubs(struct netdevs *nds);
+/* --- netdev.c for types.c: an open one joins the set; one that is not in use goes, at any stage */
+void netdevs_insert(struct netdevs *nds, struct netdev *nd);
+void netdev_free(struct netdev *nd);
+void netdev_report_link(struct loop_task *t); /* netdev.report's function */
 
 /* Total length of an iovec array. */
 static inline size_t iov_len(const struct iovec *iov, unsigned n)

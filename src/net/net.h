@@ -22,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -65,7 +66,8 @@ struct net_client {
 	void (*readable)(struct net_client *c, struct netq *q);
 	/* Queue's loop: netq_send() had returned -EAGAIN and may succeed now. */
 	void (*writable)(struct net_client *c, struct netq *q);
-	/* Exit loop: set_link was used on this device or its netdev. */
+	/* Exit loop: set_link was used on this device or its netdev, or the netdev's peer came or
+	 * went. */
 	void (*link)(struct net_client *c, bool up);
 };
 
@@ -83,6 +85,13 @@ int netdev_del(struct netdevs *nds, const char *id, struct err *e);
 /* The types that exist, for help: number `i` from 0 with its one line and its options; NULL at
  * the end. */
 const char *netdev_type(unsigned i, const char **help, const struct opt **options);
+/* The options that every type has, besides id=. */
+extern const struct opt netdev_common_options[];
+/* -object filter-dump: copy the frames of a netdev to a file, see dump.h. Its netdev is there, no
+ * device uses it yet. 0 or -errno with `e`. */
+bool net_filter_is_type(const char *qom_type);
+extern const struct opt net_filter_options[];
+int net_filter_add(struct netdevs *nds, struct kvs *k, struct err *e);
 /* Bring the link of the device or netdev `name` up or down. -ENODEV with class
  * ERR_DEVICE_NOT_FOUND when there is none. */
 int netdev_set_link(struct netdevs *nds, const char *name, bool up, struct err *e);
@@ -96,6 +105,13 @@ void netdev_mac_free(struct netdevs *nds, const uint8_t mac[6]);
  * Before hv_serve(). */
 void netdevs_on_rx_filter(struct netdevs *nds, void (*fn)(void *arg, const char *device),
 			  void *arg);
+/* Have fn(arg, id, peer, len) called when a netdev with connections gets a peer or (peer: NULL)
+ * loses it: on the loop of its queue, or on the control thread before that runs. Before
+ * netdev_add(). */
+void netdevs_on_stream(struct netdevs *nds,
+		       void (*fn)(void *arg, const char *id, const struct sockaddr *peer,
+				  socklen_t len),
+		       void *arg);
 /* For devices, exit loop: call it. */
 void netdevs_rx_filter_changed(struct netdevs *nds, const char *device);
 

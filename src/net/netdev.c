@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* netdev.c - the set of -netdev back ends, and what all of them share
  *
- * Owns the list of netdevs, the table of types, the MAC addresses given out, and for each queue the
- * watch on its descriptor. The watch exists only while the client listens or waits for room: a
- * descriptor in an error state is reported by epoll whatever is asked for, so an unwanted watch
- * would spin. A descriptor that fails for good is not watched again.
+ * Owns the list of netdevs, the MAC addresses given out, and for each queue the watch on its
+ * descriptor (types.c makes netdevs from options). The watch exists only while the client listens
+ * or waits for room: a descriptor in an error state is reported by epoll whatever is asked for, so
+ * an unwanted watch would spin. A descriptor that fails for good is not watched again.
  */
 #include "net/net.h"
 
@@ -14,18 +14,20 @@
 
 #include "base/log.h"
 #include "net/backend.h"
+#include "net/dump.h"
 
 #define RETRY_NS 1000000 /* net_class.poll_send */
 
 struct netdevs {
 	struct loop *exits;
 	struct list all;
+	struct list hubs; /* hub.c's */
 	void (*filter_fn)(void *arg, const char *device);
 	void *filter_arg;
+	void (*stream_fn)(void *arg, const char *id, const struct sockaddr *peer, socklen_t len);
+	void *stream_arg;
 	uint64_t macs[4]; /* bit n: 52:54:00:12:34:n is taken */
 };
-
-static const struct net_class *const classes[] = {&net_tap, &net_dgram, &net_stream};
 
 /* --- queues --- */
 
@@ -34,7 +36,7 @@ static void watch_event(struct loop_fd *w, uint32_t events);
 /* Bring the watch in line with what is wanted. */
 static void watch_update(struct netq *q)
 {
-	bool timed = q->blocked && q->nd->class->poll_send;
+	bool timed = q->blocked && (q->nd->class->poll_send || q->paced);
 	uint32_t want = 0;
 	int rc = 0;
 
@@ -60,7 +62,7 @@ static void room(struct netq *q)
 
 	if (class->flush && !class->flush(q))
 		return;
-	q->blocked = false;
+	q->blocked = q->paced = false;
 	watch_update(q);
 	if (q->nd->client)
 		q->nd->client->writable(q->nd->client, q);
@@ -83,6 +85,22 @@ static void retry_due(struct loop_timer *t)
 
 	if (q->blocked)
 		room(q);
+}
+
+static void ready_due(struct loop_timer *t)
+{
+	struct netq *q = container_of(t, struct netq, ready);
+
+	if (!q->listen || !q->enabled || q->dead || !q->nd->class->pending(q))
+		return;
+	if (q->nd->client)
+		q->nd->client->readable(q->nd->client, q);
+}
+
+void netq_ready(struct netq *q)
+{
+	if (q->listen)
+		loop_timer_set(q->loop, &q->ready, 0);
 }
 
 int netdev_alloc_queues(struct netdev *nd, unsigned n, struct err *e)
@@ -126,9 +144,10 @@ int netq_start(struct netq *q, struct loop *loop, void *priv)
 
 	q->loop = loop;
 	q->priv = priv;
-	q->listen = q->blocked = q->dead = false;
+	q->listen = q->blocked = q->paced = q->dead = false;
 	q->events = 0;
 	q->retry.fn = retry_due;
+	q->ready.fn = ready_due;
 	if (q->nd->class->start)
 		rc = q->nd->class->start(q);
 	if (rc < 0)
@@ -140,9 +159,11 @@ void netq_stop(struct netq *q)
 {
 	if (!q->loop)
 		return;
-	q->listen = q->blocked = false;
+	q->listen = q->blocked = q->paced = false;
 	watch_update(q);
 	loop_timer_del(&q->retry);
+	loop_timer_del(&q->ready);
+	dumps_flush(&q->nd->dumps, q->index);
 	if (q->nd->class->stop)
 		q->nd->class->stop(q);
 	q->loop = NULL;
@@ -164,6 +185,8 @@ void netq_listen(struct netq *q, bool on)
 		return;
 	q->listen = on;
 	watch_update(q);
+	if (on && q->nd->class->pending && q->nd->class->pending(q))
+		netq_ready(q);
 }
 
 ssize_t netq_recv(struct netq *q, const struct iovec *iov, unsigned n)
@@ -178,28 +201,51 @@ ssize_t netq_recv(struct netq *q, const struct iovec *iov, unsigned n)
 		q->dead = true;
 		watch_update(q);
 	}
+	if (rc > 0 && !list_empty(&q->nd->dumps))
+		dumps_frame(&q->nd->dumps, q, DUMP_TX, iov, n, (size_t)rc);
 	return rc;
+}
+
+/* The rate limit says: not yet. */
+static bool must_wait(struct netq *q, uint64_t now)
+{
+	uint64_t ns = pace_wait(&q->nd->pace, now);
+
+	if (!ns)
+		return false;
+	q->blocked = q->paced = true;
+	loop_timer_set(q->loop, &q->retry, ns);
+	watch_update(q);
+	return true;
 }
 
 int netq_send(struct netq *q, const struct iovec *iov, unsigned n)
 {
+	struct netdev *nd = q->nd;
+	uint64_t now = nd->pace.rate ? now_ns() : 0;
 	int rc;
 
 	if (q->dead || !q->enabled)
 		return -ENETDOWN;
-	if (q->blocked)
+	if (q->blocked || (nd->pace.rate && must_wait(q, now)))
 		return -EAGAIN;
-	rc = q->nd->class->send(q, iov, n);
+	rc = nd->class->send(q, iov, n);
 	if (rc == -EAGAIN)
 		netq_block(q);
+	if (!rc && nd->pace.rate)
+		pace_spend(&nd->pace, now, iov_len(iov, n));
+	if (!rc && !list_empty(&nd->dumps))
+		dumps_frame(&nd->dumps, q, DUMP_RX, iov, n, iov_len(iov, n));
 	return rc;
 }
 
 unsigned netq_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
 {
 	const struct net_class *class = q->nd->class;
+	/* Where each frame is looked at, they go one by one. */
+	bool plain = !q->nd->pace.rate && list_empty(&q->nd->dumps);
 
-	if (n > 1 && class->send_batch && !q->dead && q->enabled && !q->blocked &&
+	if (n > 1 && plain && class->send_batch && !q->dead && q->enabled && !q->blocked &&
 	    class->send_batch(q, f, n))
 		return n;
 	for (unsigned i = 0; i < n; i++)
@@ -217,16 +263,25 @@ struct netdevs *netdevs_new(struct loop *exits)
 	if (nds) {
 		nds->exits = exits;
 		list_init(&nds->all);
+		list_init(&nds->hubs);
 	}
 	return nds;
 }
 
-static void netdev_free(struct netdev *nd)
+static void report_done(void *arg)
+{
+}
+
+void netdev_free(struct netdev *nd)
 {
 	const struct opt *tables[] = {nd->class->options, NULL};
 
+	/* What was posted to the exit loop is done there before. */
+	if (atomic_load(&nd->report.queued))
+		loop_call(nd->set->exits, report_done, NULL);
 	if (nd->opened)
 		nd->class->close(nd);
+	dumps_free(&nd->dumps);
 	list_del(&nd->link);
 	opts_release(tables, nd);
 	free(nd->queue);
@@ -238,12 +293,18 @@ void netdevs_free(struct netdevs *nds)
 {
 	if (!nds)
 		return;
-	list_for_each (it, &nds->all)
-		netdev_free(list_entry(it, struct netdev, link));
+	/* The last one first: a port of a hub uses a netdev that was there before. */
+	while (!list_empty(&nds->all))
+		netdev_free(list_entry(nds->all.prev, struct netdev, link));
 	free(nds);
 }
 
-static struct netdev *find(struct netdevs *nds, const char *id)
+struct list *netdevs_hubs(struct netdevs *nds)
+{
+	return &nds->hubs;
+}
+
+struct netdev *netdevs_find(struct netdevs *nds, const char *id)
 {
 	list_for_each (it, &nds->all) {
 		struct netdev *nd = list_entry(it, struct netdev, link);
@@ -254,15 +315,6 @@ static struct netdev *find(struct netdevs *nds, const char *id)
 	return NULL;
 }
 
-const char *netdev_type(unsigned i, const char **help, const struct opt **options)
-{
-	if (i >= ARRAY_SIZE(classes))
-		return NULL;
-	*help = classes[i]->help;
-	*options = classes[i]->options;
-	return classes[i]->type;
-}
-
 static int not_found(const char *name, struct err *e)
 {
 	err_set(e, -ENODEV, "Device '%s' not found", name);
@@ -271,74 +323,14 @@ static int not_found(const char *name, struct err *e)
 	return -ENODEV;
 }
 
-static const struct net_class *find_class(const char *type, struct err *e)
+void netdevs_insert(struct netdevs *nds, struct netdev *nd)
 {
-	char known[128] = "";
-
-	for (unsigned i = 0; i < ARRAY_SIZE(classes); i++) {
-		size_t len = strlen(known);
-
-		if (!strcmp(classes[i]->type, type))
-			return classes[i];
-		snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "", classes[i]->type);
-	}
-	err_set(e, -EINVAL, "Parameter 'type' does not accept value '%s' (accepted: %s)", type,
-		known);
-	return NULL;
-}
-
-int netdev_add(struct netdevs *nds, struct kvs *k, struct err *e)
-{
-	const char *type = kvs_get(k, "type"), *id = kvs_get(k, "id"), *odd;
-	const struct opt *tables[] = {NULL, NULL};
-	const struct net_class *class;
-	struct netdev *nd;
-	int rc;
-
-	if (!type)
-		return err_set(e, -EINVAL, "Parameter 'type' is missing");
-	class = find_class(type, e);
-	if (!class)
-		return -EINVAL;
-	if (!id)
-		return err_set(e, -EINVAL, "Parameter 'id' is missing");
-	if (!id_wellformed(id))
-		return err_set(e, -EINVAL,
-			       "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
-			       "'_', starting with a letter), not '%s'",
-			       id);
-	if (find(nds, id))
-		return err_set(e, -EEXIST, "Duplicate ID '%s' for netdev", id);
-
-	nd = calloc(1, class->size);
-	if (!nd || !(nd->id = strdup(id))) {
-		free(nd);
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
-	}
-	nd->class = class;
-	nd->set = nds;
-	nd->link_up = true;
-	list_init(&nd->link);
-	tables[0] = class->options;
-	rc = opts_apply(tables, k, nd, e);
-	odd = kvs_unused(k);
-	if (!rc && odd)
-		rc = err_set(e, -EINVAL, "Invalid parameter '%s' for netdev type '%s'", odd, type);
-	if (!rc) {
-		nd->opened = true;
-		rc = class->open(nd, k, e);
-	}
-	if (rc < 0) {
-		netdev_free(nd);
-		return rc;
-	}
 	list_add_tail(&nds->all, &nd->link);
-	return 0;
 }
 
 int netdev_del(struct netdevs *nds, const char *id, struct err *e)
 {
-	struct netdev *nd = find(nds, id);
+	struct netdev *nd = netdevs_find(nds, id);
 
 	if (!nd)
 		return not_found(id, e);
@@ -356,18 +348,54 @@ struct link_change {
 	bool up;
 };
 
+static bool is_up(const struct netdev *nd)
+{
+	return nd->link_up && atomic_load(&((struct netdev *)nd)->carrier);
+}
+
+static void tell_client(struct netdev *nd)
+{
+	if (nd->client)
+		nd->client->link(nd->client, is_up(nd));
+}
+
 static void change_link(void *arg)
 {
 	struct link_change *c = arg;
 
 	c->nd->link_up = c->up;
-	if (c->nd->client)
-		c->nd->client->link(c->nd->client, c->up);
+	tell_client(c->nd);
+}
+
+void netdev_report_link(struct loop_task *t)
+{
+	tell_client(container_of(t, struct netdev, report));
+}
+
+void netq_set_carrier(struct netq *q, bool up)
+{
+	struct netdev *nd = q->nd;
+
+	if (atomic_exchange(&nd->carrier, up) == up)
+		return;
+	if (!q->loop || q->loop == nd->set->exits)
+		tell_client(nd);
+	else
+		loop_post(nd->set->exits, &nd->report);
+}
+
+void netq_connected(struct netq *q, const struct sockaddr *peer, socklen_t len)
+{
+	struct netdevs *nds = q->nd->set;
+
+	netq_set_carrier(q, peer);
+	if (nds->stream_fn)
+		nds->stream_fn(nds->stream_arg, q->nd->id, peer, len);
 }
 
 int netdev_set_link(struct netdevs *nds, const char *name, bool up, struct err *e)
 {
-	struct link_change change = {find(nds, name), up};
+	struct link_change change = {netdevs_find(nds, name), up};
 
 	if (!change.nd)
 		list_for_each (it, &nds->all) {
@@ -416,6 +444,15 @@ void netdevs_on_rx_filter(struct netdevs *nds, void (*fn)(void *arg, const char 
 	nds->filter_arg = arg;
 }
 
+void netdevs_on_stream(struct netdevs *nds,
+		       void (*fn)(void *arg, const char *id, const struct sockaddr *peer,
+				  socklen_t len),
+		       void *arg)
+{
+	nds->stream_fn = fn;
+	nds->stream_arg = arg;
+}
+
 void netdevs_rx_filter_changed(struct netdevs *nds, const char *device)
 {
 	if (nds->filter_fn)
@@ -427,7 +464,7 @@ void netdevs_rx_filter_changed(struct netdevs *nds, const char *device)
 struct netdev *netdev_attach(struct netdevs *nds, const char *id, struct net_client *c,
 			     struct err *e)
 {
-	struct netdev *nd = find(nds, id);
+	struct netdev *nd = netdevs_find(nds, id);
 
 	if (!nd) {
 		err_set(e, -ENODEV, "Property 'netdev' can't find value '%s'", id);
@@ -438,7 +475,7 @@ struct netdev *netdev_attach(struct netdevs *nds, const char *id, struct net_cli
 		return NULL;
 	}
 	nd->client = c;
-	if (!nd->link_up)
+	if (!is_up(nd))
 		c->link(c, false);
 	return nd;
 }

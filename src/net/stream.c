@@ -4,8 +4,8 @@
  * A client that connects (and connects again with reconnect-ms), a server that takes one peer at a
  * time, or a socket that was handed in. Frames go out with one sendmsg() from where they lie; what
  * the kernel did not take is kept here and sent first when there is room, so a frame is never torn.
- * A peer that breaks the format is disconnected. Without a peer, frames are lost as on a cable that
- * is not plugged in.
+ * A peer that breaks the format is disconnected. Without a peer the guest's link is down, and
+ * frames are lost as on a cable that is not plugged in.
  *
  * A client's path is used again at each reconnection: it has to be reachable for the user and from
  * the directory tree that the program ends up with.
@@ -100,6 +100,8 @@ static void await_peer(struct stream *s)
 /* A new peer on `fd`. */
 static void plug(struct stream *s, int fd)
 {
+	struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+	socklen_t len = sizeof(peer);
 	int on = 1;
 
 	if (s->addr.u.sa.sa_family == AF_INET || s->addr.u.sa.sa_family == AF_INET6) {
@@ -111,6 +113,9 @@ static void plug(struct stream *s, int fd)
 	frame_buf_reset(&s->in);
 	s->rest_at = s->rest_end = 0;
 	netq_set_fd(queue(s), fd);
+	if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+		len = sizeof(peer.ss_family);
+	netq_connected(queue(s), (struct sockaddr *)&peer, len);
 }
 
 /* The peer has gone (`why` is an errno, 0: it closed). */
@@ -124,6 +129,7 @@ static void unplug(struct stream *s, int why)
 	s->rest_at = s->rest_end = 0;
 	netq_set_fd(q, -1);
 	close(fd);
+	netq_connected(q, NULL, 0);
 	await_peer(s);
 }
 
@@ -249,12 +255,14 @@ static int stream_open(struct netdev *nd, struct kvs *k, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (s->addr.fd < 0)
-		return s->server ? listen_on(s, e) : connect_first(s, e);
-	if (s->server)
+		rc = s->server ? listen_on(s, e) : connect_first(s, e);
+	else if (s->server)
 		s->listener = s->addr.fd;
 	else
 		plug(s, s->addr.fd);
-	return 0;
+	if (!rc && queue(s)->fd < 0)
+		netq_set_carrier(queue(s), false);
+	return rc;
 }
 
 static void stream_close(struct netdev *nd)

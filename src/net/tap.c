@@ -2,9 +2,9 @@
 /* tap.c - -netdev tap: an interface of the host
  *
  * Owns one descriptor of /dev/net/tun per queue pair. They come from this file (ifname=, created
- * when it does not exist) or from the caller (fd=, fds=). With IFF_VNET_HDR each frame carries the
- * 12-byte virtio-net header, so that checksums and segmentation are left to whoever does them best;
- * the kernel checks the header again, whatever a guest wrote.
+ * when it does not exist), from the caller (fd=, fds=) or from QEMU's bridge helper (helper=). With
+ * IFF_VNET_HDR each frame carries the 12-byte virtio-net header, so that checksums and segmentation
+ * are left to whoever does them best; the kernel checks the header again, whatever a guest wrote.
  *
  * A pair that is not in use is detached (TUNSETQUEUE), or the kernel would steer flows to it.
  * Offloads are a property of the interface, set through the first queue, which is never detached.
@@ -25,6 +25,7 @@
 #include "base/heir.h"
 #include "base/log.h"
 #include "net/backend.h"
+#include "net/helper.h"
 #include "net/tapif.h"
 #include "net/tapring.h"
 
@@ -72,7 +73,7 @@ static const struct opt tap_options[] = {
 	ROW(vhostforce, BOOL, .help = "an error when vhost-net cannot be had"),
 	ROW(vhostfd, STRING, .help = "descriptor of vhost-net"),
 	ROW(vhostfds, STRING, .help = "descriptors of vhost-net, one per queue pair"),
-	ROW(helper, STRING, .help = "not supported"),
+	ROW(helper, STRING, .help = "program that opens the tap on br, as -netdev bridge"),
 	{.name = "poll-us", .type = OPT_IGNORED},
 	OPT_END,
 };
@@ -240,6 +241,24 @@ static int tap_create(struct tap *t, struct err *e)
 	return !rc && undo ? heir_start(&t->heir, CAP_NET_ADMIN, tap_undo, t, e) : rc;
 }
 
+/* QEMU's helper knows the bridge and makes the interface, with the header. */
+static int tap_by_helper(struct tap *t, struct kvs *k, struct err *e)
+{
+	static const char *const excluded[] = {"ifname",     "fd",	 "fds",	   "script",
+					       "downscript", "vnet_hdr", "queues", "vhostfds"};
+	char number[16];
+	int fd;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(excluded); i++)
+		if (kvs_get(k, excluded[i]))
+			return err_set(e, -EINVAL, "%s= is invalid with helper=", excluded[i]);
+	fd = helper_bridge(t->helper, t->br ? t->br : "br0", e);
+	if (fd < 0)
+		return fd;
+	snprintf(number, sizeof(number), "%d", fd);
+	return tap_adopt(t, number, e);
+}
+
 /* --- vhost: the options only, the device opens it --- */
 
 static unsigned words(const char *list)
@@ -282,9 +301,10 @@ static int tap_open(struct netdev *nd, struct kvs *k, struct err *e)
 	struct tap *t = (struct tap *)nd;
 	int rc;
 
-	if (t->helper)
-		return err_set(e, -EINVAL,
-			       "Parameter 'helper' is not supported (use ifname=, fd= or fds=)");
+	if (t->helper) {
+		rc = tap_by_helper(t, k, e);
+		return rc ? rc : tap_vhost(t, k, e);
+	}
 	if (t->fd && t->fds)
 		return err_set(e, -EINVAL, "Parameters 'fd' and 'fds' exclude each other");
 	if (t->fd && strchr(t->fd, ':'))

@@ -8,6 +8,9 @@
  * writes to its worker threads instead, which may change their order, the caller hears of it after
  * the first batch, which has one frame only.
  *
+ * The tap is not registered with the ring: the kernel frees a ring some time after its process has
+ * gone, and the interface would live on so long.
+ *
  * Reading in batches was measured too and gave less: how many frames there are is not known before.
  */
 #include "net/tapring.h"
@@ -31,22 +34,19 @@ struct tapring *tapring_new(int fd)
 		0,
 	};
 	struct tapring *r = calloc(1, sizeof(*r));
-	int rc = -EINVAL;
+	int rc = r ? -EINVAL : -ENOMEM;
 
-	for (unsigned i = 0; r && i < ARRAY_SIZE(flags) && rc == -EINVAL; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(flags) && rc == -EINVAL; i++) {
 		struct io_uring_params p = {.flags = flags[i]};
 
 		rc = io_uring_queue_init_params(NET_BATCH, &r->ring, &p);
 	}
-	if (r && !rc) {
-		r->fd = fd;
-		rc = io_uring_register_files(&r->ring, &fd, 1);
-		if (!rc)
-			return r;
-		io_uring_queue_exit(&r->ring);
+	if (rc < 0) {
+		free(r);
+		return NULL;
 	}
-	free(r);
-	return NULL;
+	r->fd = fd;
+	return r;
 }
 
 void tapring_free(struct tapring *r)
@@ -90,8 +90,7 @@ bool tapring_send(struct tapring *r, const struct net_frame *f, unsigned n)
 		if (!f[i].n)
 			continue;
 		sqe = io_uring_get_sqe(&r->ring);
-		io_uring_prep_writev(sqe, 0, f[i].iov, f[i].n, 0);
-		sqe->flags |= IOSQE_FIXED_FILE;
+		io_uring_prep_writev(sqe, r->fd, f[i].iov, f[i].n, 0);
 		queued++;
 		if (!r->proven) {
 			if (!submit(r, queued)) {

@@ -112,28 +112,23 @@ static char *read_node(struct xs *xs, const char *dir, const char *node)
 
 static int check_one(struct xs *xs, const char *kind, unsigned domid, const char *id, struct err *e)
 {
-	char dir[DIR_MAX_LEN], *dev, *device_type, *params, *path, *backend_type;
+	bool disk = !strcmp(kind, "qdisk");
+	struct pv_backend b = {.kind = kind, .id = id};
+	char dir[DIR_MAX_LEN], *text[3];
 	int rc;
 
+	/* Each is a question to xenstore, so only those that matter. */
 	snprintf(dir, sizeof(dir), "backend/%s/%u/%s", kind, domid, id);
-	dev = read_node(xs, dir, "dev");
-	device_type = read_node(xs, dir, "device-type");
-	params = read_node(xs, dir, "params");
-	path = read_node(xs, dir, "path");
-	backend_type = read_node(xs, dir, "backend-type");
-	rc = pv_backend_check(&(struct pv_backend){.kind = kind,
-						   .id = id,
-						   .dev = dev,
-						   .device_type = device_type,
-						   .params = params,
-						   .path = path,
-						   .backend_type = backend_type},
-			      e);
-	free(dev);
-	free(device_type);
-	free(params);
-	free(path);
-	free(backend_type);
+	b.device_type = text[0] = read_node(xs, dir, disk ? "device-type" : "backend-type");
+	b.params = text[1] = read_node(xs, dir, disk ? "params" : "path");
+	b.dev = text[2] = disk ? read_node(xs, dir, "dev") : NULL;
+	if (!disk) {
+		b.backend_type = text[0];
+		b.path = text[1];
+	}
+	rc = pv_backend_check(&b, e);
+	for (unsigned i = 0; i < ARRAY_SIZE(text); i++)
+		free(text[i]);
 	return rc;
 }
 

@@ -89,8 +89,8 @@ static void read_channels(struct xs *xs, unsigned domid, struct store_facts *fac
 		char *name, *end;
 
 		c->devid = (unsigned)strtoul(id, &end, 10);
-		if (*end)
-			continue;
+		if (*end || !c->devid)
+			continue; /* 0 is the guest's own console */
 		snprintf(path, sizeof(path), "backend/console/%u/%u/name", domid, c->devid);
 		name = xs_get(xs, path);
 		if (name && *name && strlen(name) < sizeof(c->name)) {

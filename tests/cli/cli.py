@@ -295,7 +295,8 @@ def queries(program):
             'human-monitor-command': {'command-line': 'info version'},
             'announce-self': {'initial': 50, 'max': 500, 'rounds': 5, 'step': 100}}
     fails = {'qmp_capabilities', 'change-vnc-password', 'set_link', 'quit', 'stop', 'cont', 'ringbuf-write', 'ringbuf-read',
-             'chardev-send-break', 'device_add', 'device_del'}
+             'chardev-send-break', 'device_add', 'device_del',
+             'balloon', 'query-balloon', 'qom-get', 'qom-set'}
     for name in set(names) - fails:
         reply = m.ask(name, **need.get(name, {}))
         check('return' in reply, f'{name}: {reply}')
@@ -305,7 +306,7 @@ def queries(program):
     check({'smp-opts', 'machine', 'chardev', 'mon', 'name'} <= set(options), f'{options}')
     check(len(m.ask('query-command-line-options', option='run-with')['return']) == 1, 'one group')
     types = {t['name'] for t in m.ask('qom-list-types', implements='device')['return']}
-    check({'virtio-blk-pci', 'virtio-net-pci', 'virtio-rng-pci'} <= types and 'rng-random' not in types, f'{types}')
+    check({'virtio-blk-pci', 'virtio-net-pci', 'virtio-rng-pci', 'edu'} <= types and 'rng-random' not in types, f'{types}')
     props = {p['name'] for p in m.ask('device-list-properties', typename='virtio-blk-pci')['return']}
     check({'id', 'addr', 'drive', 'num-queues'} <= props, f'{props}')
     chardevs = {c['label']: c for c in m.ask('query-chardev')['return']}
@@ -315,7 +316,7 @@ def queries(program):
     check(m.ask('query-vnc') == {'return': {'enabled': False}}, 'vnc')
     check(m.ask('query-target') == {'return': {'arch': 'i386'}}, 'target')
     for line, want in [('info status', 'VM status: '), ('info nosuch', "unknown command: 'info nosuch'\r\n"),
-                       ('', ''), ('help', 'info block -- '), ('info', 'info block -- '), ('x' * 5000, 'unknown command'),
+                       ('', ''), ('help', 'info balloon -- '), ('info', 'info balloon -- '), ('x' * 5000, 'unknown command'),
                        ('info version', '10.0.')]:
         reply = m.ask('human-monitor-command', **{'command-line': line})['return']
         check(reply.startswith(want), f'{line[:20]!r}: {reply!r}')

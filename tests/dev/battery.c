@@ -9,9 +9,9 @@ struct bat bat;
 static const struct subject subjects[] = {
 	{.name = "virtio-blk-pci",
 	 .args = "-blockdev driver=null-co,node-name=d,size=8M,read-zeroes=on",
-	 .props = ",drive=d,num-queues=2",
+	 .props = ",drive=d,num-queues=4",
 	 .id = GV_BLK,
-	 .eager = 3},
+	 .eager = 15},
 	{.name = "virtio-net-pci",
 	 .args = "-netdev stream,id=n,server=on,addr.type=unix,addr.path=@/net",
 	 .props = ",netdev=n",
@@ -23,7 +23,16 @@ static const struct subject subjects[] = {
 	 .props = ",fsdev=f0,mount_tag=t",
 	 .id = GV_9P,
 	 .eager = 1},
-	{.name = "virtio-serial-pci", .props = ",max_ports=2", .id = GV_SERIAL, .eager = 1 << 3},
+	{.name = "virtio-serial-pci", .props = ",max_ports=2", .id = GV_SERIAL, .eager = 0x2a},
+	{.name = "virtio-vsock-pci",
+	 .props = ",guest-cid=3,uds-path=@/vsock",
+	 .id = GV_VSOCK,
+	 .eager = 2},
+	{.name = "vhost-vsock-pci",
+	 .needs = "/dev/vhost-vsock",
+	 .props = ",guest-cid=3",
+	 .id = GV_VSOCK},
+	{.name = "virtio-balloon-pci", .id = GV_BALLOON, .eager = 3}, /* not statistics */
 };
 
 /* In the order of BAT_SPLIT, BAT_PACKED. */
@@ -71,17 +80,27 @@ int bat_complete(void)
 	return cmocka_run_group_tests_name("battery", tests, NULL, NULL);
 }
 
+/* With threads for the queues of disks, the others would be the same again. */
+static bool wanted_now(const struct subject *s)
+{
+	return !tb_is_qemu() && (!getenv("TB_IOTHREADS") || s->id == GV_BLK);
+}
+
 bool bat_choose(unsigned i, unsigned wanted)
 {
 	unsigned n = 0;
 
-	for (unsigned k = 0; k < ARRAY_SIZE(subjects) && !tb_is_qemu(); k++)
+	for (unsigned k = 0; k < ARRAY_SIZE(subjects); k++) {
+		if (!wanted_now(&subjects[k]) ||
+		    (subjects[k].needs && access(subjects[k].needs, F_OK) < 0))
+			continue;
 		for (unsigned l = 0; l < ARRAY_SIZE(layouts); l++)
 			if (wanted >> l & 1 && n++ == i) {
 				bat = (struct bat){.s = &subjects[k]};
 				layout = &layouts[l];
 				return true;
 			}
+	}
 	return false;
 }
 
@@ -106,10 +125,14 @@ static void add_args(struct tb *t, const char *text)
 void bat_begin(struct tb *t)
 {
 	const struct subject *s = bat.s;
+	const char *at;
 
 	if (s->args)
 		add_args(t, s->args);
-	tb_device(t, "%s,id=subject%s%s", s->name, s->props ? s->props : "", layout->props);
+	at = s->props ? strchr(s->props, '@') : NULL;
+	tb_device(t, "%s,id=subject%.*s%s%s%s", s->name,
+		  at ? (int)(at - s->props) : (int)strlen(s->props ? s->props : ""),
+		  s->props ? s->props : "", at ? t->dir : "", at ? at + 1 : "", layout->props);
 	tb_device(t, "virtio-rng-pci,id=other");
 	tb_start(t);
 	grng_open(&t->g, &bat.other, s->id == GV_RNG);

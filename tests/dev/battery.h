@@ -19,6 +19,7 @@
 #define BAT_QUEUES 16
 
 struct subject {
+	const char *needs; /* a device node without which it cannot be had; NULL: none */
 	const char *name;  /* device type */
 	const char *args;  /* what it needs before it, split at blanks; @ is the test's folder */
 	const char *props; /* begins with a comma */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* gdrivers.h - the guest's drivers for disk, net, entropy and serial: thin, on top of gvirtio.h */
+/* gdrivers.h - the guest's drivers for disk, net, entropy, serial ports and sockets: thin, on top
+ * of gvirtio.h */
 #ifndef GUEST_GDRIVERS_H
 #define GUEST_GDRIVERS_H
 
@@ -199,5 +200,80 @@ bool gserial_read(struct gserial *s, unsigned nr, void *buf, size_t len, unsigne
 size_t gserial_queue(struct gserial *s, unsigned nr, const void *buf, size_t len, uint32_t size);
 /* Write all of it; false when the device has not taken it in `ms`. */
 bool gserial_write(struct gserial *s, unsigned nr, const void *buf, size_t len, unsigned ms);
+
+/* --- sockets (§5.10) --- */
+
+#define GVSOCK_F_SEQPACKET (1ULL << 1)
+#define GVSOCK_STREAM	   1
+#define GVSOCK_SEQPACKET   2
+#define GVSOCK_ALLOC	   65536 /* a connection's buffer that we claim to have */
+#define GVSOCK_NO_RECV	   1
+#define GVSOCK_NO_SEND	   2
+#define GVSOCK_EOM	   1
+
+enum {
+	GVSOCK_REQUEST = 1,
+	GVSOCK_RESPONSE,
+	GVSOCK_RST,
+	GVSOCK_SHUTDOWN,
+	GVSOCK_RW,
+	GVSOCK_CREDIT_UPDATE,
+	GVSOCK_CREDIT_REQUEST,
+};
+
+struct gvsock_hdr {
+	uint64_t src_cid, dst_cid;
+	uint32_t src_port, dst_port, len;
+	uint16_t type, op;
+	uint32_t flags, buf_alloc, fwd_cnt;
+} __attribute__((packed));
+
+struct gvsock {
+	struct gvirtio v;
+	struct gvq rx, tx, event;
+	uint64_t cid;
+	uint32_t rx_len;
+	uint64_t rx_at, tx_at;
+	uintptr_t next_rx;
+	bool keep; /* do not put received buffers back */
+};
+
+/* Negotiate, set up the queues, give `buffers` (0: a ring full of) receive buffers of `rx_len`
+ * bytes, start. */
+void gvsock_open(struct guest *g, struct gvsock *s, unsigned nth, uint32_t rx_len, uint64_t want,
+		 unsigned buffers);
+void gvsock_restart(struct gvsock *s, uint64_t want, unsigned buffers);
+/* Give `n` receive buffers. */
+void gvsock_post(struct gvsock *s, unsigned n);
+/* Send any header with any data, and wait until the device has taken it. */
+void gvsock_put(struct gvsock *s, const struct gvsock_hdr *h, const void *data, uint32_t len);
+/* Wait at most `ms` for a packet; the length of its data, or -1. Puts the buffer back. */
+int gvsock_get(struct gvsock *s, struct gvsock_hdr *h, void *buf, uint32_t size, unsigned ms);
+
+/* One connection, for a driver that has one at a time to listen to. */
+struct gvconn {
+	struct gvsock *s;
+	uint16_t type;
+	uint32_t port, host_port;
+	uint32_t peer_alloc, peer_fwd, sent; /* to the host */
+	uint32_t alloc, fwd, told, got;	     /* from it */
+};
+
+/* Send a packet on the connection. */
+void gvsock_say(struct gvconn *c, unsigned op, uint32_t flags, const void *data, uint32_t len);
+/* Wait for a packet, which must belong to it and keep to its credit. As gvsock_get(). */
+int gvsock_hear(struct gvconn *c, struct gvsock_hdr *h, void *buf, uint32_t size, unsigned ms);
+/* The next packet must be `op`, without data. `h` may be NULL. */
+void gvsock_expect(struct gvconn *c, unsigned op, struct gvsock_hdr *h);
+/* Connect to a port of the host: false when it is refused. Wait for a connection from there. */
+bool gvsock_connect(struct gvsock *s, struct gvconn *c, unsigned type, uint32_t port,
+		    uint32_t host_port);
+void gvsock_accept(struct gvsock *s, struct gvconn *c, unsigned type, uint32_t port);
+/* What may be sent. */
+uint32_t gvsock_credit(const struct gvconn *c);
+/* Send data in packets of at most `packet` bytes, as credit comes; the last has flags `last`. */
+void gvsock_write(struct gvconn *c, const void *data, uint32_t len, uint32_t packet, uint32_t last);
+/* Receive `len` bytes, or up to the end of a message, giving credit; how many came. */
+uint32_t gvsock_read(struct gvconn *c, void *data, uint32_t len);
 
 #endif

@@ -18,6 +18,8 @@
 #define GV_BLK		 2
 #define GV_SERIAL	 3
 #define GV_RNG		 4
+#define GV_BALLOON	 5
+#define GV_VSOCK	 19
 #define GV_NO_VECTOR	 0xffff
 #define GV_F_INDIRECT	 (1ULL << 28)
 #define GV_F_EVENT_IDX	 (1ULL << 29)

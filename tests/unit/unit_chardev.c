@@ -159,21 +159,25 @@ static void peer_writes(int fd, const char *text)
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 }
 
-/* Read exactly `text` from a blocking descriptor. */
+/* Wait for some bytes of a blocking descriptor. */
+static size_t peer_reads_some(int fd, char *buf, size_t size)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	ssize_t n;
+
+	assert_int_equal(poll(&p, 1, LIMIT_NS / 1000000), 1);
+	n = read(fd, buf, size);
+	assert_true(n > 0);
+	return (size_t)n;
+}
+
 static void peer_reads(int fd, const char *text)
 {
+	size_t len = strlen(text);
 	char buf[256];
-	size_t n = 0, len = strlen(text);
 
-	while (n < len) {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
-		ssize_t got;
-
-		assert_int_equal(poll(&p, 1, LIMIT_NS / 1000000), 1);
-		got = read(fd, buf + n, len - n);
-		assert_true(got > 0);
-		n += (size_t)got;
-	}
+	for (size_t n = 0; n < len;)
+		n += peer_reads_some(fd, buf + n, len - n);
 	assert_memory_equal(buf, text, len);
 }
 
@@ -286,7 +290,6 @@ static void serve_two(struct bench *b, int first, int second)
 	/* The second is thrown out. */
 	chardev_drop_client(b->cd);
 	assert_int_equal(b->closed, 2);
-	peer_reads(second, "");
 	assert_int_equal(read(second, buf, 1), 0);
 	close(second);
 	assert_non_null(strstr(name(b, buf), "disconnected"));
@@ -541,6 +544,24 @@ static void room_after_hang_up(void **state)
 	UNTIL(b, b->closed == 1);
 }
 
+/* Nobody makes room any more: the rest may be thrown away now. */
+static void dropped_while_short(void **state)
+{
+	struct bench *b = *state;
+	static char big[PRESSED];
+	int fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+	ADD(b, "socket,id=c,fd=%d", fd[0]);
+	attach(b);
+	assert_true(chardev_write(b->cd, big, sizeof(big)) < sizeof(big));
+	chardev_drop_client(b->cd);
+	assert_int_equal(b->closed, 1);
+	assert_int_equal(b->writable, 1);
+	front_writes(b, "nobody");
+	close(fd[1]);
+}
+
 /* --- back pressure --- */
 
 static char pattern(size_t i)
@@ -578,11 +599,12 @@ static void press(struct bench *b, int reader)
 		put += chardev_write(b->cd, out + put, sizeof(out) - put);
 		if (put == sizeof(out))
 			break;
-		shorts++;
 		settle(b);
-		assert_int_equal(b->writable, before);
+		if (b->writable != before)
+			continue; /* the kernel of a pty moves bytes on in its own time */
+		shorts++;
 		got += drain(reader, got);
-		UNTIL(b, b->writable == before + 1);
+		UNTIL(b, b->writable > before);
 	}
 	UNTIL(b, (got += drain(reader, got)) == sizeof(out));
 	assert_true(shorts > 0);
@@ -687,10 +709,12 @@ static void pty(void **state)
 	assert_int_equal(b->closed, 2);
 }
 
-/* Somebody closes and another one opens while the front end does not read. */
-static void pty_reopened(void **state)
+/* A client goes while the front end neither reads nor can write: it is not kept waiting, and what
+ * was typed is for the next one. */
+static void pty_full(void **state)
 {
 	struct bench *b = *state;
+	static char big[PRESSED];
 	char buf[CHARDEV_NAME_MAX];
 	int fd;
 
@@ -699,19 +723,31 @@ static void pty_reopened(void **state)
 	attach(b);
 	assert_int_equal(b->opened, 1);
 	chardev_pause(b->cd, true);
-	close(fd);
-	settle(b);
-	fd = open(name(b, buf) + 4, O_RDWR | O_NOCTTY);
-	chardev_pause(b->cd, false);
+	peer_writes(fd, "typed");
+	assert_true(chardev_write(b->cd, big, sizeof(big)) < sizeof(big));
 	settle(b);
 	assert_int_equal(b->closed, 0);
-	both_ways(b, fd, fd);
-	chardev_drop_client(b->cd);
-	assert_int_equal(b->closed, 1);
+	close(fd);
+	UNTIL(b, b->closed == 1);
+	assert_true(b->writable > 0);
+	front_writes(b, "nobody is there");
+	chardev_pause(b->cd, false);
+	settle(b);
+	assert_int_equal(b->in_len, 0);
+	fd = open(name(b, buf) + 4, O_RDWR | O_NOCTTY);
 	UNTIL(b, b->opened == 2);
+	front_has(b, "typed");
+	chardev_drop_client(b->cd);
+	assert_int_equal(b->closed, 2);
+	UNTIL(b, b->opened == 3);
+	/* Behind what the first had not read. */
+	front_writes(b, "#");
+	do {
+		peer_reads_some(fd, buf, 1);
+	} while (*buf != '#');
 	both_ways(b, fd, fd);
 	close(fd);
-	UNTIL(b, b->closed == 2);
+	UNTIL(b, b->closed == 3);
 }
 
 /* --- files --- */
@@ -962,11 +998,12 @@ int main(void)
 		TEST(pause_inside),
 		TEST(pause_and_hang_up),
 		TEST(room_after_hang_up),
+		TEST(dropped_while_short),
 		TEST(press_socket),
 		TEST(press_pipe),
 		TEST(one_fifo),
 		TEST(pty),
-		TEST(pty_reopened),
+		TEST(pty_full),
 		TEST(file),
 		TEST(file_paused),
 		TEST(full_disk),

@@ -368,6 +368,33 @@ static void small_granules(void **state)
 	gmem_free(gm);
 }
 
+/* A page comes back, and nobody says so: in place, and while its neighbours are in use. */
+static void hole_filled(void **state)
+{
+	struct fixture *f = *state;
+	struct iovec busy, iov;
+
+	f->d.hole_first = 3 * MiB / PAGE;
+	f->d.hole_end = f->d.hole_first + 8;
+	assert_int_equal(gmem_pin(f->gm, 3 * MiB, PAGE, &iov, 1), -EFAULT);
+	f->d.hole_end--;
+	assert_int_equal(gmem_pin(f->gm, 3 * MiB + 7 * PAGE, PAGE, &iov, 1), 1);
+	memset(iov.iov_base, 1, PAGE);
+	gmem_unpin(f->gm, &iov, 1);
+	assert_int_equal(f->d.aside_maps, 0);
+	assert_int_equal(gmem_pin(f->gm, 2 * MiB, PAGE, &busy, 1), 1);
+	while (f->d.hole_end > f->d.hole_first) {
+		uint64_t gpa = --f->d.hole_end * PAGE;
+
+		assert_int_equal(gmem_pin(f->gm, gpa, PAGE, &iov, 1), 1);
+		memset(iov.iov_base, 1, PAGE);
+		gmem_unpin(f->gm, &iov, 1);
+		/* One that nobody uses is not kept beside its successor. */
+		assert_true(f->d.live <= 2);
+	}
+	gmem_unpin(f->gm, &busy, 1);
+}
+
 /* --- all of it --- */
 
 struct user {
@@ -460,6 +487,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_hoarding, setup, teardown),
 		cmocka_unit_test_setup_teardown(threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(small_granules, setup, teardown),
+		cmocka_unit_test_setup_teardown(hole_filled, setup, teardown),
 		cmocka_unit_test_setup_teardown(whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(whole_refused, setup, teardown),
 		cmocka_unit_test(from_file),

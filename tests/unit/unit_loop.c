@@ -239,6 +239,25 @@ static void *post_all(void *arg)
 	return NULL;
 }
 
+/* What a descriptor's function sets to run at once runs in the same turn. */
+static void fd_sets_timer(struct loop_fd *w, uint32_t events)
+{
+	drain(w);
+	loop_timer_set(t.l, &t.timer[0], 0);
+}
+
+static void timer_at_once(void **state)
+{
+	int fd = ready_fd();
+
+	t.timer[0].fn = a_timer;
+	assert_int_equal(loop_fd_add(t.l, &t.fd[0], fd, EPOLLIN, fd_sets_timer), 0);
+	loop_turn(t.l, 0);
+	assert_string_equal(t.ran, "t");
+	loop_fd_del(t.l, &t.fd[0]);
+	close(fd);
+}
+
 static void posting(void **state)
 {
 	struct poster p[POSTERS] = {0};
@@ -385,6 +404,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(removal, setup, teardown),
 		cmocka_unit_test_setup_teardown(deferring_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(timers, setup, teardown),
+		cmocka_unit_test_setup_teardown(timer_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(posting, setup, teardown),
 		cmocka_unit_test_setup_teardown(calling, setup, teardown),
 		cmocka_unit_test_setup_teardown(stopping, setup, teardown),

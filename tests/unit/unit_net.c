@@ -160,9 +160,8 @@ static void bad_options(void **state)
 	static const struct {
 		const char *text, *says;
 	} bad[] = {
-		{"user,id=n0", "accepted: tap, dgram, stream"},
-		{"hubport,id=n0,hubid=1", "accepted: tap, dgram, stream"},
-		{"bridge,id=n0", "'bridge'"},
+		{"vde,id=n0", "accepted: tap, dgram, stream"},
+		{"hubport,id=n0", "'hubid' is missing"},
 		{"tap", "'id' is missing"},
 		{"id=n0", "'type' is missing"},
 		{"tap,id=0n", "expects an identifier"},
@@ -172,7 +171,7 @@ static void bad_options(void **state)
 		{"tap,id=n0,vnet_hdr=maybe", "'vnet_hdr'"},
 		{"tap,id=n0,sndbuf=x", "'sndbuf'"},
 		{"tap,id=n0,ifname=a-name-that-is-too-long", "1 to 15 characters"},
-		{"tap,id=n0,helper=/bin/true", "'helper' is not supported"},
+		{"tap,id=n0,helper=/bin/true,ifname=t0", "ifname= is invalid with helper="},
 		{"tap,id=n0,fd=9999", "file descriptor 9999"},
 		{"tap,id=n0,fd=x", "'x' is not the number"},
 		{"tap,id=n0,fd=3:4", "see fds="},

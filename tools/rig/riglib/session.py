@@ -3,7 +3,8 @@
 
 A scenario is a shell script that runs in the control domain. Comments in its head tell the rig what it
 needs: "# limit: SECONDS" (600), "# memory: MIB" of the emulated machine (4096), "# needs: WORD..."
-("tools" for fio, "family" for a C compiler, socat and the guest agent, "builder" for the domain builder, "startwatch" for bench/startwatch). Its verdicts are lines "ok - TEXT", "not ok - TEXT",
+("tools" for fio, "family" for a C compiler, socat and the guest agent, "builder" for the domain builder, "startwatch" for bench/startwatch,
+"vsockpeer" for tests/sys/vsockpeer.c). Its verdicts are lines "ok - TEXT", "not ok - TEXT",
 "skip - TEXT"; lines that start with "#" are shown; it must end with status 0.
 """
 import io
@@ -72,6 +73,14 @@ def _build_startwatch(results):
 	return out
 
 
+def _build_vsockpeer(results):
+	"""Static: the guest runs it, too."""
+	out = os.path.join(results, 'vsockpeer')
+	subprocess.run(['cc', '-O2', '-Wall', '-Wextra', '-D_GNU_SOURCE', '-static', '-o', out,
+		os.path.join(TOP, 'tests/sys/vsockpeer.c')], check=True)
+	return out
+
+
 def _add_bytes(tar, name, data, mode=0o644):
 	info = tarfile.TarInfo(name)
 	info.size = len(data)
@@ -107,6 +116,8 @@ def make_payload(path, args, results, needs=(), env=()):
 				_add_bytes(tar, 'lowmap.so', open(built, 'rb').read(), 0o755)
 		if 'startwatch' in needs:
 			_add_bytes(tar, 'startwatch', open(_build_startwatch(results), 'rb').read(), 0o755)
+		if 'vsockpeer' in needs:
+			_add_bytes(tar, 'vsockpeer', open(_build_vsockpeer(results), 'rb').read(), 0o755)
 		for d in ('tests/sys', 'bench'):
 			full = os.path.join(TOP, d)
 			for f in sorted(os.listdir(full)) if os.path.isdir(full) else ():

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* pci_testdev.c - pci-testdev: counts writes, for tests of exits (QEMU's docs/specs/pci-testdev)
+ *
+ * A test in the guest chooses one of the tests by its number, learns from the header in BAR0 where
+ *to write what, writes, and compares the number of writes that arrived with the number that it
+ *made.
+ *
+ *	0	test	number of the chosen one, writable
+ *	1	width	of the writes, bytes
+ *	4	offset	where to write (32 bit, little endian, as the rest)
+ *	8	data	what to write
+ *	12	count	of writes so far
+ *	16	name	a text
+ *
+ * QEMU's tests differ in who takes a write, an eventfd of the kernel or the program. Here it is
+ *always the program, so all three count; they differ in what they count. `membar` adds a BAR with
+ *nothing in it, to test what firmware and kernels do about its size.
+ *
+ * Exit loop only.
+ */
+#include <errno.h>
+
+#include "base/util.h"
+#include "dev/dev.h"
+#include "vm.h"
+
+#define BAR_SIZE     4096
+#define MEMBAR	     2
+#define HEADER_COUNT 12
+#define HEADER_NAME  16
+#define HEADER_LEN   40
+#define OFFSET	     0x800 /* of the first test's writes */
+#define NONE	     UINT32_MAX
+
+static const struct {
+	const char *name;
+	uint8_t data;
+	bool any_data, any_width;
+} tests[] = {
+	{"mmio-no-eventfd", 0xfa, .any_width = true},
+	{"mmio-wildcard-eventfd", 0xce, .any_data = true, .any_width = true},
+	{"mmio-datamatch-eventfd", 0xfa},
+};
+
+struct testdev {
+	struct pci_fn fn;
+	uint32_t test; /* NONE: none is chosen */
+	uint32_t count;
+
+	/* options */
+	uint64_t membar;
+};
+
+static const struct opt testdev_options[] = {
+	{.name = "membar",
+	 .type = OPT_SIZE,
+	 .at = offsetof(struct testdev, membar),
+	 .def = "0",
+	 .help = "size of a further memory BAR, a power of 2 from 4K on; 0: none"},
+	OPT_END,
+};
+
+static const struct field testdev_fields[] = {
+	FIELD_UINT(struct testdev, test, 0, NONE),
+	FIELD_UINT(struct testdev, count, 0, UINT32_MAX),
+	FIELD_END,
+};
+
+static struct testdev *of(struct pci_fn *fn)
+{
+	return container_of(fn, struct testdev, fn);
+}
+
+static uint64_t header_read(struct pci_fn *fn, uint64_t off, unsigned size)
+{
+	struct testdev *d = of(fn);
+	uint8_t header[HEADER_LEN + 8] = {0};
+	uint8_t out[8] = {0};
+
+	if (d->test >= ARRAY_SIZE(tests) || off >= HEADER_LEN)
+		return 0;
+	header[0] = (uint8_t)d->test;
+	header[1] = 1;
+	put_le32(header + 4, OFFSET + d->test);
+	put_le32(header + 8, tests[d->test].data);
+	put_le32(header + HEADER_COUNT, d->count);
+	strcpy((char *)header + HEADER_NAME, tests[d->test].name);
+	memcpy(out, header + off, size);
+	return get_le64(out);
+}
+
+static void header_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned size)
+{
+	struct testdev *d = of(fn);
+
+	if (size < 8)
+		data &= (1ULL << (8 * size)) - 1;
+	if (!off) {
+		d->test = data < ARRAY_SIZE(tests) ? (uint32_t)data : NONE;
+		d->count = 0;
+		return;
+	}
+	if (d->test >= ARRAY_SIZE(tests) || off != OFFSET + d->test)
+		return;
+	if ((tests[d->test].any_data || data == tests[d->test].data) &&
+	    (tests[d->test].any_width || size == 1))
+		d->count++;
+}
+
+static const struct pci_bar_ops header_bar = {header_read, header_write};
+
+static uint64_t empty_read(struct pci_fn *fn, uint64_t off, unsigned size)
+{
+	return UINT64_MAX;
+}
+
+static void empty_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned size)
+{
+}
+
+static const struct pci_bar_ops empty_bar = {empty_read, empty_write};
+
+static int testdev_realize(struct pci_fn *fn, struct vm *vm, struct err *e)
+{
+	static const struct pci_ident ident = {
+		.vendor = 0x1b36,
+		.device = 0x0005,
+		.subvendor = 0x1af4,
+		.subdevice = 0x1100,
+		.class = 0x00ff00,
+	};
+	struct testdev *d = of(fn);
+
+	if (d->membar && (d->membar < BAR_SIZE || !is_pow2(d->membar)))
+		return err_set(e, -EINVAL,
+			       "Parameter 'membar' expects a power of 2 from 4K on, or 0");
+	d->test = NONE;
+	pci_fn_init(fn, "pci-testdev", &ident);
+	pci_bar_add(fn, 0, BAR_SIZE, false, false, &header_bar);
+	if (d->membar)
+		pci_bar_add(fn, MEMBAR, d->membar, true, true, &empty_bar);
+	return 0;
+}
+
+const struct dev_class dev_pci_testdev = {
+	.name = "pci-testdev",
+	.desc = "counts writes, for tests",
+	.size = sizeof(struct testdev),
+	.options = testdev_options,
+	.saved = testdev_fields,
+	.realize = testdev_realize,
+};

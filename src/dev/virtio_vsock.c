@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/* virtio_vsock.c - virtio-vsock-pci: sockets between guest and host (Virtio 1.3 §5.10)
+ *
+ * Three queues: rx (packets for the guest), tx (packets of the guest), event (of which we have
+ * none: its buffers stay in the ring). The connections are in src/vsock; here packets become chains
+ * and chains packets.
+ *
+ * Transmit. The header is copied and decoded, the payload is handed on where it lies. When too many
+ * answers wait for the receive queue the chain goes back, and transmit goes on with the next
+ * answer that is delivered.
+ *
+ * Receive. While a connection has something, a buffer is taken, and header and payload are put into
+ * it. Nothing is held: without buffers the guest's notification starts the pump again, without
+ * packets a connection does.
+ *
+ * All queues run on one loop, the exit loop or that of an iothread; so do the connections.
+ *
+ * Connections do not outlive the driver's reset, and would not outlive a saved state.
+ */
+#include <errno.h>
+
+#include "base/util.h"
+#include "dev/dev.h"
+#include "dev/virtio_vsock.h"
+#include "iothread/iothread.h"
+#include "vm.h"
+#include "vsock/vsock.h"
+
+struct virtio_vsock {
+	struct vdev v;
+	struct vsock *s;
+	struct loop *loop;
+	struct vqueue *vq[VSOCK_QUEUES];
+	bool in_rx;    /* the pump runs, and will see what comes up */
+	bool tx_waits; /* for room for answers */
+	struct loop_task forget;
+
+	/* options */
+	char *path, *iothread;
+	uint64_t guest_cid, max;
+	bool seqpacket;
+};
+
+static const struct opt vsock_options[] = {
+	{.name = "guest-cid",
+	 .type = OPT_UINT,
+	 .at = offsetof(struct virtio_vsock, guest_cid),
+	 .help = "address of the guest, 3 to 4294967294"},
+	{.name = "uds-path",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct virtio_vsock, path),
+	 .help = "socket file for clients of the guest; the guest's own connections go to "
+		 "files named after it"},
+	{.name = "seqpacket",
+	 .type = OPT_BOOL,
+	 .at = offsetof(struct virtio_vsock, seqpacket),
+	 .def = "on",
+	 .help = "offer sockets that keep the boundaries of messages"},
+	{.name = "max-connections",
+	 .type = OPT_UINT,
+	 .at = offsetof(struct virtio_vsock, max),
+	 .def = "1024",
+	 .min = 1,
+	 .max = VSOCK_MAX_LIMIT,
+	 .help = "connections at a time"},
+	{.name = "iothread",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct virtio_vsock, iothread),
+	 .help = "id of the -object iothread that serves the queues"},
+	OPT_END,
+};
+
+static struct virtio_vsock *of(struct vdev *v)
+{
+	return (struct virtio_vsock *)v;
+}
+
+/* --- transmit --- */
+
+static void vsock_tx(struct virtio_vsock *d)
+{
+	struct vqueue *vq = d->vq[VSOCK_TX];
+	struct iovec iov[VSOCK_IOV];
+	struct vchain *c;
+
+	while ((c = vq_pop(vq))) {
+		uint8_t bytes[VSOCK_HDR_LEN];
+		struct vsock_hdr h;
+		int n = -1;
+
+		if (vchain_pull(c, bytes, sizeof(bytes))) {
+			vsock_hdr_get(&h, bytes);
+			if (h.len <= c->out_len - sizeof(bytes))
+				n = vchain_out(c, 0, h.len, iov, VSOCK_IOV);
+		}
+		/* Less than the header says, or in more pieces than a socket takes: no packet. */
+		if (n >= 0 &&
+		    !vsock_packet(d->s, &h, iov, (unsigned)n, vdev_has(&d->v, VSOCK_F_SEQPACKET))) {
+			d->tx_waits = true;
+			vq_rewind(vq, c);
+			return;
+		}
+		vq_push(vq, c, 0);
+	}
+}
+
+/* --- receive --- */
+
+/* Fill one buffer. False: there was no packet. */
+static bool fill(struct virtio_vsock *d, struct vchain *c)
+{
+	uint8_t bytes[VSOCK_HDR_LEN];
+	struct iovec iov[VSOCK_IOV];
+	struct vsock_hdr h;
+	int n;
+
+	n = vchain_in(c, sizeof(bytes), UINT32_MAX, iov, VSOCK_IOV);
+	/* A buffer of more pieces than that takes its first byte of payload. */
+	if (n < 0)
+		n = vchain_in(c, sizeof(bytes), 1, iov, VSOCK_IOV);
+	if (!vsock_next(d->s, &h, iov, (unsigned)n))
+		return false;
+	vsock_hdr_put(&h, bytes);
+	vchain_put_at(c, 0, bytes, sizeof(bytes));
+	vq_push(c->vq, c, (uint32_t)sizeof(bytes) + h.len);
+	return true;
+}
+
+static void vsock_rx(struct virtio_vsock *d)
+{
+	struct vqueue *vq = d->vq[VSOCK_RX];
+	struct vchain *c;
+
+	d->in_rx = true;
+	while (vsock_pending(d->s) && (c = vq_pop(vq))) {
+		/* Without room for a byte of data it would be of no use to most packets. */
+		if (c->in_len <= VSOCK_HDR_LEN) {
+			vq_push(vq, c, 0);
+		} else if (!fill(d, c)) {
+			vq_rewind(vq, c);
+			break;
+		}
+	}
+	d->in_rx = false;
+	if (d->tx_waits) {
+		d->tx_waits = false;
+		vq_kick(d->vq[VSOCK_TX]);
+	}
+}
+
+static void vsock_kick(struct vqueue *vq)
+{
+	struct virtio_vsock *d = of(vq_dev(vq));
+
+	if (vq_index(vq) == VSOCK_RX)
+		vsock_rx(d);
+	else if (vq_index(vq) == VSOCK_TX)
+		vsock_tx(d);
+}
+
+static void wake(void *arg)
+{
+	struct virtio_vsock *d = arg;
+
+	if (!d->in_rx)
+		vq_kick(d->vq[VSOCK_RX]);
+}
+
+/* --- life --- */
+
+static void run_forget(struct loop_task *t)
+{
+	struct virtio_vsock *d = container_of(t, struct virtio_vsock, forget);
+
+	vsock_reset(d->s);
+	d->tx_waits = false;
+}
+
+/* Done, or posted before the queues' next start is: what the new driver does finds nothing of the
+ * old one. */
+static void reset(struct vdev *v)
+{
+	struct virtio_vsock *d = of(v);
+
+	if (loop_is_mine(d->loop))
+		run_forget(&d->forget);
+	else
+		loop_post(d->loop, &d->forget);
+}
+
+int vsock_check_cid(uint64_t cid, struct err *e)
+{
+	if (cid <= VSOCK_CID_HOST)
+		return err_set(e, -EINVAL, "guest-cid property must be greater than 2");
+	if (cid >= UINT32_MAX)
+		return err_set(e, -EINVAL, "guest-cid property must be less than 4294967295");
+	return 0;
+}
+
+static int find_loop(struct virtio_vsock *d, struct vm *vm, struct err *e)
+{
+	struct iothread *t;
+
+	d->loop = d->v.exits;
+	if (!d->iothread)
+		return 0;
+	t = iothread_find(vm->iothreads, d->iothread);
+	if (!t)
+		return err_set(e, -ENOENT, "IOThread object \"%s\" does not exist", d->iothread);
+	d->loop = iothread_loop(t);
+	return 0;
+}
+
+static int realize(struct vdev *v, struct vm *vm, struct err *e)
+{
+	struct virtio_vsock *d = of(v);
+	struct vsock_config cfg = {
+		.name = vdev_name(v),
+		.path = d->path,
+		.guest_cid = (uint32_t)d->guest_cid,
+		.max = (unsigned)d->max,
+		.seqpacket = d->seqpacket,
+		.wake = wake,
+		.arg = d,
+	};
+	int rc = vsock_check_cid(d->guest_cid, e);
+
+	d->forget.fn = run_forget;
+	if (rc == 0 && !d->path)
+		rc = err_set(e, -EINVAL, "Parameter 'uds-path' is missing");
+	if (rc == 0)
+		rc = find_loop(d, vm, e);
+	if (rc == 0)
+		rc = vdev_config_init(v, VSOCK_CFG_LEN, e);
+	for (unsigned i = 0; i < VSOCK_QUEUES && rc == 0; i++) {
+		d->vq[i] = vdev_queue_add(v, VSOCK_QUEUE_SIZE, d->loop);
+		if (!d->vq[i])
+			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	}
+	if (rc < 0)
+		return rc;
+	put_le64(v->config + VSOCK_CFG_CID, d->guest_cid);
+	if (d->seqpacket)
+		v->offered |= VSOCK_F_SEQPACKET;
+	d->s = vsock_open(&cfg, e);
+	if (!d->s)
+		return -EINVAL;
+	rc = vsock_start(d->s, d->loop);
+	return rc < 0 ? err_set(e, rc, "could not listen on %s: %s", d->path, strerror(-rc)) : 0;
+}
+
+static void unrealize(struct vdev *v)
+{
+	struct virtio_vsock *d = of(v);
+
+	vsock_free(d->s);
+	d->s = NULL;
+}
+
+static const struct vdev_ops vsock_ops = {
+	.virtio_id = VSOCK_VIRTIO_ID,
+	.pci_class = VSOCK_PCI_CLASS,
+	.realize = realize,
+	.unrealize = unrealize,
+	.reset = reset,
+	.kick = vsock_kick,
+};
+
+const struct dev_class dev_virtio_vsock = {
+	.name = "virtio-vsock-pci",
+	.alias = "virtio-vsock",
+	.desc = "sockets between guest and host",
+	.size = sizeof(struct virtio_vsock),
+	.options = vsock_options,
+	.virtio = &vsock_ops,
+};

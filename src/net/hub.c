@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/* hub.c - -netdev hubport: cables that meet in a hub
+ *
+ * A frame that enters a hub at one port leaves it at all others. At a port is a device of the
+ * guest, or (netdev=) another back end. What leaves waits in a ring of that port, so one that does
+ * not take its frames loses them alone, as on a hub of metal; only when no port has room, the
+ * sender waits. Frames carry no vnet header here.
+ *
+ * All ports of a hub are on one loop, that of the first device's queue; other back ends are served
+ * there while a device is.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "net/backend.h"
+#include "net/fifo.h"
+
+#define RING_SIZE (256 * 1024)
+#define BURST	  64	  /* frames of a back end in one turn */
+#define RETRY_NS  1000000 /* until a hub that was full is looked at again */
+
+struct hub {
+	struct list link; /* netdevs' */
+	uint64_t id;
+	struct list ports;
+	struct loop *loop; /* NULL: no device is served */
+	unsigned devices;  /* that are */
+};
+
+struct port {
+	struct netdev nd;
+	struct hub *hub;
+	struct list link;     /* hub.ports */
+	struct fifo_ring out; /* frames that leave the hub here */
+	struct netdev *lower; /* the back end at this port; NULL: for a device */
+	struct net_client client;
+	struct loop_timer again; /* the back end's frames found no room */
+	uint8_t *frame;		 /* NET_FRAME_MAX, one of them */
+
+	/* options */
+	uint64_t hubid;
+	char *netdev;
+};
+
+static const struct opt port_options[] = {
+	{.name = "hubid",
+	 .type = OPT_UINT,
+	 .max = INT32_MAX,
+	 .at = offsetof(struct port, hubid),
+	 .required = true,
+	 .help = "number of the hub"},
+	{.name = "netdev",
+	 .type = OPT_STRING,
+	 .at = offsetof(struct port, netdev),
+	 .help = "connect this netdev (vnet_hdr=off) instead of a device"},
+	OPT_END,
+};
+
+static struct netq *lower_queue(struct port *p)
+{
+	return netdev_queue(p->lower, 0);
+}
+
+/* --- frames --- */
+
+/* Give the back end what waits for it. */
+static void drain(struct port *p)
+{
+	const struct iovec *iov;
+
+	while ((iov = fifo_ring_peek(&p->out)))
+		if (netq_send(lower_queue(p), iov, 1) == -EAGAIN)
+			return;
+		else
+			fifo_ring_drop(&p->out);
+}
+
+/* Does anybody receive there? */
+static bool is_connected(const struct port *p)
+{
+	return p->lower ? p->hub->loop != NULL : p->nd.client && p->nd.queue[0].loop;
+}
+
+/* A frame enters at `from`. -EAGAIN: no port has room for it. */
+static int forward(struct port *from, const struct iovec *iov, unsigned n)
+{
+	unsigned took = 0, full = 0;
+
+	list_for_each (it, &from->hub->ports) {
+		struct port *p = list_entry(it, struct port, link);
+		bool first;
+
+		if (p == from || !is_connected(p))
+			continue;
+		first = fifo_ring_empty(&p->out);
+		if (!fifo_ring_put(&p->out, iov, n)) {
+			full++;
+			continue;
+		}
+		took++;
+		if (p->lower)
+			drain(p);
+		else if (first)
+			netq_ready(&p->nd.queue[0]);
+	}
+	return full && !took ? -EAGAIN : 0;
+}
+
+static ssize_t port_recv(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	return fifo_ring_get(&((struct port *)q->nd)->out, iov, n);
+}
+
+static bool port_pending(struct netq *q)
+{
+	return !fifo_ring_empty(&((struct port *)q->nd)->out);
+}
+
+static int port_send(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	return iov_len(iov, n) > NET_FRAME_MAX ? -EMSGSIZE : forward((struct port *)q->nd, iov, n);
+}
+
+/* --- the back end at a port --- */
+
+static bool has_room(struct port *from)
+{
+	list_for_each (it, &from->hub->ports) {
+		struct port *p = list_entry(it, struct port, link);
+
+		if (p != from && is_connected(p) && fifo_ring_room(&p->out) >= NET_FRAME_MAX)
+			return true;
+	}
+	return false;
+}
+
+static void lower_readable(struct net_client *c, struct netq *q)
+{
+	struct port *p = container_of(c, struct port, client);
+
+	for (unsigned i = 0; i < BURST; i++) {
+		struct iovec iov = {p->frame, NET_FRAME_MAX};
+		ssize_t len;
+
+		if (!has_room(p)) {
+			netq_listen(q, false);
+			loop_timer_set(p->hub->loop, &p->again, RETRY_NS);
+			return;
+		}
+		len = netq_recv(q, &iov, 1);
+		if (len < 0)
+			return;
+		iov.iov_len = (size_t)len;
+		if (len)
+			forward(p, &iov, 1);
+	}
+}
+
+static void lower_again(struct loop_timer *t)
+{
+	struct port *p = container_of(t, struct port, again);
+
+	netq_listen(lower_queue(p), true);
+}
+
+static void lower_writable(struct net_client *c, struct netq *q)
+{
+	drain(container_of(c, struct port, client));
+}
+
+static void lower_link(struct net_client *c, bool up)
+{
+	/* Like a hub of metal, it shows its ports nothing of each other. */
+}
+
+static int lower_start(struct port *p)
+{
+	int rc = netq_start(lower_queue(p), p->hub->loop, p);
+
+	if (!rc)
+		netq_listen(lower_queue(p), true);
+	return rc;
+}
+
+/* --- life --- */
+
+static void port_stop(struct netq *q)
+{
+	struct hub *h = ((struct port *)q->nd)->hub;
+
+	if (--h->devices)
+		return;
+	list_for_each (it, &h->ports) {
+		struct port *p = list_entry(it, struct port, link);
+
+		if (!p->lower)
+			continue;
+		netq_stop(lower_queue(p));
+		loop_timer_del(&p->again);
+	}
+	h->loop = NULL;
+}
+
+static int port_start(struct netq *q)
+{
+	struct port *p = (struct port *)q->nd;
+	struct hub *h = p->hub;
+	int rc = 0;
+
+	if (p->lower || (h->loop && h->loop != q->loop)) {
+		log_err("netdev %s: %s", p->nd.id,
+			p->lower ? "it has a netdev= and so takes no device"
+				 : "all devices of a hub must be on one loop");
+		return -EXDEV;
+	}
+	if (h->devices++)
+		return 0;
+	h->loop = q->loop;
+	list_for_each (it, &h->ports) {
+		struct port *other = list_entry(it, struct port, link);
+
+		if (other->lower && !rc)
+			rc = lower_start(other);
+	}
+	if (rc < 0)
+		port_stop(q);
+	return rc;
+}
+
+static struct hub *find_hub(struct list *hubs, uint64_t id)
+{
+	struct hub *h;
+
+	list_for_each (it, hubs) {
+		h = list_entry(it, struct hub, link);
+		if (h->id == id)
+			return h;
+	}
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return NULL;
+	h->id = id;
+	list_init(&h->ports);
+	list_add_tail(hubs, &h->link);
+	return h;
+}
+
+static int port_open(struct netdev *nd, struct kvs *k, struct err *e)
+{
+	struct port *p = (struct port *)nd;
+	int rc = netdev_alloc_queues(nd, 1, e);
+
+	list_init(&p->link);
+	if (rc < 0)
+		return rc;
+	p->frame = malloc(NET_FRAME_MAX);
+	p->hub = find_hub(netdevs_hubs(nd->set), p->hubid);
+	if (!p->frame || !p->hub || fifo_ring_init(&p->out, RING_SIZE) < 0)
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	list_add_tail(&p->hub->ports, &p->link);
+	if (!p->netdev)
+		return 0;
+	p->again.fn = lower_again;
+	p->client = (struct net_client){nd->id, lower_readable, lower_writable, lower_link};
+	p->lower = netdev_attach(nd->set, p->netdev, &p->client, e);
+	if (!p->lower)
+		return -EINVAL;
+	if (netdev_caps(p->lower) & NET_VNET_HDR)
+		return err_set(e, -EINVAL,
+			       "netdev '%s' carries the vnet header, which a hub does not: give it "
+			       "vnet_hdr=off",
+			       p->netdev);
+	rc = netdev_set_pairs(p->lower, 1);
+	return rc < 0 ? err_set(e, rc, "netdev '%s': %s", p->netdev, strerror(-rc)) : 0;
+}
+
+static void port_close(struct netdev *nd)
+{
+	struct port *p = (struct port *)nd;
+
+	netdev_detach(p->lower);
+	list_del(&p->link);
+	if (p->hub && list_empty(&p->hub->ports)) {
+		list_del(&p->hub->link);
+		free(p->hub);
+	}
+	fifo_ring_free(&p->out);
+	free(p->frame);
+}
+
+const struct net_class net_hubport = {
+	.type = "hubport",
+	.help = "a port of a hub, for a device or another netdev",
+	.options = port_options,
+	.size = sizeof(struct port),
+	.poll_send = true,
+	.open = port_open,
+	.close = port_close,
+	.start = port_start,
+	.stop = port_stop,
+	.recv = port_recv,
+	.send = port_send,
+	.pending = port_pending,
+};

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+/* user.c - -netdev user: a network of the guest's own, behind sockets of this process
+ *
+ * libslirp is the other end of the cable: a gateway with DHCP, DNS and TFTP servers whose TCP, UDP
+ * and ping traffic becomes ordinary sockets, without rights on the host. It is not made for
+ * threads, so all of one network lives on the loop of its one queue (the exit loop unless the
+ * device is given another one).
+ *
+ * Frames. The guest's are copied into one piece of our own before libslirp parses them, so that a
+ * guest cannot change one under it. libslirp pushes frames when it likes; they wait in a ring until
+ * the guest has buffers. With the ring half full libslirp is not asked any more what it wants to
+ * watch: its peers on the host are held up by their own flow control. What overflows the ring
+ * (answers to the guest's own frames while it takes none) is dropped and counted.
+ *
+ * Sockets. libslirp's interface is that of poll(): ask what to watch, wait, tell what is ready.
+ * Here its sockets stay registered with the loop, and one pass (serve()) after anything happened -
+ * a socket is ready, the guest sent, a clock is due - tells, asks, and changes the registrations
+ * that differ. So a turn of the loop costs one pass at most, and nothing when nothing of ours
+ * happened. A guest that opens connections without end is stopped at a limit well below that of
+ * descriptors.
+ */
+#include <errno.h>
+#include <net/ethernet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "net/user_int.h"
+
+#define RING_SIZE   (1024 * 1024)
+#define RING_HIGH   (RING_SIZE / 2) /* do not read from the host any more */
+#define RING_LOW    (RING_SIZE / 8) /* do again */
+#define SOCKETS_MAX 4096
+#define IDLE_MS	    1000 /* libslirp asks to be called so often without a reason */
+
+/* A socket of libslirp's. */
+struct sock {
+	struct loop_fd w;
+	struct user *u;
+	struct list link;   /* user.watched */
+	uint32_t want, got; /* EPOLL*: registered for; seen since the last pass */
+	unsigned round;
+	bool open;
+};
+
+struct user_timer {
+	struct list link; /* user.timers */
+	struct loop_timer t;
+	struct user *u;
+	SlirpTimerCb fn;
+	void *opaque;
+	int64_t at_ms; /* 0: not armed */
+};
+
+static struct netq *queue(struct user *u)
+{
+	return &u->nd.queue[0];
+}
+
+static void soon(struct user *u)
+{
+	if (u->soon || !queue(u)->loop)
+		return;
+	u->soon = true;
+	loop_timer_set(queue(u)->loop, &u->due, 0);
+}
+
+/* --- sockets on the loop --- */
+
+static struct sock *sock_of(struct user *u, int fd)
+{
+	int n = MAX(64, u->socks);
+	struct sock **table;
+
+	if (fd < u->socks)
+		return u->sock[fd];
+	while (n <= fd)
+		n *= 2;
+	table = realloc(u->sock, (size_t)n * sizeof(struct sock *));
+	if (!table)
+		return NULL;
+	memset(table + u->socks, 0, (size_t)(n - u->socks) * sizeof(struct sock *));
+	u->sock = table;
+	u->socks = n;
+	return NULL;
+}
+
+static void sock_unwatch(struct sock *s)
+{
+	if (queue(s->u)->loop)
+		loop_fd_del(queue(s->u)->loop, &s->w);
+	s->w.fd = -1;
+	s->want = s->got = 0;
+	list_del(&s->link);
+}
+
+static void sock_event(struct loop_fd *w, uint32_t events)
+{
+	struct sock *s = container_of(w, struct sock, w);
+
+	s->got |= events;
+	soon(s->u);
+}
+
+static void sock_watch(struct sock *s, int fd, uint32_t want)
+{
+	struct loop *loop = queue(s->u)->loop;
+	int rc = 0;
+
+	if (s->w.fd >= 0 && want == s->want)
+		return;
+	if (s->w.fd >= 0)
+		rc = loop_fd_mod(loop, &s->w, want);
+	else
+		rc = loop_fd_add(loop, &s->w, fd, want, sock_event);
+	if (rc < 0) {
+		sock_unwatch(s);
+		log_guest(&s->u->log, s->u->nd.id, "a socket cannot be watched: %s", strerror(-rc));
+		return;
+	}
+	s->want = want;
+	list_del(&s->link);
+	list_add_tail(&s->u->watched, &s->link);
+}
+
+static struct sock *sock_new(struct user *u, int fd)
+{
+	struct sock *s = sock_of(u, fd);
+
+	if (s || fd >= u->socks)
+		return s;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->u = u;
+	s->w.fd = -1;
+	list_init(&s->link);
+	return u->sock[fd] = s;
+}
+
+static void sock_opened(struct user *u, int fd, bool open)
+{
+	struct sock *s = fd >= 0 ? sock_new(u, fd) : NULL;
+
+	if (!s || s->open == open)
+		return;
+	s->open = open;
+	u->open += open ? 1 : -1;
+}
+
+/* libslirp's callbacks: a descriptor begins or ends. Whatever was registered under its number is
+ * not that any more. */
+static void register_fd(int fd, void *opaque)
+{
+	struct user *u = opaque;
+	struct sock *s = fd >= 0 ? sock_of(u, fd) : NULL;
+
+	if (s)
+		sock_unwatch(s);
+	sock_opened(u, fd, true);
+}
+
+static void unregister_fd(int fd, void *opaque)
+{
+	struct user *u = opaque;
+	struct sock *s = fd >= 0 ? sock_of(u, fd) : NULL;
+
+	if (s)
+		sock_unwatch(s);
+	sock_opened(u, fd, false);
+}
+
+static int add_poll(int fd, int events, void *opaque)
+{
+	struct user *u = opaque;
+	struct sock *s = sock_new(u, fd);
+
+	if (!s)
+		return -1;
+	sock_opened(u, fd, true);
+	s->round = u->round;
+	sock_watch(s, fd,
+		   (events & SLIRP_POLL_IN ? EPOLLIN : 0) |
+			   (events & SLIRP_POLL_OUT ? EPOLLOUT : 0) |
+			   (events & SLIRP_POLL_PRI ? EPOLLPRI : 0));
+	return fd;
+}
+
+static int get_revents(int fd, void *opaque)
+{
+	struct sock *s = sock_of(opaque, fd);
+	uint32_t got = s ? s->got : 0;
+
+	return (got & EPOLLIN ? SLIRP_POLL_IN : 0) | (got & EPOLLOUT ? SLIRP_POLL_OUT : 0) |
+	       (got & EPOLLPRI ? SLIRP_POLL_PRI : 0) | (got & EPOLLERR ? SLIRP_POLL_ERR : 0) |
+	       (got & EPOLLHUP ? SLIRP_POLL_HUP : 0);
+}
+
+/* One pass: tell what happened, run the clocks, ask what to watch. */
+static void serve(struct user *u)
+{
+	uint32_t timeout = UINT32_MAX;
+
+	u->soon = false;
+	if (!u->choked)
+		u->lib.pollfds_poll(u->slirp, 0, get_revents, u);
+	list_for_each (it, &u->watched)
+		list_entry(it, struct sock, link)->got = 0;
+	u->choked = u->in.used > (u->choked ? RING_LOW : RING_HIGH);
+	u->round++;
+	if (!u->choked)
+		u->lib.pollfds_fill(u->slirp, &timeout, add_poll, u);
+	list_for_each (it, &u->watched) {
+		struct sock *s = list_entry(it, struct sock, link);
+
+		if (s->round != u->round)
+			sock_unwatch(s);
+	}
+	if (u->soon)
+		return; /* something happened meanwhile: `due` is set */
+	if (u->choked || (timeout >= IDLE_MS && list_empty(&u->watched)))
+		loop_timer_del(&u->due);
+	else
+		loop_timer_set(queue(u)->loop, &u->due, (uint64_t)timeout * 1000000);
+}
+
+static void serve_due(struct loop_timer *t)
+{
+	serve(container_of(t, struct user, due));
+}
+
+/* --- libslirp's other callbacks --- */
+
+static ssize_t send_packet(const void *buf, size_t len, void *opaque)
+{
+	struct user *u = opaque;
+	bool first = fifo_ring_empty(&u->in);
+
+	if (!fifo_ring_put(&u->in, &(struct iovec){(void *)buf, len}, 1)) {
+		if (!u->frames_lost++)
+			log_guest(&u->log, u->nd.id, "the guest takes no frames, some are lost");
+	} else if (first) {
+		netq_ready(queue(u));
+	}
+	return (ssize_t)len;
+}
+
+static void guest_error(const char *msg, void *opaque)
+{
+	struct user *u = opaque;
+
+	log_guest(&u->log, u->nd.id, "%s", msg);
+}
+
+static int64_t clock_ns(void *opaque)
+{
+	return (int64_t)now_ns();
+}
+
+static void timer_due(struct loop_timer *lt)
+{
+	struct user_timer *t = container_of(lt, struct user_timer, t);
+
+	t->at_ms = 0;
+	t->fn(t->opaque);
+	soon(t->u);
+}
+
+static void timer_arm(struct user_timer *t)
+{
+	int64_t wait = t->at_ms * 1000000 - (int64_t)now_ns();
+
+	if (queue(t->u)->loop && t->at_ms)
+		loop_timer_set(queue(t->u)->loop, &t->t, (uint64_t)MAX(wait, 0));
+}
+
+static void *timer_new(SlirpTimerCb fn, void *fn_opaque, void *opaque)
+{
+	struct user *u = opaque;
+	struct user_timer *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		abort(); /* libslirp takes it for granted, as all its own memory */
+	*t = (struct user_timer){.u = u, .fn = fn, .opaque = fn_opaque, .t.fn = timer_due};
+	list_add_tail(&u->timers, &t->link);
+	return t;
+}
+
+static void timer_free(void *timer, void *opaque)
+{
+	struct user_timer *t = timer;
+
+	if (!t)
+		return;
+	loop_timer_del(&t->t);
+	list_del(&t->link);
+	free(t);
+}
+
+static void timer_mod(void *timer, int64_t at_ms, void *opaque)
+{
+	struct user_timer *t = timer;
+
+	t->at_ms = MAX(at_ms, 1);
+	timer_arm(t);
+}
+
+static void notify(void *opaque)
+{
+	soon(opaque);
+}
+
+static const SlirpCb callbacks = {
+	.send_packet = send_packet,
+	.guest_error = guest_error,
+	.clock_get_ns = clock_ns,
+	.timer_new = timer_new,
+	.timer_free = timer_free,
+	.timer_mod = timer_mod,
+	.register_poll_fd = register_fd,
+	.unregister_poll_fd = unregister_fd,
+	.notify = notify,
+};
+
+/* --- frames --- */
+
+static ssize_t user_recv(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	struct user *u = (struct user *)q->nd;
+	ssize_t len = fifo_ring_get(&u->in, iov, n);
+
+	if (fifo_ring_empty(&u->in))
+		u->frames_lost = 0;
+	if (u->choked && u->in.used <= RING_LOW)
+		soon(u);
+	return len;
+}
+
+static bool user_pending(struct netq *q)
+{
+	return !fifo_ring_empty(&((struct user *)q->nd)->in);
+}
+
+/* With too many sockets open, only what cannot open one is let through: ARP, neighbour discovery,
+ * and TCP segments of connections that exist. */
+static bool is_harmless(const uint8_t *f, size_t len)
+{
+	unsigned type = len >= ETHER_HDR_LEN ? f[12] << 8 | f[13] : 0;
+	size_t at = ETHER_HDR_LEN;
+	unsigned proto;
+
+	if (type == ETHERTYPE_ARP)
+		return true;
+	if (type == ETHERTYPE_IP && len >= at + 20) {
+		proto = f[at + 9];
+		at += (f[at] & 15) * 4U;
+	} else if (type == ETHERTYPE_IPV6 && len >= at + 40) {
+		proto = f[at + 6];
+		at += 40;
+	} else {
+		return false;
+	}
+	if (proto == IPPROTO_TCP)
+		return len >= at + 14 && !(f[at + 13] & 2); /* not SYN */
+	return proto == IPPROTO_ICMPV6 && len > at && f[at] >= 133 && f[at] <= 137;
+}
+
+static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	struct user *u = (struct user *)q->nd;
+	size_t len = 0;
+
+	if (iov_len(iov, n) > NET_FRAME_MAX)
+		return -EMSGSIZE;
+	for (unsigned i = 0; i < n; i++) {
+		memcpy(u->out + len, iov[i].iov_base, iov[i].iov_len);
+		len += iov[i].iov_len;
+	}
+	if (u->open >= u->open_max && !is_harmless(u->out, len)) {
+		log_guest(&u->log, u->nd.id, "the guest has %u sockets open, no more are opened",
+			  u->open);
+		return 0;
+	}
+	u->lib.input(u->slirp, u->out, (int)len);
+	soon(u);
+	return 0;
+}
+
+/* --- life --- */
+
+static int user_open(struct netdev *nd, struct kvs *k, struct err *e)
+{
+	struct user *u = (struct user *)nd;
+	SlirpConfig cfg = {0};
+	struct rlimit files;
+	int rc;
+
+	list_init(&u->watched);
+	list_init(&u->timers);
+	u->due.fn = serve_due;
+	u->open_max = SOCKETS_MAX;
+	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur / 2 < SOCKETS_MAX)
+		u->open_max = (unsigned)(files.rlim_cur / 2);
+	rc = netdev_alloc_queues(nd, 1, e);
+	u->out = malloc(NET_FRAME_MAX);
+	if (!rc && (!u->out || fifo_ring_init(&u->in, RING_SIZE) < 0))
+		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	if (!rc)
+		rc = user_config(u, k, &cfg, e);
+	if (!rc)
+		rc = slirp_lib_load(&u->lib, e);
+	if (!rc) {
+		u->slirp = u->lib.new(&cfg, &callbacks, u);
+		if (!u->slirp)
+			rc = err_set(e, -EINVAL, "libslirp does not take these options");
+	}
+	free(cfg.vdnssearch);
+	return rc < 0 ? rc : user_forwards(u, k, e);
+}
+
+static void user_close(struct netdev *nd)
+{
+	struct user *u = (struct user *)nd;
+
+	if (u->slirp)
+		u->lib.cleanup(u->slirp);
+	for (int i = 0; i < u->socks; i++)
+		free(u->sock[i]);
+	free(u->sock);
+	fifo_ring_free(&u->in);
+	free(u->out);
+}
+
+static int user_start(struct netq *q)
+{
+	struct user *u = (struct user *)q->nd;
+
+	list_for_each (it, &u->timers)
+		timer_arm(list_entry(it, struct user_timer, link));
+	soon(u);
+	return 0;
+}
+
+static void user_stop(struct netq *q)
+{
+	struct user *u = (struct user *)q->nd;
+
+	list_for_each (it, &u->watched)
+		sock_unwatch(list_entry(it, struct sock, link));
+	list_for_each (it, &u->timers)
+		loop_timer_del(&list_entry(it, struct user_timer, link)->t);
+	loop_timer_del(&u->due);
+	u->soon = false;
+}
+
+const struct net_class net_user = {
+	.type = "user",
+	.help = "a network of its own behind sockets of this process (libslirp)",
+	.options = user_options,
+	.size = sizeof(struct user),
+	.lists = true,
+	.open = user_open,
+	.close = user_close,
+	.start = user_start,
+	.stop = user_stop,
+	.recv = user_recv,
+	.send = user_send,
+	.pending = user_pending,
+};

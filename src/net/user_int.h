@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* user_int.h - what the files of -netdev user share
+ *
+ * user.c moves frames and keeps libslirp's sockets on the loop; user_conf.c turns options into
+ * libslirp's configuration.
+ */
+#ifndef NET_USER_INT_H
+#define NET_USER_INT_H
+
+#include "base/log.h"
+#include "net/backend.h"
+#include "net/fifo.h"
+#include "net/slirp_lib.h"
+
+struct user {
+	struct netdev nd;
+	struct slirp_lib lib;
+	Slirp *slirp;
+	struct fifo_ring in; /* frames for the guest */
+	uint8_t *out;	     /* NET_FRAME_MAX: the guest's frame in one piece */
+	struct log_rate log;
+
+	/* libslirp's sockets, by descriptor; those that are watched; those that exist */
+	struct sock **sock;
+	int socks;
+	struct list watched;
+	unsigned open, open_max;
+	unsigned round; /* of asking libslirp what to watch */
+
+	struct list timers;    /* struct user_timer */
+	struct loop_timer due; /* when libslirp wants to look at its clocks */
+	bool soon, choked;     /* `due` is at once; too much waits in `in` */
+	uint64_t frames_lost;  /* since the guest last kept up */
+
+	/* options */
+	bool restricted, ipv4, ipv6;
+	char *net, *host, *dns, *dhcpstart;
+	char *ipv6_net, *ipv6_prefix, *ipv6_host, *ipv6_dns;
+	uint64_t ipv6_prefixlen;
+	char *hostname, *domainname, *dnssearch, *tftp, *bootfile, *tftp_server_name;
+	char *hostfwd, *guestfwd, *smb, *smbserver;
+};
+
+extern const struct opt user_options[];
+
+/* Configuration from the options, `k` telling which were given. The strings stay the options';
+ * cfg->vdnssearch is an array to free(). 0 or -errno with `e`. */
+int user_config(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *e);
+/* u->slirp exists: the forwards of `k`. 0 or -errno with `e`. */
+int user_forwards(struct user *u, struct kvs *k, struct err *e);
+
+#endif

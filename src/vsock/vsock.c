@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/* vsock.c - the table of a guest's connections, and packets in and out, see vsock.h
+ *
+ * A connection is known by its two ports. Those that have something for the guest stand in a
+ * queue, and each gives one packet when it is its turn, so that a busy one does not keep others
+ * waiting. What a connection wants to say is a set of bits in it, so an answer to a packet of a
+ * known connection takes no memory. An RST for an unknown one does: there is a queue for them, and
+ * when it is full no packet of the guest is taken before it takes some of ours (§5.10.6.1).
+ *
+ * Time limits are the same for all connections, so each kind is a list in the order in which they
+ * end, and one timer serves them all.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "vsock/internal.h"
+
+static const uint64_t wait_ns[WAITS] = {
+	[WAIT_HELLO] = 60 * 1000000000ULL,
+	[WAIT_ANSWER] = 2 * 1000000000ULL,
+	[WAIT_CLOSE] = 8 * 1000000000ULL,
+};
+
+/* --- the table --- */
+
+static struct list *bucket_of(struct vsock *s, uint32_t host_port, uint32_t guest_port)
+{
+	uint64_t x = ((uint64_t)host_port << 32 | guest_port) * 0x9e3779b97f4a7c15ULL;
+
+	return &s->bucket[x >> 54];
+}
+_Static_assert(BUCKETS == 1 << (64 - 54), "the hash is the upper bits of the product");
+
+struct conn *conn_find(struct vsock *s, uint32_t host_port, uint32_t guest_port)
+{
+	list_for_each (it, bucket_of(s, host_port, guest_port)) {
+		struct conn *c = list_entry(it, struct conn, bucket);
+
+		if (c->host_port == host_port && c->guest_port == guest_port)
+			return c;
+	}
+	return NULL;
+}
+
+void conn_insert(struct conn *c)
+{
+	list_add_head(bucket_of(c->s, c->host_port, c->guest_port), &c->bucket);
+}
+
+struct conn *conn_new(struct vsock *s, int fd, uint16_t type)
+{
+	struct conn *c = s->conns < s->cfg.max ? calloc(1, sizeof(*c)) : NULL;
+
+	if (!c) {
+		close(fd);
+		return NULL;
+	}
+	c->s = s;
+	c->fd = fd;
+	c->w.fd = -1;
+	c->type = type;
+	list_init(&c->bucket);
+	list_init(&c->ready);
+	list_init(&c->waiting);
+	list_add_tail(&s->all, &c->all);
+	if (++s->conns == s->cfg.max)
+		host_listen(s);
+	return c;
+}
+
+void conn_free(struct conn *c)
+{
+	struct vsock *s = c->s;
+
+	loop_fd_del(s->loop, &c->w);
+	if (c->fd >= 0)
+		close(c->fd);
+	ring_free(&c->ring);
+	list_del(&c->all);
+	list_del(&c->bucket);
+	list_del(&c->ready);
+	list_del(&c->waiting);
+	free(c);
+	if (s->conns-- == s->cfg.max)
+		host_listen(s);
+}
+
+void conn_ready(struct conn *c)
+{
+	struct vsock *s = c->s;
+
+	if (!list_empty(&c->ready))
+		return;
+	list_add_tail(&s->ready, &c->ready);
+	s->cfg.wake(s->cfg.arg);
+}
+
+/* --- time limits --- */
+
+static void set_timer(struct vsock *s, uint64_t at)
+{
+	uint64_t now = loop_now(s->loop);
+
+	if (s->timer_at && s->timer_at <= at)
+		return;
+	s->timer_at = at;
+	loop_timer_set(s->loop, &s->timer, at > now ? at - now : 0);
+}
+
+void conn_wait(struct conn *c, enum wait what)
+{
+	list_del(&c->waiting);
+	c->deadline = loop_now(c->s->loop) + wait_ns[what];
+	list_add_tail(&c->s->waits[what], &c->waiting);
+	set_timer(c->s, c->deadline);
+}
+
+void conn_wait_end(struct conn *c)
+{
+	list_del(&c->waiting);
+}
+
+static void time_up(struct loop_timer *t)
+{
+	struct vsock *s = container_of(t, struct vsock, timer);
+	uint64_t now = loop_now(s->loop);
+
+	s->timer_at = 0;
+	for (unsigned i = 0; i < WAITS; i++) {
+		while (!list_empty(&s->waits[i])) {
+			struct conn *c = list_entry(s->waits[i].next, struct conn, waiting);
+
+			if (c->deadline > now) {
+				set_timer(s, c->deadline);
+				break;
+			}
+			list_del(&c->waiting);
+			conn_kill(c);
+		}
+	}
+}
+
+/* --- packets --- */
+
+static void reply_rst(struct vsock *s, const struct vsock_hdr *h)
+{
+	struct vsock_hdr *r = &s->reply[(s->reply_at + s->replies) % VSOCK_REPLIES];
+
+	if (h->op == VSOCK_OP_RST)
+		return;
+	*r = (struct vsock_hdr){
+		.src_port = h->dst_port,
+		.dst_port = h->src_port,
+		.type = h->type,
+		.op = VSOCK_OP_RST,
+	};
+	s->replies++;
+	s->cfg.wake(s->cfg.arg);
+}
+
+/* The guest connects to a port of the host. */
+static bool accept_guest(struct vsock *s, const struct vsock_hdr *h)
+{
+	struct conn *c;
+	int fd;
+
+	/* Nothing was sent to it yet that it could have forwarded. */
+	if (h->fwd_cnt || s->conns == s->cfg.max)
+		return false;
+	fd = host_connect(s, h->dst_port, h->type);
+	if (fd < 0)
+		return false;
+	c = conn_new(s, fd, h->type);
+	if (!c)
+		return false;
+	c->host_port = h->dst_port;
+	c->guest_port = h->src_port;
+	conn_insert(c);
+	conn_accept(c, h);
+	return true;
+}
+
+bool vsock_packet(struct vsock *s, const struct vsock_hdr *h, const struct iovec *iov, unsigned n,
+		  bool seqpacket)
+{
+	struct conn *c;
+
+	if (s->replies == VSOCK_REPLIES)
+		return false;
+	/* From or for somebody else: there is nobody to tell. */
+	if (h->src_cid != s->cfg.guest_cid || h->dst_cid != VSOCK_CID_HOST)
+		return true;
+	if (h->type != VSOCK_STREAM && (h->type != VSOCK_SEQPACKET || !seqpacket)) {
+		reply_rst(s, h);
+		return true;
+	}
+	c = conn_find(s, h->dst_port, h->src_port);
+	if (c)
+		conn_packet(c, h, iov, n);
+	else if (h->op != VSOCK_OP_REQUEST || !accept_guest(s, h))
+		reply_rst(s, h);
+	return true;
+}
+
+bool vsock_pending(const struct vsock *s)
+{
+	return s->replies || !list_empty(&s->ready);
+}
+
+bool vsock_next(struct vsock *s, struct vsock_hdr *h, struct iovec *iov, unsigned n)
+{
+	bool found = s->replies;
+	struct list *it;
+
+	if (found) {
+		*h = s->reply[s->reply_at];
+		s->reply_at = (s->reply_at + 1) % VSOCK_REPLIES;
+		s->replies--;
+	}
+	while (!found && (it = list_pop(&s->ready)))
+		found = conn_next(list_entry(it, struct conn, ready), h, iov, n);
+	h->src_cid = VSOCK_CID_HOST;
+	h->dst_cid = s->cfg.guest_cid;
+	return found;
+}
+
+/* --- life --- */
+
+void vsock_reset(struct vsock *s)
+{
+	s->replies = 0;
+	list_for_each (it, &s->all) {
+		struct conn *c = list_entry(it, struct conn, all);
+
+		if (c->state != CONN_HELLO)
+			conn_reset(c);
+	}
+}
+
+struct vsock *vsock_open(const struct vsock_config *cfg, struct err *e)
+{
+	struct vsock *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	s->cfg = *cfg;
+	list_init(&s->all);
+	list_init(&s->ready);
+	for (unsigned i = 0; i < BUCKETS; i++)
+		list_init(&s->bucket[i]);
+	for (unsigned i = 0; i < WAITS; i++)
+		list_init(&s->waits[i]);
+	s->timer.fn = time_up;
+	if (host_open(s, e) < 0) {
+		vsock_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+int vsock_start(struct vsock *s, struct loop *loop)
+{
+	s->loop = loop;
+	return host_listen(s);
+}
+
+void vsock_free(struct vsock *s)
+{
+	if (!s)
+		return;
+	host_close(s);
+	list_for_each (it, &s->all)
+		conn_free(list_entry(it, struct conn, all));
+	loop_timer_del(&s->timer);
+	free(s);
+}

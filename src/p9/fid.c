@@ -17,7 +17,7 @@ struct p9_session *p9_session_new(struct p9_fs *fs, uint32_t msize)
 
 	if (!s)
 		return NULL;
-	s->bucket = calloc(BUCKETS_MIN, sizeof(*s->bucket));
+	s->bucket = calloc(BUCKETS_MIN, sizeof(struct p9_fid *));
 	if (!s->bucket) {
 		free(s);
 		return NULL;
@@ -67,7 +67,7 @@ static struct p9_fid **slot(struct p9_session *s, uint32_t number)
 /* Without memory the chains get longer, that is all. */
 static void grow(struct p9_session *s)
 {
-	struct p9_fid **old = s->bucket, **bucket = calloc(s->buckets * 4, sizeof(*bucket));
+	struct p9_fid **old = s->bucket, **bucket = calloc(s->buckets * 4, sizeof(struct p9_fid *));
 	unsigned n = s->buckets;
 
 	if (!bucket)

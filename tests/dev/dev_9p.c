@@ -48,6 +48,7 @@ static void versions(void **state)
 	struct share s;
 	char text[4096];
 
+	tb_skip_qemu("it serves without a version, too");
 	share_start(&s, state, PLAIN);
 	assert_int_equal(g9p_version(&s.p, 8192), 0);
 	assert_int_equal(s.p.msize, 8192);
@@ -74,6 +75,7 @@ static void data(void **state)
 	struct g9p_attr a;
 	uint32_t n;
 
+	tb_skip_qemu("it has other errors");
 	share_start(&s, state, PLAIN);
 	assert_int_equal(g9p_walk(p, ROOT, 1, ""), 0);
 	assert_int_equal(g9p_lcreate(p, 1, "f", O9_RDWR, 0640), 0);
@@ -210,6 +212,7 @@ static void names(void **state)
 	char text[4096];
 	struct stat st;
 
+	tb_skip_qemu("7.2 cannot make a pipe in passthrough");
 	share_start(&s, state, PLAIN);
 	assert_int_equal(g9p_do(p, G9P_MKDIR, "dsdd", ROOT, "d", 0751, 7), 0);
 	st = share_stat(&s, "d");
@@ -330,6 +333,7 @@ static void listings(void **state)
 {
 	struct share s;
 
+	tb_skip_qemu("it has other errors");
 	share_start(&s, state, PLAIN);
 	assert_int_equal(g9p_do(&s.p, G9P_MKDIR, "dsdd", ROOT, "d", 0755, 0), 0);
 	for (unsigned i = 0; i < 300; i++) {
@@ -382,6 +386,7 @@ static void read_only(void **state)
 	struct g9p *p = &s.p;
 	uint32_t n = 3;
 
+	tb_skip_qemu("it has other errors");
 	share_start(&s, state, PLAIN ",readonly=on");
 	share_put(&s, "f", "abc");
 	assert_int_equal(g9p_walk(p, ROOT, 1, "f"), 0);

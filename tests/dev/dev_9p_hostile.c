@@ -541,6 +541,7 @@ static void races(void **state)
 	unsigned entries = 0;
 	DIR *d;
 
+	tb_skip_qemu("by name it is now one file, now the other");
 	share_start(&s, state, PLAIN);
 	/* Beside the export: a directory like the one inside, and a link to it inside. */
 	snprintf(beside, sizeof(beside), "%s/elsewhere", s.t->dir);

@@ -48,6 +48,7 @@ static void xattrs(void **state)
 	struct g9p *p = &s.p;
 	char buf[4096] = "";
 
+	tb_skip_qemu("7.2 lets more be written than was said");
 	share_start(&s, state, ",security_model=mapped-xattr");
 	share_create(&s, "f", "");
 	assert_int_equal(g9p_walk(p, ROOT, 1, "f"), 0);
@@ -100,6 +101,7 @@ static void check_model(void **state, const char *options, bool owners)
 	struct g9p_attr a;
 	char text[4096];
 
+	tb_skip_qemu("7.2 cannot make all kinds of files");
 	share_start(&s, state, options);
 	assert_int_equal(g9p_do(p, G9P_ATTACH, "ddssd", 10, ~0u, "", "", 1001), 0);
 	/* Owned by the user of the attach, and the group that is said. */

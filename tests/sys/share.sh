@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 # Shared folders: a C project is built in one, POSIX's rules are tried, a file is worked on at random and compared; with
 # the guest's owners on the host's files, and with owners beside them. The host sees what it should.
-# limit: 800
+# limit: 1900
 # needs: family
 . ./lib.sh
 TOOLS=family
 
-# Ten minutes of random work each in the long run.
+# Ten minutes of random work each in the long run (rig run --env RIG=full).
 seconds=30
 [ "$RIG" = full ] && seconds=600
 

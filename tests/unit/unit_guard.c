@@ -95,6 +95,36 @@ static int stay_root(void)
 	return setuid(1) == 0 ? 4 : 0;
 }
 
+/* Root may keep some; nobody else may. */
+static int keep_some(void)
+{
+	int fd = open("/proc/self/status", O_RDONLY);
+	struct guard g;
+
+	if (guard_prepare(&g, NULL, NULL, NULL))
+		return 1;
+	guard_keep(&g, 1 << 0 | 1 << 3); /* CAP_CHOWN, CAP_FOWNER */
+	if (guard_seal(&g, NULL))
+		return 2;
+	return status_is(fd, "CapPrm:\t", "0000000000000009\n") &&
+			       status_is(fd, "CapEff:\t", "0000000000000009\n") &&
+			       status_is(fd, "CapBnd:\t", "0000000000000009\n") &&
+			       status_is(fd, "CapInh:\t", "0000000000000000\n")
+		       ? 0
+		       : 3;
+}
+
+static int keep_nothing(void)
+{
+	int fd = open("/proc/self/status", O_RDONLY);
+	struct guard g;
+
+	if (guard_prepare(&g, "nobody", NULL, NULL))
+		return 1;
+	guard_keep(&g, 1 << 0 | 1 << 3);
+	return guard_seal(&g, NULL) || !nothing_left(fd) ? 2 : 0;
+}
+
 static int become_nobody(void)
 {
 	int fd = open("/proc/self/status", O_RDONLY);
@@ -175,6 +205,13 @@ static void a_root_process_keeps_no_capability(void **state)
 	in_child(stay_root);
 }
 
+static void what_is_kept(void **state)
+{
+	need_root();
+	in_child(keep_some);
+	in_child(keep_nothing);
+}
+
 static void a_user_cannot_go_back(void **state)
 {
 	need_root();
@@ -225,6 +262,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_root_process_keeps_no_capability),
+		cmocka_unit_test(what_is_kept),
 		cmocka_unit_test(a_user_cannot_go_back),
 		cmocka_unit_test(chroot_hides_the_rest),
 		cmocka_unit_test(file_size_is_not_limited),

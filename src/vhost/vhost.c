@@ -33,7 +33,8 @@
 #include "vhost/kernel.h"
 
 /* Mapping all memory anew is dear, and a guest that balloons says so hundreds of times. */
-#define SETTLE_NS (100 * 1000000ULL)
+#define SETTLE_NS   (100 * 1000000ULL)
+#define SETTLE_PART 10 /* and never more than this part of the time goes into it */
 
 struct vhost_queue {
 	struct vq_server server; /* kick_fd is ours */
@@ -53,6 +54,7 @@ struct vhost {
 	uint64_t offered;
 	struct gmem_whole memory;
 	struct loop_timer settle;
+	uint64_t map_ns;	 /* what mapping everything has taken at most */
 	struct loop_task broken; /* to take all queues back, outside of their own events */
 	unsigned failed;	 /* queue that it is about */
 	bool owned;		 /* VHOST_SET_OWNER was done */
@@ -159,8 +161,10 @@ static void hand_over(struct vhost *vh, bool on)
 static int set_memory(struct vhost *vh, struct err *e)
 {
 	const struct gmem_region *r;
+	uint64_t begin = now_ns();
 	int n = gmem_whole_map(vh->v->hv->mem, &vh->memory, &r, e), rc;
 
+	vh->map_ns = MAX(vh->map_ns, now_ns() - begin);
 	if (n < 0)
 		return n;
 	rc = kvhost_set_memory(vh->fd, r, (unsigned)n);
@@ -175,7 +179,7 @@ static void stale(struct gmem_whole *w)
 	struct vhost *vh = container_of(w, struct vhost, memory);
 
 	hand_over(vh, false);
-	loop_timer_set(vh->v->exits, &vh->settle, SETTLE_NS);
+	loop_timer_set(vh->v->exits, &vh->settle, MAX(SETTLE_NS, SETTLE_PART * vh->map_ns));
 }
 
 static void settled(struct loop_timer *t)

@@ -393,9 +393,9 @@ static void rx_outside_ram(void **state)
 		q->desc[i].addr = GUEST_ECAM_BASE + i * 4096;
 	make_frame(frame, sizeof(frame), own, 11);
 	assert_int_equal(send(fd, frame, sizeof(frame), 0), sizeof(frame));
-	/* Every buffer comes back empty. */
+	/* Every buffer comes back empty, but those that the kernel had filled before. */
 	assert_true(guest_wait(&t->g, gvq_used_idx(q) == q->size));
-	assert_int_equal(gvq_used(q, 0)->len, 0);
+	assert_int_equal(gvq_used(q, (uint16_t)(q->size - 1))->len, 0);
 	assert_false(gv_needs_reset(&t->net.v));
 	/* The tap has kept it for the next driver. */
 	gnet_restart(&t->net, 1, BASIC);

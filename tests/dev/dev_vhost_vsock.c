@@ -56,6 +56,9 @@ static void exchange(struct gvsock *s, int listener)
 	assert_int_equal(gvsock_read(&c, buf, sizeof(answer)), sizeof(answer));
 	assert_string_equal(buf, answer);
 	close(fd);
+	/* The host waits for the guest's answer to this, also beyond a reset. */
+	gvsock_expect(&c, GVSOCK_SHUTDOWN, NULL);
+	gvsock_say(&c, GVSOCK_RST, 0, NULL, 0);
 }
 
 static void data_both_ways(void **state)

@@ -22,6 +22,7 @@
 
 #include "base/log.h"
 
+#define MS	    1000000LL
 #define TURN_EVENTS 64
 #define STACK_SIZE  (256 * 1024)
 
@@ -266,25 +267,40 @@ void loop_hook_del(struct loop_hook *h)
 		list_del(&h->link);
 }
 
-/* How long may epoll_wait() sleep? -1: for ever. */
-static int sleep_ms(struct loop *l, int limit_ms)
+/* How long may the loop sleep, in ns? -1: for ever. */
+static int64_t sleep_ns(struct loop *l, int limit_ms)
 {
-	uint64_t now, ms;
+	int64_t limit = limit_ms < 0 ? -1 : limit_ms * MS;
+	uint64_t now, ns;
 	struct loop_timer *t;
 
 	if (l->deferred.first || l->closing.first || atomic_load(&l->posted) ||
 	    atomic_load(&l->stop))
 		return 0;
 	if (list_empty(&l->timers))
-		return limit_ms;
+		return limit;
 	t = list_entry(l->timers.next, struct loop_timer, link);
 	now = now_ns();
 	if (t->deadline <= now)
 		return 0;
-	ms = (t->deadline - now + 999999) / 1000000;
-	if (limit_ms >= 0 && ms > (uint64_t)limit_ms)
-		return limit_ms;
-	return (int)MIN(ms, 3600000);
+	ns = MIN(t->deadline - now, (uint64_t)(3600000 * MS));
+	return limit >= 0 && ns > (uint64_t)limit ? limit : (int64_t)ns;
+}
+
+/* epoll_wait(), but for timers of less than a millisecond. Where the kernel cannot wait so shortly
+ * (before 5.11) it does not wait. */
+static int wait_events(struct loop *l, int64_t ns)
+{
+	struct timespec ts = {.tv_nsec = ns};
+	int n;
+
+	if (ns <= 0 || ns >= (int64_t)MS)
+		return epoll_wait(l->epfd, l->events, TURN_EVENTS,
+				  ns < 0 ? -1 : (int)((ns + MS - 1) / MS));
+	n = epoll_pwait2(l->epfd, l->events, TURN_EVENTS, &ts, NULL);
+	if (n < 0 && errno == ENOSYS)
+		n = epoll_wait(l->epfd, l->events, TURN_EVENTS, 0);
+	return n;
 }
 
 /* --- looking instead of sleeping --- */
@@ -365,16 +381,16 @@ static void adapt(struct loop *l, uint64_t waited)
 
 void loop_turn(struct loop *l, int timeout_ms)
 {
-	bool looks = l->poll_max && !list_empty(&l->pollers) && sleep_ms(l, timeout_ms) != 0;
+	bool looks = l->poll_max && !list_empty(&l->pollers) && sleep_ns(l, timeout_ms) != 0;
 	uint64_t begin = looks ? now_ns() : 0;
 	int n;
 
 	if (looks && l->poll_ns)
 		look_before_sleep(l);
-	/* Pairs with loop_post(): announce the sleep, then look for work once more (in sleep_ms()).
+	/* Pairs with loop_post(): announce the sleep, then look for work once more (in sleep_ns()).
 	 */
 	atomic_store(&l->sleeping, true);
-	n = epoll_wait(l->epfd, l->events, TURN_EVENTS, sleep_ms(l, timeout_ms));
+	n = wait_events(l, sleep_ns(l, timeout_ms));
 	atomic_store(&l->sleeping, false);
 	l->now = now_ns();
 	if (looks)

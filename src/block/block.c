@@ -30,7 +30,7 @@ void blocks_free(struct blocks *bs)
 	if (!bs)
 		return;
 	/* Workers first: they hold on to engines. */
-	pool_free(bs->pool);
+	workers_free(bs->pool);
 	list_for_each (it, &bs->engines)
 		engine_free(list_entry(it, struct engine, link));
 	list_for_each (it, &bs->all)

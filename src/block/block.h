@@ -9,9 +9,9 @@
  *
  * Files:   options.c (-drive, -blockdev), image.c (open, probe, size), lock.c (image locks),
  * block.c (disks, attachment), request.c (life of a request), engine.c (what a loop needs for I/O,
- * and drain), uring.c and pool.c (the two ways to the kernel), blocking.c (the same operations,
- * blocking), bounce.c (aligned buffers for O_DIRECT). Threads: blocks_*() and block_*() belong to
- * the control thread unless they say otherwise; block_submit() to the loop of the queue.
+ * and drain), uring.c and the workers of base (the two ways to the kernel), blocking.c (the same
+ * operations, blocking), bounce.c (aligned buffers for O_DIRECT). Threads: blocks_*() and block_*()
+ * belong to the control thread unless they say otherwise; block_submit() to the loop of the queue.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "base/workers.h"
 #include "conf/kvs.h"
 #include "conf/opts.h"
 
@@ -105,7 +106,8 @@ struct block_req {
 	/* The block layer's. */
 	struct block_queue *q;
 	struct list link;	/* waits for a buffer */
-	struct block_req *next; /* queued for a worker, or done by one */
+	struct work work;	/* queued for a worker */
+	struct block_req *next; /* done by one */
 	uint64_t start_ns;
 	uint64_t pos;	/* bytes of the request that are done */
 	uint64_t piece; /* bytes of it that the I/O in flight covers */

@@ -65,6 +65,17 @@ void engine_worker_done(struct engine *en, struct block_req *r)
 	loop_post(en->loop, &en->done_task);
 }
 
+/* A worker: what may block. */
+static void execute(struct work *w)
+{
+	struct block_req *r = container_of(w, struct block_req, work);
+	/* The request may be gone once it is handed back. */
+	struct block_queue *q = r->q;
+
+	r->io_result = image_execute(q->b->img, r);
+	engine_worker_done(q->en, r);
+}
+
 /* The kernel tells of completions when this thread enters it: with I/O in flight there is nothing
  * to look at. */
 static enum loop_look engine_look(struct loop_poller *p)
@@ -114,12 +125,12 @@ static void start_slow(struct engine *en, struct block_req *r, bool blocking)
 
 	if (!blocking && ring_usable(en, img) && uring_queue(en->uring, img, r))
 		return;
-	r->next = NULL;
+	r->work.fn = execute;
 	if (en->batched)
-		en->batch_last->next = r;
+		en->batch_last->next = &r->work;
 	else
-		en->batch = r;
-	en->batch_last = r;
+		en->batch = &r->work;
+	en->batch_last = &r->work;
 	en->batched++;
 }
 
@@ -154,12 +165,12 @@ static void flush_batches(struct loop_hook *h)
 	if (en->quicks)
 		try_quick(en);
 	if (en->batched) {
-		struct block_req *first = en->batch;
+		struct work *first = en->batch;
 		unsigned n = en->batched;
 
 		en->batch = NULL;
 		en->batched = 0;
-		pool_submit(en->pool, first, en->batch_last, n);
+		workers_submit(en->pool, first, en->batch_last, n);
 	}
 	if (en->uring && !en->uring_failed) {
 		uring_submit(en->uring);
@@ -249,7 +260,7 @@ struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, 
 		if (list_entry(it, struct engine, link)->loop == l)
 			en = list_entry(it, struct engine, link);
 	if (!bs->pool)
-		bs->pool = pool_new();
+		bs->pool = workers_new("block-worker", WORKERS_MAX, NULL, NULL);
 	if (!en && bs->pool) {
 		en = calloc(1, sizeof(*en));
 		if (en) {

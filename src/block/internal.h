@@ -103,16 +103,6 @@ void bounce_fini(struct bounce *b);
 char *bounce_get(struct bounce *b, uint64_t len);
 void bounce_put(struct bounce *b, char *p, uint64_t len);
 
-/* --- pool.c: worker threads --- */
-
-struct pool;
-
-struct pool *pool_new(void);
-void pool_free(struct pool *p); /* nothing is queued */
-/* Any thread: have `n` requests (linked by `next`) executed. Each goes back by
- * engine_worker_done(). */
-void pool_submit(struct pool *p, struct block_req *first, struct block_req *last, unsigned n);
-
 /* --- uring.c --- */
 
 struct engine;
@@ -148,7 +138,7 @@ unsigned uring_reap(struct uring *u, struct engine *en);
 struct engine {
 	struct list link; /* blocks->engines */
 	struct loop *loop;
-	struct pool *pool;
+	struct workers *pool;
 	struct uring *uring;
 	bool uring_failed; /* not here: the workers do it */
 	bool uring_warned;
@@ -164,7 +154,7 @@ struct engine {
 	bool bulk;	      /* this turn has too many for that */
 	unsigned quick_pause; /* so many more are not tried, because the cache did not have the last
 				 one */
-	struct block_req *batch, *batch_last;
+	struct work *batch, *batch_last;
 	unsigned batched;
 	_Atomic(struct block_req *) done; /* from the pool, newest first */
 	struct loop_task done_task;
@@ -180,7 +170,7 @@ struct engine {
 /* The engine of loop `l`, fit for `img`. It stays until the end: a worker may still be handing back
  * the last result of a queue that is gone. */
 struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, struct err *e);
-void engine_free(struct engine *en); /* after pool_free() */
+void engine_free(struct engine *en); /* after the workers */
 /* Control thread: wait until nothing is in flight. */
 void engine_drain(struct engine *en);
 /* The loop: start the I/O described by r->io_*; `blocking`: only a worker can do it. */
@@ -219,7 +209,7 @@ struct blocks {
 	struct list all;     /* struct block */
 	struct list images;  /* struct image */
 	struct list engines; /* struct engine */
-	struct pool *pool;
+	struct workers *pool;
 	unsigned made_up; /* node names */
 };
 

@@ -51,7 +51,8 @@ struct sock {
 	char *path, *fd, *host, *port, *tls_creds, *tls_authz;
 	uint64_t to, reconnect_s, reconnect_ms;
 	uint8_t wait;
-	bool abstract, tight, ipv4, ipv6, server, nodelay, keep_alive, telnet, tn3270, websocket;
+	bool abstract, tight, ipv4, ipv6, server, nodelay, delay, keep_alive, telnet, tn3270,
+		websocket;
 };
 
 static struct sock *sock_of(struct chardev *cd)
@@ -120,7 +121,7 @@ static void tune(struct sock *s, int fd)
 	int on = 1;
 
 	/* No effect on a unix socket, and none is needed. */
-	if (s->nodelay)
+	if (s->nodelay || !s->delay)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (s->keep_alive)
 		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
@@ -545,6 +546,7 @@ static const struct opt socket_options[] = {
 	ROW("ipv4", OPT_BOOL, ipv4, "TCP: IPv4 only"),
 	ROW("ipv6", OPT_BOOL, ipv6, "TCP: IPv6 only"),
 	ROW("nodelay", OPT_BOOL, nodelay, "TCP: send small pieces at once", .def = "off"),
+	ROW("delay", OPT_BOOL, delay, "TCP: its opposite, as \"nodelay\" alone means", .def = "on"),
 	ROW("keep-alive", OPT_BOOL, keep_alive, "TCP: notice a dead peer", .def = "off"),
 	ROW("fd", OPT_STRING, fd, "inherited descriptor instead of an address"),
 	ROW("server", OPT_BOOL, server, "listen", .def = "off"),

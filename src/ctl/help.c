@@ -461,6 +461,9 @@ static void words_of_objects(const struct option_row *o, FILE *out)
 		else if (iothread_is_type(type))
 			words_of_keys(o, type, (const struct opt *const[]){iothread_options, NULL},
 				      out);
+		else if (net_filter_is_type(type))
+			words_of_keys(o, type,
+				      (const struct opt *const[]){net_filter_options, NULL}, out);
 	}
 }
 
@@ -469,7 +472,7 @@ static void words_of_option(const struct option_row *o, FILE *out)
 	if (!strcmp(o->name, "device"))
 		words_of_devices(o, out);
 	else if (!strcmp(o->name, "netdev"))
-		words_of_kinds(o, netdev_type, NULL, out);
+		words_of_kinds(o, netdev_type, netdev_common_options, out);
 	else if (!strcmp(o->name, "chardev"))
 		words_of_kinds(o, chardev_kind, chardev_options, out);
 	else if (!strcmp(o->name, "object"))

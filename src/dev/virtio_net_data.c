@@ -7,7 +7,8 @@
  * when there are chains enough for it. `num_buffers` is patched in, used chains are pushed, and
  * what is left over is given back to the ring at the end of the pump: nothing is held while
  * waiting. Without buffers nobody listens to the back end: frames wait in its queue, and the
- * guest's next notification starts the pump.
+ * guest's next notification starts the pump. Under load the back end is left alone for a moment
+ * after each pump (net_calm.h), so that the next one finds more than a frame.
  *
  * Transmit. Headers are copied and checked; then the back end gets up to NET_BATCH frames at once,
  * from the guest's memory. A back end that is full ends the pump, the chains that it did not take
@@ -236,6 +237,29 @@ static bool unpark(struct net_pair *p, struct gather *g)
 	return hopeless;
 }
 
+/* The back end has no frame after these: listen to it, at once or after a pause. */
+static bool listen_now(struct net_pair *p, unsigned frames)
+{
+	uint64_t ns;
+
+	/* The guest rang in the middle of it. */
+	if (p->paused && !frames)
+		return false;
+	ns = net_calm_pause(&p->calm, loop_now(vq_loop(p->rx)), frames);
+	p->paused = ns;
+	if (ns)
+		loop_timer_set(vq_loop(p->rx), &p->pause, ns);
+	return !ns;
+}
+
+static void pause_over(struct loop_timer *t)
+{
+	struct net_pair *p = container_of(t, struct net_pair, pause);
+
+	p->paused = false;
+	vq_kick(p->rx);
+}
+
 void net_rx(struct net_pair *p)
 {
 	struct gather g;
@@ -258,7 +282,7 @@ void net_rx(struct net_pair *p)
 			goto out;
 		len = receive(p, &g);
 		if (len < 0) {
-			listen = len == -EAGAIN;
+			listen = len == -EAGAIN && listen_now(p, i);
 			goto out;
 		}
 		if (len && !p->parked)
@@ -283,7 +307,9 @@ static void late(struct loop_timer *t)
 void net_rx_stop(struct net_pair *p)
 {
 	p->parked = 0;
+	p->paused = false;
 	loop_timer_del(&p->late);
+	loop_timer_del(&p->pause);
 	p->want = WANT_MIN;
 	p->peak = p->seen = 0;
 	if (p->q)
@@ -418,6 +444,7 @@ int net_pair_init(struct net_pair *p, struct virtio_net *n, unsigned index, stru
 	p->n = n;
 	p->index = index;
 	p->late.fn = late;
+	p->pause.fn = pause_over;
 	p->want = WANT_MIN;
 	p->q = n->nd ? netdev_queue(n->nd, index) : NULL;
 	p->spill = malloc(SPILL_SIZE);
@@ -431,5 +458,6 @@ int net_pair_init(struct net_pair *p, struct virtio_net *n, unsigned index, stru
 void net_pair_fini(struct net_pair *p)
 {
 	loop_timer_del(&p->late);
+	loop_timer_del(&p->pause);
 	free(p->spill);
 }

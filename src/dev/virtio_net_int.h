@@ -8,6 +8,7 @@
 #ifndef DEV_VIRTIO_NET_INT_H
 #define DEV_VIRTIO_NET_INT_H
 
+#include "dev/net_calm.h"
 #include "dev/net_filter.h"
 #include "net/net.h"
 #include "vhost/vhost.h"
@@ -66,6 +67,9 @@ struct net_pair {
 	uint8_t *spill;
 	size_t parked;		/* length of a waiting frame; 0: none */
 	struct loop_timer late; /* its patience */
+	struct net_calm calm;
+	struct loop_timer pause; /* while `paused` nobody listens to the back end */
+	bool paused;
 	/* Room to offer to the next frame, following the sizes seen lately. */
 	size_t want, peak;
 	unsigned seen;

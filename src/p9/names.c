@@ -62,29 +62,29 @@ void p9_fid_done(struct p9_fid *f)
 	p9_fid_put(f);
 }
 
-/* Two fids of one message. They are locked in the order of their numbers, and one that is both is
- * locked once, so that two messages never wait for each other. False: one is not there, and none is
- * locked. */
-static bool use_two(struct p9_call *c, uint32_t number_a, uint32_t number_b, struct p9_fid **a,
-		    struct p9_fid **b)
+/* Two at a time, locked for reading in an order that all keep. -EBADF: one of them is not there. */
+static int use_both(struct p9_call *c, uint32_t a, uint32_t b, struct p9_fid **f, struct p9_fid **g)
 {
-	bool a_first = number_a <= number_b;
-	struct p9_fid **first = a_first ? a : b, **second = a_first ? b : a;
-
-	*first = p9_fid_use(c, MIN(number_a, number_b), false);
-	if (!*first)
-		return false;
-	*second = number_a == number_b ? *first : p9_fid_use(c, MAX(number_a, number_b), false);
-	if (!*second)
-		p9_fid_done(*first);
-	return *second;
+	*f = p9_fid_get(c->s, a);
+	*g = *f ? p9_fid_get(c->s, b) : NULL;
+	if (!*g) {
+		if (*f)
+			p9_fid_put(*f);
+		return -EBADF;
+	}
+	pthread_rwlock_rdlock(*f < *g ? &(*f)->lock : &(*g)->lock);
+	if (*f != *g)
+		pthread_rwlock_rdlock(*f < *g ? &(*g)->lock : &(*f)->lock);
+	return 0;
 }
 
-static void done_two(struct p9_fid *a, struct p9_fid *b)
+static void both_done(struct p9_fid *f, struct p9_fid *g)
 {
-	p9_fid_done(a);
-	if (a != b)
-		p9_fid_done(b);
+	pthread_rwlock_unlock(&f->lock);
+	if (f != g)
+		pthread_rwlock_unlock(&g->lock);
+	p9_fid_put(f);
+	p9_fid_put(g);
 }
 
 /* Enter a new fid for `n`. */
@@ -366,16 +366,13 @@ int p9_link(struct p9_call *c)
 	rc = c->in.err ? c->in.err : check_name(name, -EEXIST);
 	if (rc < 0)
 		return rc;
-	if (!use_two(c, to, number, &d, &f))
-		return -EBADF;
-	if (!S_ISDIR(d->node->type)) {
-		rc = -ENOTDIR;
-	} else {
-		pthread_rwlock_rdlock(&c->fs->tree);
-		rc = c->fs->ops->link(f->node, d->node, name);
-		pthread_rwlock_unlock(&c->fs->tree);
-	}
-	done_two(d, f);
+	rc = use_both(c, number, to, &f, &d);
+	if (rc < 0)
+		return rc;
+	pthread_rwlock_rdlock(&c->fs->tree);
+	rc = S_ISDIR(d->node->type) ? c->fs->ops->link(f->node, d->node, name) : -ENOTDIR;
+	pthread_rwlock_unlock(&c->fs->tree);
+	both_done(f, d);
 	return rc;
 }
 
@@ -410,42 +407,41 @@ int p9_renameat(struct p9_call *c)
 	p9_get_name(&c->in, name_to);
 	if (c->in.err)
 		return c->in.err;
-	if (!use_two(c, from, to, &f, &t))
-		return -EBADF;
+	rc = use_both(c, from, to, &f, &t);
+	if (rc < 0)
+		return rc;
 	pthread_rwlock_wrlock(&c->fs->tree);
 	rc = rename_locked(c->fs, f->node, name, t->node, name_to);
 	pthread_rwlock_unlock(&c->fs->tree);
-	done_two(f, t);
+	both_done(f, t);
 	return rc;
 }
 
 int p9_rename(struct p9_call *c)
 {
-	char name_to[P9_NAME_MAX + 1];
+	char name[P9_NAME_MAX + 1], name_to[P9_NAME_MAX + 1];
 	uint32_t number = p9_get32(&c->in), to = p9_get32(&c->in);
-	struct p9_node *parent = NULL, *n;
+	struct p9_node *parent = NULL;
 	struct p9_fid *f, *t;
 	int rc;
 
 	p9_get_name(&c->in, name_to);
 	if (c->in.err)
 		return c->in.err;
-	if (!use_two(c, number, to, &f, &t))
-		return -EBADF;
-	n = f->node;
+	rc = use_both(c, number, to, &f, &t);
+	if (rc < 0)
+		return rc;
 	pthread_rwlock_wrlock(&c->fs->tree);
-	rc = n->parent ? -ENOENT : -EBUSY;
-	if (n->name && n->parent) {
-		char name[P9_NAME_MAX + 1];
-
-		/* Both may be changed by what they are used for. */
-		strcpy(name, n->name);
-		parent = p9_node_get(n->parent);
+	rc = f->node->parent ? -ENOENT : -EBUSY;
+	if (f->node->name && f->node->parent) {
+		/* Both are changed by what they are used for. */
+		strcpy(name, f->node->name);
+		parent = p9_node_get(f->node->parent);
 		rc = rename_locked(c->fs, parent, name, t->node, name_to);
 	}
 	pthread_rwlock_unlock(&c->fs->tree);
 	p9_node_put(parent);
-	done_two(f, t);
+	both_done(f, t);
 	return rc;
 }
 

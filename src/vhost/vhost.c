@@ -12,6 +12,9 @@
  * gmem_invalidate(), and SETTLE_NS after the last change everything is mapped and handed over
  * again.
  *
+ * The kernel's thread for a descriptor is made with the rights of the thread that becomes its
+ * owner. So that happens at the first start, when the process has given up its own.
+ *
  * Fails: an ioctl that the kernel refuses leaves the queue to the device.
  *
  * #syscalls: open fcntl eventfd2 read write close
@@ -52,6 +55,7 @@ struct vhost {
 	struct loop_timer settle;
 	struct loop_task broken; /* to take all queues back, outside of their own events */
 	unsigned failed;	 /* queue that it is about */
+	bool owned;		 /* VHOST_SET_OWNER was done */
 	bool started;
 	bool running; /* ops->all(true) */
 	unsigned queues;
@@ -210,6 +214,12 @@ int vhost_start(struct vhost *vh, uint64_t features, struct err *e)
 	if (features & ~vh->offered)
 		return err_set(e, -ENOTSUP, "vhost does not have the features 0x%llx",
 			       (unsigned long long)(features & ~vh->offered));
+	if (!vh->owned) {
+		rc = kvhost_own(vh->fd);
+		if (rc < 0)
+			return err_set(e, rc, "vhost refuses its owner: %s", strerror(-rc));
+		vh->owned = true;
+	}
 	rc = kvhost_set_features(vh->fd, features);
 	if (rc < 0)
 		return err_set(e, rc, "vhost refuses the features 0x%llx: %s",
@@ -310,9 +320,7 @@ struct vhost *vhost_new(int fd, struct vdev *v, unsigned queues, const struct vh
 		vh->q[i].server.kick_fd = vh->q[i].call = vh->q[i].err = -1;
 		vh->q[i].call_watch.fd = vh->q[i].err_watch.fd = -1;
 	}
-	rc = kvhost_own(fd);
-	if (!rc)
-		rc = kvhost_get_features(fd, &vh->offered);
+	rc = kvhost_get_features(fd, &vh->offered);
 	if (rc < 0)
 		err_set(e, rc, "descriptor %d cannot be used as vhost: %s", fd, strerror(-rc));
 	for (unsigned i = 0; i < queues && !rc; i++) {

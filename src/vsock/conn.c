@@ -17,6 +17,8 @@
  * End. The host's end of file becomes SHUTDOWN, its close() one with both flags, which the guest
  * answers with RST. The guest's SHUTDOWN with both flags is answered with RST at once; the rest of
  * its data goes on to the socket, however long that takes: the host's program decides.
+ *
+ * #syscalls: sendmsg recvmsg sendto recvfrom shutdown setsockopt poll ioctl close
  */
 #include <errno.h>
 #include <inttypes.h>

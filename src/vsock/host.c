@@ -10,6 +10,8 @@
  * for the user, and in the directory tree, that the program ends up with. connect() on a local
  * socket does not wait: when nobody listens, or the listener's backlog is full, the guest is
  * refused.
+ *
+ * #syscalls: socket bind listen accept4 connect recvfrom lstat unlink close
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -85,7 +85,7 @@ def case(name, fn, *args):
 
 HELP = ['-h', '-help', '--help', '-version', '-machine help', '-M help', '-machine xenpvh,help', '-device help',
         '-device ?', '-device virtio-blk-pci,help', '-device virtio-net,help', '-device driver=virtio-rng-pci,help',
-        '-drive help', '-blockdev help', '-netdev help', '-netdev tap,help', '-object help', '-object rng-random,help', '-object iothread,help',
+        '-drive help', '-blockdev help', '-netdev help', '-netdev tap,help', '-fsdev help', '-virtfs help', '-device virtio-9p,help', '-object help', '-object rng-random,help', '-object iothread,help',
         '-chardev help', '-chardev socket,help', '-chardev pty,help', '-mon help', '-smp help', '-accel help', '-xen-domid 1 -device help', '-device help -nosuch']
 
 

@@ -135,12 +135,12 @@ static void statistics(void **state)
 	struct tb *t = *state;
 	int64_t first;
 
+	tb_skip_qemu("it writes 2^64 - 1 for what it does not know, and looks only when polling");
 	balloon(t, "");
 	assert_int_equal(stat_of(t, "last-update"), 0);
 	assert_int_equal(stat_of(t, "stat-free-memory"), -1);
 	leave(t, 10, 1000);
 	assert_int_equal(gvq_used_idx(&q[2]), 0);
-	tb_skip_qemu("it looks at the buffer only when it is polling");
 	expect_stat(t, "stat-swap-in", 1000);
 	expect_stat(t, "stat-available-memory", 1006);
 	expect_stat(t, "stat-htlb-pgfail", 1009);

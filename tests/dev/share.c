@@ -129,3 +129,30 @@ void share_create(struct share *s, const char *name, const char *text)
 	assert_int_equal(count, len);
 	assert_int_equal(g9p_clunk(&s->p, 900), 0);
 }
+
+unsigned share_list(struct g9p *p, uint32_t fid, uint64_t off, uint32_t count,
+		    struct share_entry *e, unsigned max)
+{
+	unsigned n = 0;
+
+	for (;;) {
+		uint32_t end;
+		char name[4096];
+
+		assert_int_equal(g9p_do(p, G9P_READDIR, "dqd", fid, off, count), 0);
+		end = (uint32_t)g9p_get(p, 4);
+		assert_true(end <= count);
+		assert_int_equal(end, p->answer_len - 4);
+		if (!end)
+			return n;
+		while (p->answer_at < p->answer_len) {
+			assert_true(n < max);
+			g9p_get(p, 5);
+			e[n].ino = g9p_get(p, 8);
+			off = e[n].next = g9p_get(p, 8);
+			e[n].type = (uint8_t)g9p_get(p, 1);
+			g9p_get_string(p, name);
+			strcpy(e[n++].name, name);
+		}
+	}
+}

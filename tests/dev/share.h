@@ -47,4 +47,15 @@ void share_expect(struct share *s, const char *name, const char *text);
 /* Make `name` in the root with `text` in it, as the guest. */
 void share_create(struct share *s, const char *name, const char *text);
 
+struct share_entry {
+	uint64_t ino, next;
+	uint8_t type;
+	char name[256];
+};
+
+/* The entries of the open directory `fid` from `off` on, in answers of at most `count` bytes; how
+ * many there are, at most `max`. */
+unsigned share_list(struct g9p *p, uint32_t fid, uint64_t off, uint32_t count,
+		    struct share_entry *e, unsigned max);
+
 #endif

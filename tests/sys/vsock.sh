@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: MIT
 # Sockets between guest and host: streams and messages both ways, many connections, and the kernel's vhost-vsock in the
 # device's place. $CONNECTIONS: how many in sequence each way.
-# limit: 600
+# limit: 900
 # needs: vsockpeer
 . ./lib.sh
 
 [ "$DM_KIND" = xenpvh ] || { skip 'vsock: our device'; exit 0; }
 PEER=/rig/vsockpeer
-: "${CONNECTIONS:=1000}"
+: "${CONNECTIONS:=200}"
 BYTES=2000000
 
 # The guest gets the program as a disk.

@@ -234,6 +234,21 @@ static void qmp_shorthand(void **state)
 	assert_string_equal(value(&c.mons, 1, "chardev"), "s");
 	assert_string_equal(value(&c.mons, 1, "pretty"), "on");
 	cmdline_free(&c);
+
+	accept(&c,
+	       "-machine none -qmp tcp:localhost:4444,server=on,wait=off -qmp tcp:[::1]:5,nodelay "
+	       "-qmp tcp::6,server");
+	assert_int_equal(c.chardevs.n, 3);
+	assert_string_equal(value(&c.chardevs, 0, "backend"), "socket");
+	assert_string_equal(value(&c.chardevs, 0, "host"), "localhost");
+	assert_string_equal(value(&c.chardevs, 0, "port"), "4444");
+	assert_string_equal(value(&c.chardevs, 0, "wait"), "off");
+	assert_string_equal(value(&c.chardevs, 1, "host"), "::1");
+	assert_string_equal(value(&c.chardevs, 1, "port"), "5");
+	assert_string_equal(value(&c.chardevs, 1, "delay"), "off");
+	assert_string_equal(value(&c.chardevs, 2, "host"), "");
+	assert_string_equal(value(&c.chardevs, 2, "port"), "6");
+	cmdline_free(&c);
 }
 
 static void relative_paths(void **state)

@@ -14,7 +14,9 @@
 /* The part of a device's struct that belongs to the core and is no row's business. */
 static size_t core_of(const struct dev_class *c)
 {
-	return c->virtio ? sizeof(struct vdev) : sizeof(struct pci_fn);
+	return c->sub	   ? sizeof(struct dev_sub)
+	       : c->virtio ? sizeof(struct vdev)
+			   : sizeof(struct pci_fn);
 }
 
 #define for_each_field(c, f)                                                                \

@@ -321,6 +321,35 @@ static void limited(void **state)
 	close(peer);
 }
 
+static bool have_taps(void)
+{
+	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
+		print_message("no network namespace of its own: %s\n", strerror(errno));
+		return false;
+	}
+	if (access("/dev/net/tun", R_OK | W_OK) < 0) {
+		print_message("/dev/net/tun: %s\n", strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+/* What the kernel moves is seen by neither. */
+static void not_with_vhost(void **state)
+{
+	struct bench *b = *state;
+	struct err e = {0};
+
+	if (!have_taps())
+		skip();
+	assert_true(try_netdev(b, &e,
+			       "tap,id=n0,ifname=v0,script=no,downscript=no,vhost=on,rate=1M") < 0);
+	assert_non_null(strstr(e.text, "'rate' cannot be used together with vhost=on"));
+	add_netdev(b, "tap,id=n0,ifname=v0,script=no,downscript=no,vhost=on");
+	assert_true(try_object(b, &e, "filter-dump,id=d,netdev=n0,file=%s", dump_path(b)) < 0);
+	assert_non_null(strstr(e.text, "Vhost is not supported"));
+}
+
 /* The vnet header of a tap is no part of the frame. */
 static void vnet_header(void **state)
 {
@@ -329,14 +358,8 @@ static void vnet_header(void **state)
 	uint32_t kept, len;
 	struct capture *c;
 
-	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
-		print_message("no network namespace of its own: %s\n", strerror(errno));
+	if (!have_taps())
 		skip();
-	}
-	if (access("/dev/net/tun", R_OK | W_OK) < 0) {
-		print_message("/dev/net/tun: %s\n", strerror(errno));
-		skip();
-	}
 	add_netdev(b, "tap,id=n0,ifname=t0,script=no,downscript=no");
 	add_dump(b, ",queue=rx");
 	attach(b);
@@ -357,8 +380,9 @@ static void vnet_header(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(both_ways),	T(one_way_and_cut), T(written_in_time), T(full_disk),
-		T(bad_filters), T(limited),	    T(vnet_header),	cmocka_unit_test(bucket),
+		T(both_ways),	T(one_way_and_cut), T(written_in_time),
+		T(full_disk),	T(bad_filters),	    T(limited),
+		T(vnet_header), T(not_with_vhost),  cmocka_unit_test(bucket),
 	};
 
 	return cmocka_run_group_tests_name("net_dump", tests, NULL, NULL);

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* dev_9p_load.c - virtio-9p with many requests in flight: order, flushes, resets, limits */
+#include <errno.h>
+
+#include "share.h"
+
+#define PLAIN ",security_model=passthrough"
+
+/* --- many at a time --- */
+
+static struct g9p_req *slow_read(struct g9p *p, unsigned ms)
+{
+	struct g9p_req *r = g9p_prepare(p, G9P_READ, "dqd", 1, (uint64_t)ms, 64);
+
+	g9p_queue(r, NULL, 0, 0);
+	return r;
+}
+
+static void open_slow(struct share *s)
+{
+	assert_int_equal(g9p_walk(&s->p, ROOT, 1, "SLOW"), 0);
+	assert_int_equal(g9p_lopen(&s->p, 1, O9_RDONLY), 0);
+}
+
+static void many_tags(void **state)
+{
+	struct share s;
+	struct g9p_req *r[60];
+	uint32_t n = 1000;
+
+	share_synth(&s, state);
+	open_slow(&s);
+	assert_int_equal(g9p_walk(&s.p, ROOT, 2, "DATA"), 0);
+	assert_int_equal(g9p_lopen(&s.p, 2, O9_RDONLY), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+		r[i] = i % 2 ? g9p_prepare(&s.p, G9P_READ, "dqd", 2, (uint64_t)i * 1000, 1000)
+			     : NULL;
+		if (r[i])
+			g9p_queue(r[i], NULL, 0, 0);
+		else
+			r[i] = slow_read(&s.p, i);
+	}
+	g9p_kick(&s.p);
+	for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
+		assert_int_equal(g9p_wait(r[i]), 0);
+		assert_int_equal(get_le32(r[i]->in + 7), i % 2 ? 1000 : 0);
+		for (unsigned b = 0; i % 2 && b < 1000; b++)
+			assert_int_equal(r[i]->in[11 + b], (uint8_t)((i * 1000 + b) * 7));
+	}
+	/* A slow one holds no quick one up, unless they must come back in order. */
+	if (s.t->config.features & GV_F_IN_ORDER) {
+		tb_stop(s.t);
+		return;
+	}
+	r[0] = slow_read(&s.p, 1000);
+	assert_int_equal(g9p_read(&s.p, 2, 0, &n), 0);
+	assert_false(r[0]->done);
+	assert_int_equal(g9p_wait(r[0]), 0);
+	tb_stop(s.t);
+}
+
+static void flushes(void **state)
+{
+	struct share s;
+	struct g9p *p = &s.p;
+	struct g9p_req *busy[8], *queued, *f, *ff;
+
+	share_synth(&s, state);
+	open_slow(&s);
+	/* One that is being served: it ends, and then the flush, and the flush of the flush. */
+	busy[0] = slow_read(p, 200);
+	g9p_kick(p);
+	f = g9p_prepare(p, G9P_FLUSH, "w", busy[0]->tag);
+	g9p_queue(f, NULL, 0, 0);
+	ff = g9p_prepare(p, G9P_FLUSH, "w", f->tag);
+	g9p_queue(ff, NULL, 0, 0);
+	g9p_kick(p);
+	assert_int_equal(g9p_wait(ff), 0);
+	assert_true(busy[0]->done && f->done);
+	assert_true(busy[0]->order < f->order && f->order < ff->order);
+	assert_int_equal(g9p_wait(busy[0]), 0);
+	assert_int_equal(g9p_wait(f), 0);
+	if (s.t->config.features & GV_F_IN_ORDER) {
+		tb_stop(s.t);
+		return;
+	}
+	/* One that waits behind all workers comes back at once, with nothing. */
+	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++)
+		busy[i] = slow_read(p, 1000);
+	queued = slow_read(p, 1000);
+	g9p_kick(p);
+	assert_int_equal(g9p_do(p, G9P_FLUSH, "w", queued->tag), 0);
+	assert_true(queued->done);
+	assert_int_equal(queued->written, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++)
+		assert_false(busy[i]->done);
+	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++)
+		assert_int_equal(g9p_wait(busy[i]), 0);
+	queued->busy = false;
+	/* What is not there is flushed already; so is a flush of itself. */
+	assert_int_equal(g9p_do(p, G9P_FLUSH, "w", 999), 0);
+	f = g9p_prepare(p, G9P_FLUSH, "w", 0);
+	put_le16(f->out + 7, f->tag);
+	g9p_queue(f, NULL, 0, 0);
+	g9p_kick(p);
+	assert_int_equal(g9p_wait(f), 0);
+	tb_stop(s.t);
+}
+
+static void reset_in_flight(void **state)
+{
+	struct share s;
+
+	share_synth(&s, state);
+	for (unsigned round = 0; round < 3; round++) {
+		open_slow(&s);
+		for (unsigned i = 0; i < 40; i++)
+			slow_read(&s.p, 300);
+		g9p_queue(g9p_prepare(&s.p, G9P_FLUSH, "w", 5), NULL, 0, 0);
+		g9p_queue(g9p_prepare(&s.p, G9P_FLUSH, "w", 30), NULL, 0, 0);
+		g9p_kick(&s.p);
+		guest_sync(&s.t->g);
+		gv_reset(&s.p.v);
+		g9p_restart(&s.p);
+		/* The fids are gone with it. */
+		assert_int_equal(g9p_version(&s.p, 8192), 0);
+		assert_int_not_equal(g9p_clunk(&s.p, 1), 0);
+		g9p_mount(&s.p, ROOT);
+	}
+	share_again(&s);
+	tb_stop(s.t);
+}
+
+/* 1 MiB a second, and a tenth of it in advance: two of them take their time. */
+static void limits(void **state)
+{
+	struct share s;
+	uint64_t begin;
+	uint32_t n;
+
+	tb_skip_qemu("it counts differently");
+	share_start(&s, state, PLAIN ",throttling.bps-total=1M,throttling.iops-read=100");
+	share_create(&s, "f", "x");
+	assert_int_equal(g9p_walk(&s.p, ROOT, 1, "f"), 0);
+	assert_int_equal(g9p_lopen(&s.p, 1, O9_RDWR), 0);
+	begin = now_ns();
+	for (unsigned i = 0; i < 3; i++) {
+		n = 512 * KiB;
+		assert_int_equal(g9p_write(&s.p, 1, i * 512 * KiB, &n), 0);
+	}
+	/* The first two are in debt before the third. */
+	assert_true(now_ns() - begin > 850 * 1000000ULL);
+	begin = now_ns();
+	for (unsigned i = 0; i < 51; i++) {
+		n = 1;
+		assert_int_equal(g9p_read(&s.p, 1, 0, &n), 0);
+	}
+	assert_true(now_ns() - begin > 390 * 1000000ULL);
+	/* A reset does not wait for the limit. */
+	g9p_queue(g9p_prepare(&s.p, G9P_READ, "dqd", 1, 0ULL, 1 << 20), NULL, 0, 0);
+	g9p_queue(g9p_prepare(&s.p, G9P_READ, "dqd", 1, 0ULL, 1 << 20), NULL, 0, 0);
+	g9p_queue(g9p_prepare(&s.p, G9P_READ, "dqd", 1, 0ULL, 1 << 20), NULL, 0, 0);
+	g9p_kick(&s.p);
+	guest_sync(&s.t->g);
+	begin = now_ns();
+	gv_reset(&s.p.v);
+	assert_true(now_ns() - begin < 500 * 1000000ULL);
+	g9p_restart(&s.p);
+	g9p_mount(&s.p, ROOT);
+	tb_stop(s.t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		share_test(many_tags),
+		share_test(flushes),
+		share_test(reset_in_flight),
+		share_test(limits),
+	};
+
+	return tb_run("9p-load", tests);
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/* dev_9p_models.c - virtio-9p: whose the files are on the host and what is kept beside them,
+ * extended attributes, confinement, several file systems */
+#include <errno.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include "share.h"
+
+/* --- extended attributes --- */
+
+static int set_xattr(struct g9p *p, const char *name, const char *value, unsigned flags)
+{
+	uint32_t n = (uint32_t)strlen(value);
+	int rc;
+
+	assert_int_equal(g9p_walk(p, 1, 50, ""), 0);
+	rc = g9p_do(p, G9P_XATTRCREATE, "dsqd", 50, name, (uint64_t)n, flags);
+	if (!rc && n) {
+		memcpy(p->data, value, n);
+		assert_int_equal(g9p_write(p, 50, 0, &n), 0);
+	}
+	return rc ? g9p_clunk(p, 50), rc : g9p_clunk(p, 50);
+}
+
+/* The value, or the list of names with their NULs turned into commas. */
+static int get_xattr(struct g9p *p, const char *name, char buf[4096])
+{
+	int rc = g9p_do(p, G9P_XATTRWALK, "dds", 1, 51, name);
+	uint32_t n;
+
+	if (rc)
+		return rc;
+	n = (uint32_t)g9p_get(p, 8);
+	assert_int_equal(g9p_read(p, 51, 0, &n), 0);
+	assert_int_equal(g9p_clunk(p, 51), 0);
+	for (uint32_t i = 0; i < n; i++)
+		buf[i] = p->data[i] ? (char)p->data[i] : ',';
+	buf[n] = '\0';
+	return 0;
+}
+
+static void xattrs(void **state)
+{
+	struct share s;
+	struct g9p *p = &s.p;
+	char buf[4096] = "";
+
+	share_start(&s, state, ",security_model=mapped-xattr");
+	share_create(&s, "f", "");
+	assert_int_equal(g9p_walk(p, ROOT, 1, "f"), 0);
+	assert_int_equal(set_xattr(p, "user.a", "value", 0), 0);
+	assert_int_equal(getxattr(share_file(&s, "f"), "user.a", buf, sizeof(buf)), 5);
+	assert_int_equal(get_xattr(p, "user.a", buf), 0);
+	assert_string_equal(buf, "value");
+	assert_int_equal(set_xattr(p, "user.a", "other", XATTR_CREATE), EEXIST);
+	assert_int_equal(set_xattr(p, "user.b", "other", XATTR_REPLACE), ENODATA);
+	assert_int_equal(set_xattr(p, "user.a", "other", XATTR_REPLACE), 0);
+	assert_int_equal(get_xattr(p, "user.a", buf), 0);
+	assert_string_equal(buf, "other");
+	/* Ours are not there; ACLs are kept under another name. */
+	assert_int_equal(get_xattr(p, "user.virtfs.uid", buf), ENODATA);
+	assert_int_equal(set_xattr(p, "user.virtfs.uid", "abcd", 0), EACCES);
+	assert_int_equal(set_xattr(p, "user.virtfs.uid", "", 0), EACCES);
+	assert_int_equal(set_xattr(p, "trusted.x", "abcd", 0), EOPNOTSUPP);
+	assert_int_equal(set_xattr(p, "system.posix_acl_access", "acl", 0), 0);
+	assert_int_equal(
+		getxattr(share_file(&s, "f"), "user.virtfs.system.posix_acl_access", buf, 9), 3);
+	assert_int_equal(get_xattr(p, "", buf), 0);
+	if (strcmp(buf, "user.a,system.posix_acl_access,"))
+		assert_string_equal(buf, "system.posix_acl_access,user.a,");
+	assert_int_equal(set_xattr(p, "user.a", "", 0), 0);
+	assert_int_equal(get_xattr(p, "user.a", buf), ENODATA);
+	/* Too large; not all of it written; beyond the end. */
+	assert_int_equal(g9p_walk(p, 1, 50, ""), 0);
+	assert_int_equal(g9p_do(p, G9P_XATTRCREATE, "dsqd", 50, "user.c", (uint64_t)65537, 0),
+			 E2BIG);
+	assert_int_equal(g9p_do(p, G9P_XATTRCREATE, "dsqd", 50, "user.c", (uint64_t)4, 0), 0);
+	{
+		uint32_t n = 5;
+
+		assert_int_equal(g9p_write(p, 50, 0, &n), EINVAL);
+		n = 1;
+		assert_int_equal(g9p_write(p, 50, 1, &n), EINVAL);
+	}
+	assert_int_equal(g9p_clunk(p, 50), EINVAL);
+	assert_int_equal(get_xattr(p, "user.c", buf), ENODATA);
+	tb_stop(s.t);
+}
+
+/* --- security models --- */
+
+/* What the guest sees is the same with all of them. */
+static void check_model(void **state, const char *options, bool owners)
+{
+	struct share s;
+	struct g9p *p = &s.p;
+	struct g9p_attr a;
+	char text[4096];
+
+	share_start(&s, state, options);
+	assert_int_equal(g9p_do(p, G9P_ATTACH, "ddssd", 10, ~0u, "", "", 1001), 0);
+	/* Owned by the user of the attach, and the group that is said. */
+	assert_int_equal(g9p_walk(p, 10, 1, ""), 0);
+	assert_int_equal(g9p_do(p, G9P_LCREATE, "dsddd", 1, "f", O9_RDWR, 0464, 1002), 0);
+	assert_int_equal(g9p_getattr(p, 1, &a), 0);
+	assert_int_equal(a.mode, S_IFREG | 0464);
+	assert_int_equal(a.uid, 1001);
+	assert_int_equal(a.gid, 1002);
+	assert_int_equal(g9p_do(p, G9P_SETATTR, "dddddqqqqq", 1, 0x1, 04711, 0, 0, 0ULL, 0ULL, 0ULL,
+				0ULL, 0ULL),
+			 0);
+	assert_int_equal(g9p_do(p, G9P_SETATTR, "dddddqqqqq", 1, 0x4, 0, 0, 77, 0ULL, 0ULL, 0ULL,
+				0ULL, 0ULL),
+			 0);
+	assert_int_equal(g9p_getattr(p, 1, &a), 0);
+	assert_int_equal(a.mode & 0777, 0711);
+	assert_int_equal(a.uid, 1001);
+	assert_int_equal(a.gid, 77);
+	assert_int_equal(g9p_clunk(p, 1), 0);
+	/* All kinds of files, which stay what they are over a rename and a link. */
+	assert_int_equal(g9p_do(p, G9P_MKDIR, "dsdd", 10, "d", 01770, 5), 0);
+	assert_int_equal(g9p_do(p, G9P_MKNOD, "dsdddd", 10, "dev", S_IFCHR | 0622, 1, 3, 5), 0);
+	assert_int_equal(g9p_do(p, G9P_MKNOD, "dsdddd", 10, "sock", S_IFSOCK | 0600, 0, 0, 5), 0);
+	assert_int_equal(g9p_do(p, G9P_SYMLINK, "dssd", 10, "link", "../target", 5), 0);
+	assert_int_equal(g9p_walk(p, 10, 2, "d"), 0);
+	assert_int_equal(g9p_getattr(p, 2, &a), 0);
+	assert_int_equal(a.mode, S_IFDIR | 01770);
+	assert_int_equal(g9p_do(p, G9P_RENAMEAT, "dsds", 10, "dev", 2, "dev2"), 0);
+	assert_int_equal(g9p_walk(p, 2, 3, "dev2"), 0);
+	assert_int_equal(g9p_getattr(p, 3, &a), 0);
+	assert_int_equal(a.mode, S_IFCHR | 0622);
+	assert_int_equal(a.rdev, makedev(1, 3));
+	assert_int_equal(a.uid, 1001);
+	assert_int_equal(g9p_do(p, G9P_LINK, "dds", 10, 3, "dev3"), 0);
+	assert_int_equal(g9p_walk(p, 10, 4, "dev3"), 0);
+	assert_int_equal(g9p_getattr(p, 4, &a), 0);
+	assert_int_equal(a.mode, S_IFCHR | 0622);
+	assert_int_equal(g9p_walk(p, 10, 5, "link"), 0);
+	assert_int_equal(g9p_getattr(p, 5, &a), 0);
+	assert_int_equal(a.mode & S_IFMT, S_IFLNK);
+	assert_int_equal(a.qid_type, 2);
+	assert_int_equal(g9p_do(p, G9P_READLINK, "d", 5), 0);
+	g9p_get_string(p, text);
+	assert_string_equal(text, "../target");
+	/* A file that takes another's place is itself. */
+	assert_int_equal(g9p_do(p, G9P_RENAMEAT, "dsds", 10, "f", 10, "sock"), 0);
+	assert_int_equal(g9p_walk(p, 10, 6, "sock"), 0);
+	assert_int_equal(g9p_getattr(p, 6, &a), 0);
+	assert_int_equal(a.mode & S_IFMT, S_IFREG);
+	assert_int_equal(a.gid, 77);
+	/* And the host's side. */
+	if (owners) {
+		assert_int_equal(share_stat(&s, "d").st_mode, S_IFDIR | 01770);
+		assert_int_equal(share_stat(&s, "d").st_uid, 1001);
+		assert_int_equal(share_stat(&s, "sock").st_gid, 77);
+	} else {
+		assert_int_equal(share_stat(&s, "d").st_mode, S_IFDIR | 0700);
+		assert_int_equal(share_stat(&s, "d").st_uid, getuid());
+		assert_int_equal(share_stat(&s, "dev3").st_mode, S_IFREG | 0600);
+		assert_int_equal(share_stat(&s, "link").st_mode, S_IFREG | 0600);
+		share_expect(&s, "link", "../target");
+	}
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", 2, "dev2", 0), 0);
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", 10, "d", 0x200), 0);
+	assert_int_equal(access(share_file(&s, "d"), F_OK), -1);
+	tb_stop(s.t);
+}
+
+static void passthrough(void **state)
+{
+	check_model(state, ",security_model=passthrough", true);
+}
+
+static void none(void **state)
+{
+	check_model(state, ",security_model=none", true);
+}
+
+static void mapped_xattr(void **state)
+{
+	check_model(state, ",security_model=mapped-xattr", false);
+}
+
+static void mapped_file(void **state)
+{
+	check_model(state, ",security_model=mapped-file", false);
+}
+
+/* The formats are QEMU's: what it has written is understood, and the other way round. */
+static void formats(void **state)
+{
+	struct share s;
+	struct g9p_attr a;
+	uint8_t uid[4] = {0x39, 0x30, 0, 0}, mode[4] = {0xa0, 0xa1, 0, 0};
+
+	share_start(&s, state, ",security_model=mapped-xattr");
+	share_put(&s, "f", "");
+	assert_int_equal(setxattr(share_file(&s, "f"), "user.virtfs.uid", uid, 4, 0), 0);
+	assert_int_equal(setxattr(share_file(&s, "f"), "user.virtfs.mode", mode, 4, 0), 0);
+	assert_int_equal(g9p_walk(&s.p, ROOT, 1, "f"), 0);
+	assert_int_equal(g9p_getattr(&s.p, 1, &a), 0);
+	assert_int_equal(a.uid, 12345);
+	assert_int_equal(a.mode, 0xa1a0);
+	share_create(&s, "g", "");
+	assert_int_equal(getxattr(share_file(&s, "g"), "user.virtfs.mode", mode, 4), 4);
+	assert_int_equal(mode[0] | mode[1] << 8, S_IFREG | 0644);
+	tb_stop(s.t);
+}
+
+static void metadata(void **state)
+{
+	struct share s;
+	struct g9p *p = &s.p;
+	struct g9p_attr a;
+	struct share_entry e[16];
+
+	share_start(&s, state, ",security_model=mapped-file,fmode=0640,dmode=0750");
+	share_create(&s, "f", "");
+	assert_int_equal(share_stat(&s, "f").st_mode, S_IFREG | 0640);
+	share_expect(&s, ".virtfs_metadata/f", "virtfs.uid=0\nvirtfs.gid=0\nvirtfs.mode=33188\n");
+	share_put(&s, ".virtfs_metadata/f", "virtfs.uid=5\nvirtfs.mode=33261\n");
+	assert_int_equal(g9p_walk(p, ROOT, 1, "f"), 0);
+	assert_int_equal(g9p_getattr(p, 1, &a), 0);
+	assert_int_equal(a.uid, 5);
+	assert_int_equal(a.mode, 33261);
+	/* The guest can neither find nor make, move or remove these names. */
+	assert_int_not_equal(g9p_walk(p, ROOT, 2, ".virtfs_metadata"), 0);
+	assert_int_not_equal(g9p_walk(p, ROOT, 2, ".virtfs_metadata/f"), 0);
+	assert_int_not_equal(g9p_do(p, G9P_MKDIR, "dsdd", ROOT, ".virtfs_metadata_root", 0755, 0),
+			     0);
+	assert_int_not_equal(g9p_do(p, G9P_RENAMEAT, "dsds", ROOT, ".virtfs_metadata", ROOT, "x"),
+			     0);
+	assert_int_not_equal(g9p_do(p, G9P_RENAMEAT, "dsds", ROOT, "f", ROOT, ".virtfs_metadata"),
+			     0);
+	assert_int_not_equal(g9p_do(p, G9P_UNLINKAT, "dsd", ROOT, ".virtfs_metadata", 0x200), 0);
+	assert_int_not_equal(g9p_do(p, G9P_LINK, "dds", ROOT, 1, ".virtfs_metadata"), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 2, ""), 0);
+	assert_int_not_equal(g9p_lcreate(p, 2, ".virtfs_metadata", O9_RDWR, 0644), 0);
+	assert_int_equal(g9p_lopen(p, 2, O9_RDONLY), 0);
+	assert_int_equal(share_list(p, 2, 0, 4000, e, ARRAY_SIZE(e)), 3);
+	/* The export itself has a place for it, too. */
+	assert_int_equal(g9p_do(p, G9P_SETATTR, "dddddqqqqq", ROOT, 0x2, 0, 99, 0, 0ULL, 0ULL, 0ULL,
+				0ULL, 0ULL),
+			 0);
+	share_expect(&s, ".virtfs_metadata_root", "virtfs.uid=99\n");
+	assert_int_equal(g9p_getattr(p, ROOT, &a), 0);
+	assert_int_equal(a.uid, 99);
+	/* What is gone leaves nothing that a later file of the name could inherit. */
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", ROOT, "f", 0), 0);
+	assert_int_equal(access(share_file(&s, ".virtfs_metadata/f"), F_OK), -1);
+	tb_stop(s.t);
+}
+
+/* Without the file system, as somebody else, without capabilities: all that does not need root's
+ * rights works, since it goes by descriptors. */
+static void confined(void **state)
+{
+	struct share s = {.t = *state};
+	struct g9p *p = &s.p;
+	struct g9p_attr a;
+	char buf[4096];
+
+	tb_skip_qemu("it needs /proc below its root");
+	snprintf(s.path, sizeof(s.path), "%s/share", s.t->dir);
+	assert_int_equal(mkdir(s.path, 0700), 0);
+	assert_int_equal(chown(s.path, 65534, 65534), 0);
+	tb_arg(s.t, "-run-with");
+	tb_arg(s.t, "chroot=%s,user=65534:65534", s.path);
+	tb_arg(s.t, "-virtfs");
+	tb_arg(s.t, "local,path=%s,mount_tag=t,security_model=mapped-xattr", s.path);
+	tb_start(s.t);
+	g9p_open(&s.t->g, p, 0);
+	g9p_mount(p, ROOT);
+	share_create(&s, "f", "text");
+	assert_int_equal(share_stat(&s, "f").st_uid, 65534);
+	assert_int_equal(g9p_walk(p, ROOT, 1, "f"), 0);
+	assert_int_equal(g9p_do(p, G9P_LINK, "dds", ROOT, 1, "g"), 0);
+	assert_int_equal(set_xattr(p, "user.a", "value", 0), 0);
+	assert_int_equal(get_xattr(p, "user.a", buf), 0);
+	assert_string_equal(buf, "value");
+	assert_int_equal(g9p_do(p, G9P_SETATTR, "dddddqqqqq", 1, 0x3 | 0x8 | 0x20, 0600, 7, 0, 2ULL,
+				0ULL, 0ULL, 0ULL, 0ULL),
+			 0);
+	assert_int_equal(g9p_getattr(p, 1, &a), 0);
+	assert_int_equal(a.uid, 7);
+	assert_int_equal(a.size, 2);
+	assert_int_equal(g9p_lopen(p, 1, O9_RDWR), 0);
+	assert_int_equal(g9p_do(p, G9P_MKDIR, "dsdd", ROOT, "d", 0755, 0), 0);
+	tb_stop(s.t);
+}
+
+/* A second file system in the export. */
+static void check_devices(void **state, const char *mode)
+{
+	struct share s = {.t = *state};
+	struct g9p_attr a, b;
+	char path[128];
+	int rc;
+
+	tb_skip_qemu("it numbers differently");
+	snprintf(s.path, sizeof(s.path), "%s/share", s.t->dir);
+	snprintf(path, sizeof(path), "%s/mount", s.path);
+	assert_int_equal(mkdir(s.path, 0755), 0);
+	assert_int_equal(mkdir(path, 0755), 0);
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", path, "tmpfs", 0, NULL))
+		skip(); /* not allowed here */
+	tb_arg(s.t, "-virtfs");
+	tb_arg(s.t, "local,path=%s,mount_tag=t,security_model=none,multidevs=%s", s.path, mode);
+	tb_start(s.t);
+	g9p_open(&s.t->g, &s.p, 0);
+	g9p_mount(&s.p, ROOT);
+	rc = g9p_walk(&s.p, ROOT, 1, "mount");
+	assert_int_equal(g9p_getattr(&s.p, ROOT, &a), 0);
+	if (!strcmp(mode, "forbid")) {
+		assert_int_equal(rc, ENODEV);
+	} else {
+		assert_int_equal(rc, 0);
+		assert_int_equal(g9p_getattr(&s.p, 1, &b), 0);
+		assert_int_equal(b.ino >> 48, !strcmp(mode, "remap"));
+		assert_int_equal(a.ino >> 48, 0);
+	}
+	tb_stop(s.t);
+	umount2(path, MNT_DETACH);
+}
+
+static void devices_warn(void **state)
+{
+	check_devices(state, "warn");
+}
+
+static void devices_remap(void **state)
+{
+	check_devices(state, "remap");
+}
+
+static void devices_forbid(void **state)
+{
+	check_devices(state, "forbid");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		share_test(xattrs),	   share_test(passthrough),    share_test(none),
+		share_test(mapped_xattr),  share_test(mapped_file),    share_test(formats),
+		share_test(metadata),	   share_test(confined),       share_test(devices_warn),
+		share_test(devices_remap), share_test(devices_forbid),
+	};
+
+	return tb_run("9p-models", tests);
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/* unit_p9.c - the 9P server without virtio: readers and writers, limits, qids, and a flood of
+ * messages that were made wrong in every place */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <ftw.h>
+#include <sys/stat.h>
+
+#include "base/util.h"
+#include "p9/p9.h"
+#include "p9/qid.h"
+#include "p9/throttle.h"
+#include "p9/wire.h"
+
+/* --- wire --- */
+
+static void readers(void **state)
+{
+	const uint8_t text[] = {3, 0, 'a', 'b', 'c', 2, 0, 'x', 0, 9, 0, 'y'};
+	struct p9_reader r = {text, sizeof(text), 0, 0};
+	char buf[P9_NAME_MAX + 1];
+
+	p9_get_name(&r, buf);
+	assert_string_equal(buf, "abc");
+	assert_int_equal(r.err, 0);
+	p9_get_name(&r, buf); /* with a NUL in it */
+	assert_string_equal(buf, "");
+	assert_int_equal(r.err, -EINVAL);
+	/* The first error stays, and all else is zero. */
+	assert_int_equal(p9_get64(&r), 0);
+	assert_int_equal(r.err, -EINVAL);
+	r = (struct p9_reader){text + 9, 3, 0, 0};
+	p9_get_name(&r, buf);
+	assert_int_equal(r.err, -EPROTO);
+	/* It is there, but beyond what was copied. */
+	r = (struct p9_reader){text + 9, 3, 8, 0};
+	p9_get_name(&r, buf);
+	assert_int_equal(r.err, -ENAMETOOLONG);
+	r = (struct p9_reader){text, 5, 0, 0};
+	p9_get_string(&r, buf, 2);
+	assert_int_equal(r.err, -ENAMETOOLONG);
+	r = (struct p9_reader){text, 3, 0, 0};
+	assert_int_equal(p9_get32(&r), 0);
+	assert_int_equal(r.err, -EPROTO);
+}
+
+static void writers(void **state)
+{
+	uint8_t buf[8] = {0};
+	struct p9_writer w = {buf, 0, 7};
+
+	p9_put16(&w, 0x1234);
+	p9_put_string(&w, "abc", 3);
+	assert_int_equal(w.len, 7);
+	assert_memory_equal(buf,
+			    "\x34\x12\x03\x00"
+			    "abc",
+			    7);
+	p9_put8(&w, 0xff);
+	assert_int_equal(w.len, 8);
+	assert_int_equal(buf[7], 0);
+}
+
+static void windows(void **state)
+{
+	char a[4] = "abc", b[4] = "def", text[8] = "";
+	struct iovec iov[] = {{a, 3}, {b, 0}, {b, 3}}, out[3];
+
+	assert_int_equal(p9_iov_window(iov, 3, 2, 2, out, 3), 2);
+	assert_ptr_equal(out[0].iov_base, a + 2);
+	assert_int_equal(out[1].iov_len, 1);
+	assert_int_equal(p9_iov_window(iov, 3, 6, 2, out, 3), 0);
+	assert_int_equal(p9_iov_window(iov, 3, 0, 6, out, 1), 1);
+	p9_iov_read(iov, 3, 1, text, 4);
+	assert_string_equal(text, "bcde");
+	p9_iov_write(iov, 3, 2, "XY", 2);
+	assert_string_equal(a, "abX");
+	assert_string_equal(b, "Yef");
+}
+
+/* --- limits --- */
+
+static void throttle(void **state)
+{
+	struct p9_throttle t = {.rate = {[P9_BPS_WRITE] = 1000, [P9_IOPS_TOTAL] = 10}};
+	uint64_t now = 1000000000;
+
+	pthread_mutex_init(&t.lock, NULL);
+	/* The first goes whatever it costs; the second waits until it is paid for. */
+	assert_int_equal(p9_throttle_take(&t, now, true, 500), 0);
+	assert_int_equal((p9_throttle_take(&t, now, true, 1) + 500) / 1000, 500000);
+	/* A read counts as a request only: that of the first left one tenth of a second to wait. */
+	assert_int_equal((p9_throttle_take(&t, now, false, 1 << 20) + 500) / 1000, 100000);
+	now += 100000001;
+	assert_int_equal(p9_throttle_take(&t, now, false, 1 << 20), 0);
+	assert_true(p9_throttle_take(&t, now, true, 1) > 0);
+	now += 500000000;
+	assert_int_equal(p9_throttle_take(&t, now, true, 1), 0);
+	/* Long debts are looked at again after a while. */
+	assert_int_equal(p9_throttle_take(&t, now + 1000000000, true, 1 << 30), 0);
+	assert_int_equal(p9_throttle_take(&t, now + 1200000000, true, 1), 1000000000);
+	pthread_mutex_destroy(&t.lock);
+}
+
+/* --- qids --- */
+
+static void qids(void **state)
+{
+	struct p9_qids q = {.mode = P9_DEVS_REMAP, .root = 1, .path = "/x"};
+	uint64_t a, b, c, d;
+
+	p9_qids_init(&q);
+	assert_int_equal(p9_qid_path(&q, 1, 77, &a), 0);
+	assert_int_equal(p9_qid_path(&q, 2, 77, &b), 0);
+	assert_int_equal(p9_qid_path(&q, 1, 77, &c), 0);
+	assert_int_equal(p9_qid_path(&q, 1, 77 | 5ULL << 48, &d), 0);
+	assert_int_equal(a, c);
+	assert_true(a != b && a != d && b != d);
+	for (unsigned i = 3; i < 1024; i++)
+		assert_int_equal(p9_qid_path(&q, i, 77, &d), 0);
+	assert_int_equal(p9_qid_path(&q, 5000, 77, &d), -ENFILE);
+	assert_int_equal(p9_qid_path(&q, 2, 77, &d), 0);
+	assert_int_equal(d, b);
+	q.mode = P9_DEVS_FORBID;
+	assert_int_equal(p9_qid_path(&q, 1, 77, &d), 0);
+	assert_int_equal(d, 77);
+	assert_int_equal(p9_qid_path(&q, 2, 77, &d), -ENODEV);
+	p9_qids_fini(&q);
+}
+
+/* --- the server --- */
+
+#define REQUESTS 32
+#define ROOM	 4096
+
+static struct flood {
+	struct fsdevs *all;
+	struct loop *loop;
+	struct p9_server *server;
+	struct slot {
+		struct p9_request r;
+		uint8_t out[512], in[ROOM];
+		struct iovec iov[4];
+		bool busy;
+		uint32_t written;
+	} slot[REQUESTS];
+	char dir[32];
+	unsigned good[128]; /* by type of message */
+} flood;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static void done(struct p9_request *r, uint32_t written)
+{
+	struct slot *s = container_of(r, struct slot, r);
+
+	assert_true(s->busy);
+	s->busy = false;
+	s->written = written;
+	if (written == P9_DROPPED || !written)
+		return;
+	assert_in_range(written, 7, r->in_len);
+	assert_int_equal(get_le32(s->in), written);
+	assert_memory_equal(s->in + 5, s->out + 5, 2);
+	assert_true(s->in[4] == s->out[4] + 1 || (s->in[4] == P9_RLERROR && written == 11));
+	if (s->in[4] != P9_RLERROR)
+		flood.good[s->out[4]]++;
+}
+
+static void begin(const char *options)
+{
+	struct err e = {0};
+	char text[200];
+	struct kvs k;
+
+	memset(&flood, 0, sizeof(flood));
+	strcpy(flood.dir, "/tmp/xenpvh-p9-XXXXXX");
+	assert_non_null(mkdtemp(flood.dir));
+	snprintf(text, sizeof(text), "local,id=f,path=%s%s", flood.dir, options);
+	flood.all = fsdevs_new();
+	flood.loop = loop_new("test");
+	assert_int_equal(kvs_parse(&k, "-fsdev", text, "fsdriver", &e), 0);
+	if (fsdev_add(flood.all, &k, &e))
+		fail_msg("%s", e.text);
+	kvs_free(&k);
+	flood.server = p9_server_new(fsdev_find(flood.all, "f"), flood.loop);
+}
+
+static void end(void)
+{
+	for (unsigned i = 0; i < REQUESTS; i++)
+		while (flood.slot[i].busy)
+			loop_turn(flood.loop, 100);
+	p9_server_free(flood.server);
+	fsdevs_free(flood.all);
+	loop_free(flood.loop);
+	nftw(flood.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static uint64_t seed = 42;
+
+static unsigned rnd(unsigned below)
+{
+	seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (unsigned)(seed >> 33) % below;
+}
+
+/* Start the message of `len` bytes in `s`, in pieces. */
+static void send_it(struct slot *s, unsigned len, unsigned room)
+{
+	unsigned cut = rnd(len + 1), cut_in = rnd(room + 1);
+
+	s->iov[0] = (struct iovec){s->out, cut};
+	s->iov[1] = (struct iovec){s->out + cut, len - cut};
+	s->iov[2] = (struct iovec){s->in, cut_in};
+	s->iov[3] = (struct iovec){s->in + cut_in, room - cut_in};
+	s->r.out = s->iov;
+	s->r.n_out = 2;
+	s->r.out_len = len;
+	s->r.in = s->iov + 2;
+	s->r.n_in = 2;
+	s->r.in_len = room;
+	s->r.done = done;
+	s->busy = true;
+	if (p9_request_start(flood.server, &s->r) < 0) {
+		assert_true(len < 7 || room < 11);
+		s->busy = false;
+	}
+}
+
+static struct slot *idle(void)
+{
+	for (;;) {
+		for (unsigned i = 0; i < REQUESTS; i++)
+			if (!flood.slot[i].busy)
+				return &flood.slot[i];
+		p9_server_submit(flood.server);
+		loop_turn(flood.loop, 100);
+	}
+}
+
+static unsigned put_string(uint8_t *at)
+{
+	static const char *const names[] = {"a",   "b",	      "c",	"..",
+					    ".",   "",	      "d",	"/a",
+					    "a/b", "../../x", "user.x", ".virtfs_metadata"};
+	const char *s = names[rnd(ARRAY_SIZE(names))];
+
+	put_le16(at, (uint16_t)strlen(s));
+	memcpy(at + 2, s, strlen(s));
+	return 2 + (unsigned)strlen(s);
+}
+
+/* Would it change or end the fid? */
+static bool changes_fid(uint8_t type)
+{
+	return type == P9_TCLUNK || type == P9_TREMOVE || type == P9_TLCREATE ||
+	       type == P9_TLOPEN || type == P9_TXATTRCREATE;
+}
+
+/* A message of any type whose fields are of the right shape more often than not. */
+static unsigned make_message(uint8_t *out, unsigned tag)
+{
+	static const struct {
+		uint8_t type;
+		const char *format; /* f: fid, d, q: small numbers, s: string */
+	} shapes[] = {
+		{P9_TSTATFS, "f"},	{P9_TLOPEN, "fd"},	   {P9_TLCREATE, "fsddd"},
+		{P9_TSYMLINK, "fssd"},	{P9_TMKNOD, "fsdddd"},	   {P9_TRENAME, "ffs"},
+		{P9_TREADLINK, "f"},	{P9_TGETATTR, "fq"},	   {P9_TSETATTR, "fddddqqqqq"},
+		{P9_TXATTRWALK, "ffs"}, {P9_TXATTRCREATE, "fsqd"}, {P9_TREADDIR, "fqd"},
+		{P9_TFSYNC, "fd"},	{P9_TLOCK, "fbdqqds"},	   {P9_TGETLOCK, "fbqqds"},
+		{P9_TLINK, "ffs"},	{P9_TMKDIR, "fsdd"},	   {P9_TRENAMEAT, "fsfs"},
+		{P9_TUNLINKAT, "fsd"},	{P9_TWALK, "ffw"},	   {P9_TWALK, "ffws"},
+		{P9_TWALK, "ffwss"},	{P9_TREAD, "fqd"},	   {P9_TWRITE, "fqdqqq"},
+		{P9_TCLUNK, "f"},	{P9_TREMOVE, "f"},	   {P9_TATTACH, "fdssd"},
+		{P9_TFLUSH, "w"},
+	};
+	unsigned n = rnd(ARRAY_SIZE(shapes)), strings = 0;
+	uint8_t *at = out + 7;
+
+	for (const char *f = shapes[n].format; *f; f++)
+		strings += *f == 's';
+	for (const char *f = shapes[n].format; *f; f++) {
+		if (*f == 's') {
+			at += put_string(at);
+		} else if (*f == 'q') {
+			put_le64(at, rnd(8) ? rnd(2000) : ~0ULL >> rnd(64));
+			at += 8;
+		} else if (*f == 'w') {
+			put_le16(at,
+				 (uint16_t)(shapes[n].type == P9_TWALK ? strings : rnd(REQUESTS)));
+			at += 2;
+		} else if (*f == 'b') {
+			*at++ = (uint8_t)rnd(4);
+		} else {
+			put_le32(at, *f == 'f' ? rnd(12) : rnd(8) ? 1u << rnd(12) : ~0u);
+			at += 4;
+		}
+	}
+	/* The first three fids stay what they are, mostly. */
+	if (changes_fid(shapes[n].type) && rnd(500) && out[7] < 3)
+		out[7] += 3;
+	if (shapes[n].type == P9_TWALK && rnd(500))
+		out[11] = (uint8_t)(3 + rnd(9));
+	if (shapes[n].type == P9_TWRITE && rnd(8))
+		put_le32(out + 19, rnd(25));
+	put_le32(out, (uint32_t)(at - out));
+	out[4] = shapes[n].type;
+	put_le16(out + 5, (uint16_t)tag);
+	return (unsigned)(at - out);
+}
+
+static void version(void)
+{
+	struct slot *s = idle();
+
+	memcpy(s->out,
+	       "\x15\0\0\0\x64\xff\xff\0\x20\0\0\x08\0"
+	       "9P2000.L",
+	       21);
+	send_it(s, 21, ROOM);
+	for (unsigned fid = 0; fid < 3; fid++) {
+		s = idle();
+		memcpy(s->out, "\x17\0\0\0\x68\x63\0\0\0\0\0\xff\xff\xff\xff\0\0\0\0\0\0\0\0", 23);
+		s->out[5] = (uint8_t)(0x60 + fid);
+		s->out[7] = (uint8_t)fid;
+		send_it(s, 23, ROOM);
+	}
+	p9_server_submit(flood.server);
+}
+
+static void pour(const char *options, unsigned messages)
+{
+	static const uint8_t always[] = {P9_TWALK,  P9_TLOPEN,	 P9_TLCREATE, P9_TMKDIR,
+					 P9_TCLUNK, P9_TREADDIR, P9_TSETATTR, P9_TRENAMEAT};
+
+	begin(options);
+	version();
+	for (unsigned i = 0; i < messages; i++) {
+		struct slot *s = idle();
+		unsigned len = make_message(s->out, (unsigned)(s - flood.slot)), room = ROOM;
+
+		if (!rnd(10))
+			s->out[rnd(len)] = (uint8_t)rnd(256);
+		if (!rnd(20))
+			len = rnd(len + 1);
+		if (!rnd(20))
+			room = rnd(200);
+		send_it(s, len, room);
+		if (!rnd(8))
+			p9_server_submit(flood.server);
+		if (!rnd(2000))
+			version();
+		if (!rnd(5000)) {
+			p9_server_cancel(flood.server);
+			p9_server_reset(flood.server);
+			version();
+		}
+		loop_turn(flood.loop, 0);
+	}
+	p9_server_submit(flood.server);
+	end();
+	/* It has been at work. */
+	for (unsigned i = 0; i < ARRAY_SIZE(always); i++)
+		if (flood.good[always[i]] < 10)
+			fail_msg("message %u: good %u times only", always[i],
+				 flood.good[always[i]]);
+}
+
+static void flood_passthrough(void **state)
+{
+	pour(",security_model=none", 100000);
+}
+
+static void flood_mapped(void **state)
+{
+	pour(",security_model=mapped-file", 100000);
+}
+
+static void flood_xattr(void **state)
+{
+	pour(",security_model=mapped-xattr", 100000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(readers),	cmocka_unit_test(writers),
+		cmocka_unit_test(windows),	cmocka_unit_test(throttle),
+		cmocka_unit_test(qids),		cmocka_unit_test(flood_passthrough),
+		cmocka_unit_test(flood_mapped), cmocka_unit_test(flood_xattr),
+	};
+
+	return cmocka_run_group_tests_name("p9", tests, NULL, NULL);
+}

@@ -187,7 +187,7 @@ void bench_vsock_connect(struct bench *b)
 	open_socket(&v, b);
 	meter_begin(&v.m, b);
 	while (meter_running(&v.m)) {
-		uint64_t before = now_ns();
+		uint64_t before = now_ns(), kicks = v.s.tx.kicks + v.s.rx.kicks;
 
 		if (!gvsock_connect(&v.s, &v.c, GVSOCK_STREAM, port++, HOST_PORT))
 			guest_panic("vsock: refused");
@@ -195,6 +195,8 @@ void bench_vsock_connect(struct bench *b)
 		gvsock_say(&v.c, GVSOCK_SHUTDOWN, GVSOCK_NO_RECV | GVSOCK_NO_SEND, NULL, 0);
 		gvsock_expect(&v.c, GVSOCK_RST, NULL);
 		close(v.host);
+		v.m.kicks += v.s.tx.kicks + v.s.rx.kicks - kicks;
+		v.m.irqs += gpci_msix_take(&v.s.v.pci, v.s.rx.vector);
 		hist_add(&v.m.latency, now_ns() - before);
 		v.m.ops++;
 	}

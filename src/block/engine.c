@@ -141,7 +141,8 @@ static void try_quick(struct engine *en)
 	unsigned n = en->quicks;
 
 	/* Their completions may start new ones. */
-	memcpy(quick, en->quick, n * sizeof(*quick));
+	for (unsigned i = 0; i < n; i++)
+		quick[i] = en->quick[i];
 	en->quicks = 0;
 	for (unsigned i = 0; i < n; i++) {
 		struct block_req *r = quick[i];

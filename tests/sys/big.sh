@@ -36,10 +36,13 @@ ok '6144 MiB guest'
 check_eq 'vCPUs' "$(guest_run g0 nproc)" 4
 check 'its memory' guest_run g0 'awk "/MemTotal/ { exit !(\$2 > 5800000) }" /proc/meminfo'
 above='awk "/^Node/ { z = \$4 } z == \"Normal\" && /nr_zone_(in)?active_file/ { n += \$2 } END { print n }" /proc/zoneinfo'
-before=$(guest_run g0 "$above")
 check_eq 'disk checksum' "$(guest_run g0 'sha256sum </dev/vda' 200 | cut -d' ' -f1)" "$sum"
-after=$(guest_run g0 "$above")
-check "pages of the disk above 4 GiB ($((after - before)) of 32768)" [ $((after - before)) -gt 16384 ]
+# The pages of a disk go when the last program closes it.
+pages=$(guest_run g0 "exec 3</dev/vda
+	before=\$($above)
+	cat <&3 >/dev/null
+	echo \$((\$($above) - before))" 200 | tail -n 1)
+check "pages of the disk above 4 GiB ($pages of 32768)" [ "${pages:-0}" -gt 16384 ]
 check_ring_above g0 vda
 check 'written and read again' guest_run g0 'echo 3 >/proc/sys/vm/drop_caches
 	dd if=/dev/urandom of=/tmp/data bs=1M count=32 2>/dev/null

@@ -27,7 +27,8 @@ check 'passt is there' passt_start 1
 data=$(image data 4)
 dd if=/dev/urandom of="$data" bs=1M count=4 conv=notrunc 2>/dev/null
 sum=$(sha256sum <"$data" | cut -d' ' -f1)
-socat -u "FILE:$data" TCP4-LISTEN:7000,bind=127.0.0.1,reuseaddr,fork </dev/null &
+# Opened anew for each connection: the side that forks comes first.
+socat -U TCP4-LISTEN:7000,bind=127.0.0.1,reuseaddr,fork "FILE:$data" </dev/null &
 echo $! >"$STATE/server.pid"
 
 guest_create g0 256 2 \

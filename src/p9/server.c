@@ -267,6 +267,9 @@ static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_rea
 		answer_error(r, in->err);
 		return true;
 	}
+	/* It may have come with the flush, and be on nobody's list yet. */
+	if (target)
+		p9_server_submit(s);
 	if (target && workers_cancel(s->workers, &target->work)) {
 		p9_session_put(target->session);
 		target->session = NULL;

@@ -71,6 +71,8 @@ static void flushes(void **state)
 	/* One that is being served: it ends, and then the flush, and the flush of the flush. */
 	busy[0] = slow_read(p, 200);
 	g9p_kick(p);
+	/* Workers take what came first, first: with this answered, that one has been begun. */
+	assert_int_equal(g9p_walk(p, ROOT, 2, ""), 0);
 	f = g9p_prepare(p, G9P_FLUSH, "w", busy[0]->tag);
 	g9p_queue(f, NULL, 0, 0);
 	ff = g9p_prepare(p, G9P_FLUSH, "w", f->tag);
@@ -95,6 +97,19 @@ static void flushes(void **state)
 	assert_int_equal(queued->written, 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++)
 		assert_false(busy[i]->done);
+	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++)
+		assert_int_equal(g9p_wait(busy[i]), 0);
+	queued->busy = false;
+	/* So does one that the device finds together with its flush. */
+	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++)
+		busy[i] = slow_read(p, 300);
+	queued = slow_read(p, 300);
+	f = g9p_prepare(p, G9P_FLUSH, "w", queued->tag);
+	g9p_queue(f, NULL, 0, 0);
+	g9p_kick(p);
+	assert_int_equal(g9p_wait(f), 0);
+	assert_true(queued->done);
+	assert_int_equal(queued->written, 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++)
 		assert_int_equal(g9p_wait(busy[i]), 0);
 	queued->busy = false;

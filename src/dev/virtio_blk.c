@@ -251,8 +251,11 @@ static int add_queues(struct blk *d, struct vm *vm, struct err *e)
 	int rc;
 
 	d->queue = calloc(d->num_queues, sizeof(*d->queue));
-	rc = loops && d->queue ? blk_map_queues(d, vm, loops, e)
-			       : err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	if (!loops || !d->queue) {
+		free(loops);
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	}
+	rc = blk_map_queues(d, vm, loops, e);
 	while (!rc && d->queues < d->num_queues)
 		rc = add_queue(d, loops[d->queues], e);
 	free(loops);

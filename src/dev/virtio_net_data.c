@@ -67,7 +67,7 @@ static void take(struct net_pair *p, struct gather *g, size_t want)
 	struct vchain *c;
 
 	if (g->first == g->n || g->n == RX_CHAINS) {
-		memmove(g->chain, g->chain + g->first, (g->n - g->first) * sizeof(*g->chain));
+		memmove(g->chain, g->chain + g->first, (g->n - g->first) * sizeof(struct vchain *));
 		g->n -= g->first;
 		g->first = 0;
 	}
@@ -140,7 +140,7 @@ static void deliver(struct net_pair *p, struct gather *g, size_t len)
 	uint64_t covered = 0;
 	unsigned k = 0;
 
-	while (covered < len)
+	while (covered < len && g->first + k < g->n)
 		covered += g->chain[g->first + k++]->in_len;
 	if (!p->n->has_hdr)
 		put(g, 0, &none, sizeof(none));

@@ -33,7 +33,7 @@ static bool add(struct gmem_map *m, uint64_t gpa, uint64_t size, uint8_t *host)
 		last->size += size;
 		return true;
 	}
-	if (m->regions == m->room) {
+	if (m->regions == m->room || !m->region) {
 		unsigned room = m->room ? 2 * m->room : 16;
 		struct gmem_region *all = realloc(m->region, room * sizeof(*all));
 

@@ -97,7 +97,8 @@ static int netdev_init(struct netdev *nd, struct netdevs *nds, const struct net_
 
 	nd->class = class;
 	nd->set = nds;
-	nd->link_up = nd->carrier = true;
+	nd->link_up = true;
+	nd->carrier = true;
 	nd->report.fn = netdev_report_link;
 	list_init(&nd->link);
 	list_init(&nd->dumps);

@@ -70,9 +70,10 @@ guest_run g0 "setsid -c sh -l </dev/$hvc >/dev/$hvc 2>&1 &"
 say con 'echo sum-$((40 + 2)); uname -r'
 check "a shell on $hvc" heard con sum-42
 note "$(tr -d '\r' <"$TMP/con.out" | grep -A1 '^sum-42' | tr '\n' ' ')"
-say con "seq 1 5000 >/tmp/seq; cat /tmp/seq; echo e''nd"
-check 'much at once through the console' heard con '^end' 60
-check_eq 'lines of it' "$(tr -d '\r' <"$TMP/con.out" | grep -c '^[0-9][0-9]*$')" 5000
+# Linux writes 16 bytes at a time to a console and waits for each.
+say con "seq 1 300 >/tmp/seq; cat /tmp/seq; echo e''nd"
+check 'much at once through the console' heard con '^end' 90
+check_eq 'lines of it' "$(tr -d '\r' <"$TMP/con.out" | grep -c '^[0-9][0-9]*$')" 300
 
 # The guest agent.
 talk ga "UNIX-CONNECT:$TMP/ga"
@@ -123,9 +124,11 @@ note "$(xl channel-list g0 | tr '\n' ';')"
 # Everything lets go of the driver, and it comes back.
 say con exit
 check 'the driver goes and comes' guest_run g0 'kill "$(cat /tmp/ga.pid)"
-	for i in 1 2 3 4 5 6 7 8 9 10; do rmmod virtio_console && break; usleep 300000; done
+	d=/sys/bus/virtio/drivers/virtio_console
+	all=$(ls $d | grep "^virtio[0-9]")
+	for v in $all; do echo $v >$d/unbind; done
 	ls /dev/vport* 2>/dev/null && exit 1
-	modprobe virtio_console
+	for v in $all; do echo $v >$d/bind; done
 	for i in 1 2 3 4 5 6 7 8 9 10; do sh /tmp/ports rig | grep -q vport && exit 0; usleep 300000; done
 	exit 1'
 for c in con ga hot qmp socket pty; do

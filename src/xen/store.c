@@ -11,7 +11,7 @@
  * (-xen-domid-restrict, another user or root directory), a child process takes the connection over
  * and holds nothing else; the device model talks to it over a socket pair in messages of one
  * struct, and has no way to make it do anything but that. Elsewhere there is no child: a fork
- * is a third of the time of a start. Both run the same code (struct watcher).
+ * is a quarter of the time of a start. Both run the same code (struct watcher).
  *
  * Owns: the connection or the child, and the state node, which goes at the end (libxl has removed
  * it before it kills us; after any other end it would lie). The child ends when the socket pair

@@ -2,8 +2,8 @@
 /* xs.c - see xs.h
  *
  * Why not libxenstore: it starts a thread for the first watch, which makes a device model of one
- * more thread and stack, and a third of the time of its start. What is left of the protocol without
- * transactions and threads is a header of four words and strings, and Xen keeps it stable.
+ * more thread and stack, and a quarter of the time of its start. What is left of the protocol
+ * without transactions and threads is a header of four words and strings, and Xen keeps it stable.
  *
  * xenstored is trusted as the rest of the control domain is; a reply is checked all the same for
  * the size that the protocol allows.

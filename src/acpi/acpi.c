@@ -47,17 +47,14 @@ struct area {
 
 static bool area_read(struct gmem *gm, struct area *a)
 {
-	uint8_t probe;
-
-	a->size = LAYOUT_ACPI_SIZE;
-	while (a->size && gmem_read(gm, LAYOUT_ACPI_BASE + a->size - PAGE, &probe, 1) < 0)
-		a->size -= PAGE;
-	a->bytes = a->size ? calloc(1, a->size) : NULL;
+	a->bytes = calloc(1, LAYOUT_ACPI_SIZE);
 	if (!a->bytes)
 		return false;
-	for (uint64_t off = 0; off < a->size; off += PAGE)
-		gmem_read(gm, LAYOUT_ACPI_BASE + off, a->bytes + off, PAGE);
-	return true;
+	a->size = PAGE * gmem_read_pages(gm, LAYOUT_ACPI_BASE, a->bytes, LAYOUT_ACPI_SIZE / PAGE);
+	if (a->size)
+		return true;
+	free(a->bytes);
+	return false;
 }
 
 /* The table with this signature at an aligned place, all of it in the area; NULL when there is

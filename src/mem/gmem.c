@@ -513,6 +513,40 @@ int gmem_write(struct gmem *gm, uint64_t gpa, const void *buf, size_t len)
 	return copy(gm, gpa, (uint8_t *)buf, len, true);
 }
 
+static bool read_page(struct gmem *gm, uint64_t gpa, uint8_t *buf)
+{
+	uint64_t off = gpa - gm->base, page = 0;
+	struct iovec iov = {gm->window + off, PAGE};
+	const uint64_t *holes = NULL;
+	bool there;
+
+	if (!gmem_is_ram(gm, gpa, PAGE))
+		return false;
+	if (!gm->linear) {
+		uint8_t *host = gmem_pin_granule(gm, off >> gm->shift, &holes);
+
+		if (!host)
+			return false;
+		page = (off & ((1ULL << gm->shift) - 1)) >> GMEM_PAGE_SHIFT;
+		iov.iov_base = host + page * PAGE;
+	}
+	there = !has_hole(holes, page, page);
+	if (there)
+		memcpy(buf, iov.iov_base, PAGE);
+	gmem_unpin(gm, &iov, 1);
+	return there;
+}
+
+unsigned gmem_read_pages(struct gmem *gm, uint64_t gpa, uint8_t *buf, unsigned pages)
+{
+	unsigned end = 0;
+
+	for (unsigned i = 0; i < pages; i++)
+		if (read_page(gm, gpa + i * PAGE, buf + i * PAGE))
+			end = i + 1;
+	return end;
+}
+
 void gmem_invalidate(struct gmem *gm)
 {
 	uint32_t gen = atomic_load(&gm->gen) + 1;

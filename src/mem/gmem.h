@@ -62,6 +62,10 @@ void gmem_unpin(struct gmem *gm, const struct iovec *iov, unsigned n);
 /* Copy to or from guest memory, with everything checked. 0 or -EFAULT. */
 int gmem_read(struct gmem *gm, uint64_t gpa, void *buf, size_t len);
 int gmem_write(struct gmem *gm, uint64_t gpa, const void *buf, size_t len);
+/* Copy those of the `pages` pages from `gpa` (page aligned) that are there to their places in
+ * `buf`; the rest of it stays as it is. Returns how many pages there are up to the last one copied.
+ * Unlike gmem_read() in a loop, it asks once for a page that is not there. */
+unsigned gmem_read_pages(struct gmem *gm, uint64_t gpa, uint8_t *buf, unsigned pages);
 
 /* Is all of [gpa, gpa + len) within a RAM range (mapped or not)? */
 bool gmem_is_ram(const struct gmem *gm, uint64_t gpa, uint64_t len);

@@ -191,6 +191,34 @@ static void holes(void **state)
 	assert_int_equal(gmem_write(f->gm, 3 * MiB, &v, 4), -EFAULT);
 }
 
+/* A window with holes is mapped once, however many pages are asked for in vain. */
+static void pages_that_are_there(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t first = 1 * MiB / PAGE;
+	uint8_t buf[16 * PAGE];
+
+	for (unsigned i = 0; i < 16; i++) {
+		uint8_t n = (uint8_t)(i + 1);
+
+		assert_int_equal(pwrite(f->d.fd, &n, 1, (off_t)((first + i) * PAGE)), 1);
+	}
+	memset(buf, 0xa5, sizeof(buf));
+	f->d.hole_first = first + 3;
+	f->d.hole_end = first + 5;
+	assert_int_equal(gmem_read_pages(f->gm, 1 * MiB, buf, 16), 16);
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal(buf[i * PAGE], i == 3 || i == 4 ? 0xa5 : i + 1);
+	f->d.hole_first = first + 1;
+	f->d.hole_end = first + 16;
+	gmem_invalidate(f->gm);
+	f->d.maps = 0;
+	assert_int_equal(gmem_read_pages(f->gm, 1 * MiB, buf, 16), 1);
+	assert_int_equal(f->d.maps, 1);
+	/* No RAM at all: from 640 KiB to 1 MiB. */
+	assert_int_equal(gmem_read_pages(f->gm, 640 * KiB, buf, 16), 0);
+}
+
 /* A granule of which nothing is there, and one that is there later. */
 static void nothing_there(void **state)
 {
@@ -481,6 +509,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(edges, setup, teardown),
 		cmocka_unit_test_setup_teardown(across_granules, setup, teardown),
 		cmocka_unit_test_setup_teardown(holes, setup, teardown),
+		cmocka_unit_test_setup_teardown(pages_that_are_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(displaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(displaced_in_part, setup, teardown),

@@ -140,18 +140,16 @@ static bool has_name(const char *names, unsigned len, const char *name)
 	return false;
 }
 
-int pv_backends_check(struct xs *xs, unsigned domid, struct err *e)
+int pv_backends_check(struct xs *xs, unsigned domid, const char *there, unsigned there_len,
+		      struct err *e)
 {
-	unsigned kinds_len = 0;
-	/* Most hosts have none of them: one question instead of five. */
-	char *there = xs_list(xs, "backend", &kinds_len);
 	int rc = 0;
 
 	for (unsigned k = 0; rc == 0 && k < ARRAY_SIZE(kinds); k++) {
 		char dir[DIR_MAX_LEN], *ids;
 		unsigned len = 0;
 
-		if (!has_name(there, kinds_len, kinds[k].kind))
+		if (!has_name(there, there_len, kinds[k].kind))
 			continue;
 		snprintf(dir, sizeof(dir), "backend/%s/%u", kinds[k].kind, domid);
 		ids = xs_list(xs, dir, &len);
@@ -159,6 +157,5 @@ int pv_backends_check(struct xs *xs, unsigned domid, struct err *e)
 			rc = check_one(xs, kinds[k].kind, domid, id, e);
 		free(ids);
 	}
-	free(there);
 	return rc;
 }

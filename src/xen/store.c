@@ -59,35 +59,27 @@ struct msg {
 
 /* --- reading --- */
 
-static bool read_number(struct xs *xs, unsigned domid, const char *node, uint64_t *out)
+static bool get_number(const struct xs_req *r, uint64_t *out)
 {
-	char path[PATH_MAX_LEN], *text, *end;
-	bool ok = false;
+	char *end;
 
-	snprintf(path, sizeof(path), "/local/domain/%u/%s", domid, node);
-	text = xs_get(xs, path);
-	if (text && *text) {
-		*out = strtoull(text, &end, 10);
-		ok = !*end;
-	}
-	free(text);
-	return ok;
+	if (!r->reply || !*r->reply)
+		return false;
+	*out = strtoull(r->reply, &end, 10);
+	return !*end;
 }
 
 /* libxl keeps a console's particulars with its back end, where no guest can write; one that has a
  * name is a channel. */
-static void read_channels(struct xs *xs, unsigned domid, struct store_facts *facts)
+static void read_channels(struct xs *xs, unsigned domid, const struct xs_req *ids,
+			  struct store_facts *facts)
 {
-	char path[PATH_MAX_LEN], *ids;
-	unsigned len = 0;
-
-	snprintf(path, sizeof(path), "backend/console/%u", domid);
-	ids = xs_list(xs, path, &len);
-	for (char *id = ids; ids && id < ids + len && facts->channels < XEN_CHANNELS_MAX;
-	     id += strlen(id) + 1) {
+	for (char *id = ids->reply; id && id < ids->reply + ids->len; id += strlen(id) + 1) {
 		struct xen_channel *c = &facts->channel[facts->channels];
-		char *name, *end;
+		char path[PATH_MAX_LEN], *name, *end;
 
+		if (facts->channels == XEN_CHANNELS_MAX)
+			break;
 		c->devid = (unsigned)strtoul(id, &end, 10);
 		if (*end || !c->devid)
 			continue; /* 0 is the guest's own console */
@@ -99,12 +91,24 @@ static void read_channels(struct xs *xs, unsigned domid, struct store_facts *fac
 		}
 		free(name);
 	}
-	free(ids);
 }
 
 int store_open(struct store *s, unsigned domid, struct store_facts *facts, struct err *e)
 {
+	enum { STATIC_MAX, TARGET, KILL_UID, CONSOLES, BACKENDS, ASKED };
+	static const struct {
+		enum xsd_sockmsg_type type;
+		const char *path;
+	} what[ASKED] = {
+		[STATIC_MAX] = {XS_READ, "/local/domain/%u/memory/static-max"},
+		[TARGET] = {XS_READ, "/local/domain/%u/memory/target"},
+		[KILL_UID] = {XS_READ, "/local/domain/%u/image/device-model-kill-uid"},
+		[CONSOLES] = {XS_DIRECTORY, "backend/console/%u"},
+		[BACKENDS] = {XS_DIRECTORY, "backend"},
+	};
 	struct xs *xs = &s->watcher.xs;
+	struct xs_req q[ASKED];
+	char path[ASKED][PATH_MAX_LEN];
 	int rc = xs_connect(xs);
 	uint64_t n;
 
@@ -112,26 +116,40 @@ int store_open(struct store *s, unsigned domid, struct store_facts *facts, struc
 	memset(facts, 0, sizeof(*facts));
 	if (rc < 0)
 		return err_set(e, rc, "could not connect to xenstore: %s", strerror(-rc));
-	if (read_number(xs, domid, "memory/static-max", &n) && n <= UINT64_MAX / KiB)
+	for (unsigned i = 0; i < ASKED; i++) {
+		snprintf(path[i], sizeof(path[i]), what[i].path, domid);
+		q[i] = (struct xs_req){what[i].type, path[i]};
+	}
+	xs_ask(xs, q, ASKED);
+	if (get_number(&q[STATIC_MAX], &n) && n <= UINT64_MAX / KiB)
 		facts->static_max = n * KiB;
-	if (read_number(xs, domid, "memory/target", &n) && n <= UINT64_MAX / KiB)
+	if (get_number(&q[TARGET], &n) && n <= UINT64_MAX / KiB)
 		facts->target = n * KiB;
-	if (read_number(xs, domid, "image/device-model-kill-uid", &n) && n && n < UINT32_MAX) {
+	if (get_number(&q[KILL_UID], &n) && n && n < UINT32_MAX) {
 		facts->has_kill_uid = true;
 		facts->kill_uid = (uid_t)n;
 	}
-	read_channels(xs, domid, facts);
-	return pv_backends_check(xs, domid, e);
+	read_channels(xs, domid, &q[CONSOLES], facts);
+	rc = pv_backends_check(xs, domid, q[BACKENDS].reply, q[BACKENDS].len, e);
+	for (unsigned i = 0; i < ASKED; i++)
+		free(q[i].reply);
+	return rc;
 }
 
 /* --- the watcher: here or in the child --- */
 
 static int watcher_start(struct watcher *w)
 {
-	int rc = xs_watch_node(&w->xs, "@releaseDomain", "gone");
+	struct xs_req q[2];
 
-	w->seen = xs_introduced(&w->xs, w->domid);
-	return rc;
+	snprintf(w->id, sizeof(w->id), "%u", w->domid);
+	q[0] = (struct xs_req){XS_WATCH, "@releaseDomain", "gone"};
+	q[1] = (struct xs_req){XS_IS_DOMAIN_INTRODUCED, w->id};
+	xs_ask(&w->xs, q, ARRAY_SIZE(q));
+	w->seen = q[1].reply && !strcmp(q[1].reply, "T");
+	free(q[0].reply);
+	free(q[1].reply);
+	return q[0].rc;
 }
 
 /* The descriptor is readable. True when the domain is no more; one that was never introduced has no
@@ -139,7 +157,7 @@ static int watcher_start(struct watcher *w)
 static bool watcher_gone(struct watcher *w)
 {
 	while (!w->gone && xs_take_events(&w->xs)) {
-		bool there = xs_introduced(&w->xs, w->domid);
+		bool there = xs_introduced(&w->xs, w->id);
 
 		w->gone = w->xs.fd >= 0 && w->seen && !there;
 		w->seen |= there;
@@ -149,17 +167,17 @@ static bool watcher_gone(struct watcher *w)
 
 static int watcher_announce(struct watcher *w)
 {
-	char directory[PATH_MAX_LEN], path[PATH_MAX_LEN], *there;
-	int rc;
+	char directory[PATH_MAX_LEN], path[PATH_MAX_LEN];
+	struct xs_req q[] = {{XS_DIRECTORY, directory}, {XS_WRITE, path, "running"}};
 
 	snprintf(directory, sizeof(directory), "device-model/%u", w->domid);
 	snprintf(path, sizeof(path), "device-model/%u/state", w->domid);
-	there = xs_list(&w->xs, directory, NULL);
-	w->made = !there;
-	free(there);
-	rc = xs_put(&w->xs, path, "running");
-	w->wrote = !rc;
-	return rc;
+	xs_ask(&w->xs, q, ARRAY_SIZE(q));
+	w->made = !q[0].reply;
+	w->wrote = !q[1].rc;
+	free(q[0].reply);
+	free(q[1].reply);
+	return q[1].rc;
 }
 
 static void watcher_connect(struct watcher *w, unsigned devid)

@@ -87,23 +87,30 @@ static char *receive(struct xs *xs, struct xsd_sockmsg *head)
 	return NULL;
 }
 
-static bool transmit(struct xs *xs, uint32_t type, const struct iovec *parts, unsigned n)
+/* The domain's number is a path to xenstored, too. */
+static bool transmit(struct xs *xs, const struct xs_req *r)
 {
-	struct xsd_sockmsg head = {.type = type};
-	struct iovec iov[4] = {{&head, sizeof(head)}};
-	size_t sum = sizeof(head);
+	/* The value of a node has no NUL, a token has. */
+	size_t path = strlen(r->path) + 1, value = r->value ? strlen(r->value) : 0;
+	struct xsd_sockmsg head = {.type = r->type};
+	struct iovec iov[] = {
+		{&head, sizeof(head)},
+		{(void *)r->path, path},
+		{(void *)r->value, value + (value && r->type == XS_WATCH)},
+	};
+	size_t sum = iov[1].iov_len + iov[2].iov_len;
 
-	for (unsigned i = 0; i < n; i++) {
-		iov[i + 1] = parts[i];
-		head.len += (uint32_t)parts[i].iov_len;
-		sum += parts[i].iov_len;
-	}
-	if (head.len > XENSTORE_PAYLOAD_MAX) {
+	if (sum > XENSTORE_PAYLOAD_MAX) {
 		errno = E2BIG;
 		return false;
 	}
-	/* Far less than any socket's buffer: it goes as a whole. */
-	return writev(xs->fd, iov, (int)n + 1) == (ssize_t)sum;
+	head.len = (uint32_t)sum;
+	/* Far less than any socket's buffer: it goes as a whole, or the connection is no more. */
+	if (writev(xs->fd, iov, ARRAY_SIZE(iov)) == (ssize_t)(sizeof(head) + sum))
+		return true;
+	xs_disconnect(xs);
+	errno = EPIPE;
+	return false;
 }
 
 static int error_number(const char *name)
@@ -114,98 +121,95 @@ static int error_number(const char *name)
 	return EIO;
 }
 
-/* The payload of the reply, owned by the caller; NULL with errno. */
-static char *request(struct xs *xs, uint32_t type, const struct iovec *parts, unsigned n,
-		     unsigned *len)
+/* Into r->reply. False: the connection is lost. */
+static bool reply(struct xs *xs, struct xs_req *r)
 {
 	struct xsd_sockmsg head;
 	char *payload;
 
-	if (xs->fd < 0 || !transmit(xs, type, parts, n)) {
-		if (xs->fd < 0)
-			errno = EPIPE;
-		return NULL;
-	}
-	for (;;) {
-		payload = receive(xs, &head);
-		if (!payload)
-			return NULL;
-		if (head.type != XS_WATCH_EVENT)
-			break;
+	while ((payload = receive(xs, &head)) && head.type == XS_WATCH_EVENT) {
 		xs->fired = true;
 		free(payload);
 	}
-	if (head.type != type) {
-		errno = head.type == XS_ERROR ? error_number(payload) : EPROTO;
-		free(payload);
-		return NULL;
+	if (!payload)
+		return false;
+	if (head.type == r->type) {
+		r->reply = payload;
+		r->len = head.len;
+		return true;
 	}
-	if (len)
-		*len = head.len;
-	return payload;
+	r->rc = head.type == XS_ERROR ? -error_number(payload) : -EPROTO;
+	free(payload);
+	return true;
 }
 
-static struct iovec text(const char *s, bool nul)
+void xs_ask(struct xs *xs, struct xs_req *reqs, unsigned n)
 {
-	return (struct iovec){(void *)s, strlen(s) + nul};
+	unsigned sent = 0, answered = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		reqs[i].reply = NULL;
+		reqs[i].len = 0;
+		reqs[i].rc = xs->fd < 0 ? -EPIPE : 0;
+	}
+	/* One message after the other: the kernel's device takes only one at a time. */
+	for (; sent < n && xs->fd >= 0; sent++)
+		if (!transmit(xs, &reqs[sent]))
+			break;
+	for (unsigned i = sent; i < n && xs->fd >= 0; i++)
+		reqs[i].rc = -errno;
+	while (answered < sent && reply(xs, &reqs[answered]))
+		answered++;
+	for (unsigned i = answered; i < sent; i++)
+		reqs[i].rc = errno ? -errno : -EPIPE;
+}
+
+static char *ask_text(struct xs *xs, enum xsd_sockmsg_type type, const char *path, unsigned *len)
+{
+	struct xs_req r = {type, path};
+
+	xs_ask(xs, &r, 1);
+	if (len)
+		*len = r.len;
+	errno = -r.rc;
+	return r.reply;
 }
 
 char *xs_get(struct xs *xs, const char *path)
 {
-	struct iovec parts[] = {text(path, true)};
-
-	return request(xs, XS_READ, parts, 1, NULL);
+	return ask_text(xs, XS_READ, path, NULL);
 }
 
 char *xs_list(struct xs *xs, const char *path, unsigned *len)
 {
-	struct iovec parts[] = {text(path, true)};
-
-	return request(xs, XS_DIRECTORY, parts, 1, len);
+	return ask_text(xs, XS_DIRECTORY, path, len);
 }
 
-static int order(struct xs *xs, uint32_t type, const struct iovec *parts, unsigned n)
+static int order(struct xs *xs, enum xsd_sockmsg_type type, const char *path, const char *value)
 {
-	char *payload = request(xs, type, parts, n, NULL);
+	struct xs_req r = {type, path, value};
 
-	if (!payload)
-		return -errno;
-	free(payload);
-	return 0;
+	xs_ask(xs, &r, 1);
+	free(r.reply);
+	return r.rc;
 }
 
 int xs_put(struct xs *xs, const char *path, const char *value)
 {
-	struct iovec parts[] = {text(path, true), text(value, false)};
-
-	return order(xs, XS_WRITE, parts, 2);
+	return order(xs, XS_WRITE, path, value);
 }
 
 int xs_remove(struct xs *xs, const char *path)
 {
-	struct iovec parts[] = {text(path, true)};
-
-	return order(xs, XS_RM, parts, 1);
+	return order(xs, XS_RM, path, NULL);
 }
 
-int xs_watch_node(struct xs *xs, const char *path, const char *token)
+bool xs_introduced(struct xs *xs, const char *domid)
 {
-	struct iovec parts[] = {text(path, true), text(token, true)};
+	char *answer = ask_text(xs, XS_IS_DOMAIN_INTRODUCED, domid, NULL);
+	bool yes = answer && !strcmp(answer, "T");
 
-	return order(xs, XS_WATCH, parts, 2);
-}
-
-bool xs_introduced(struct xs *xs, unsigned domid)
-{
-	char number[16], *payload;
-	struct iovec parts[1];
-	bool yes;
-
-	snprintf(number, sizeof(number), "%u", domid);
-	parts[0] = text(number, true);
-	payload = request(xs, XS_IS_DOMAIN_INTRODUCED, parts, 1, NULL);
-	yes = payload && !strcmp(payload, "T");
-	free(payload);
+	free(answer);
 	return yes;
 }
 

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* xs.h - a connection to xenstore: the seven requests that a device model makes
  *
- * One descriptor, no thread, one request at a time; every call waits for its reply (xenstored
- * answers at once). Paths are absolute, or relative to the control domain's own directory.
+ * One descriptor, no thread; every call waits for its replies (xenstored answers at once, but each
+ * wait is a turn of the scheduler: what is known beforehand is asked for together). Paths are
+ * absolute, or relative to the control domain's own directory.
  *
  * Xen's public header xen/io/xs_wire.h.
  */
 #ifndef XEN_XS_H
 #define XEN_XS_H
 
+#include <errno.h> /* the wire header names errors only behind it */
 #include <stdbool.h>
+#include <stdint.h>
+
+#include <xen/io/xs_wire.h>
 
 struct xs {
 	int fd; /* -1: closed. Readable when a watch has fired. */
@@ -20,6 +25,20 @@ struct xs {
 int xs_connect(struct xs *xs);
 void xs_disconnect(struct xs *xs); /* harmless when closed */
 
+/* A question and its answer. */
+struct xs_req {
+	enum xsd_sockmsg_type type; /* XS_READ, XS_DIRECTORY, XS_WRITE, XS_RM, XS_WATCH, ... */
+	const char *path;	    /* or the number of the domain */
+	const char *value;	    /* XS_WRITE: the value, XS_WATCH: the token; else NULL */
+	char *reply;		    /* with a NUL behind; owned by the caller; NULL: see rc */
+	unsigned len;		    /* of the reply */
+	int rc;			    /* 0 or -errno */
+};
+
+/* Ask all of them (few: eight or so), then wait for all the answers. They are carried out in this
+ * order, each on its own. */
+void xs_ask(struct xs *xs, struct xs_req *reqs, unsigned n);
+
 /* The value of a node, or the names of its children one behind the other, each with its NUL; `len`
  * (may be NULL) is the length. Owned by the caller. NULL with errno. */
 char *xs_get(struct xs *xs, const char *path);
@@ -27,9 +46,8 @@ char *xs_list(struct xs *xs, const char *path, unsigned *len);
 /* 0 or -errno. */
 int xs_put(struct xs *xs, const char *path, const char *value);
 int xs_remove(struct xs *xs, const char *path);
-int xs_watch_node(struct xs *xs, const char *path, const char *token);
-/* Has the toolstack introduced this domain, and not released it? */
-bool xs_introduced(struct xs *xs, unsigned domid);
+/* Has the toolstack introduced domain `domid` (its number), and not released it? */
+bool xs_introduced(struct xs *xs, const char *domid);
 
 /* The descriptor is readable: take what has come. True when a watch has fired since the last call
  * (perhaps seen in the middle of a request). False with `xs->fd` -1 when the connection is lost. */

@@ -146,9 +146,62 @@ static void introduced_or_not(void **state)
 	struct store *s = *state;
 
 	say(s, XS_IS_DOMAIN_INTRODUCED, "T", 2, 2);
-	assert_true(xs_introduced(&s->xs, 7));
+	assert_true(xs_introduced(&s->xs, "7"));
 	say(s, XS_IS_DOMAIN_INTRODUCED, "F", 2, 2);
-	assert_false(xs_introduced(&s->xs, 7));
+	assert_false(xs_introduced(&s->xs, "7"));
+}
+
+static void several_at_once(void **state)
+{
+	struct store *s = *state;
+	struct xs_req q[] = {
+		{XS_READ, "/a"},
+		{XS_WATCH, "@releaseDomain", "gone"},
+		{XS_READ, "/b"},
+		{XS_WRITE, "/c", "v"},
+	};
+	char sent[256];
+	size_t len;
+
+	say(s, XS_READ, "1", 1, 1);
+	say(s, XS_WATCH, "OK", 3, 3);
+	say(s, XS_WATCH_EVENT, "@releaseDomain\0gone", 20, 20);
+	say(s, XS_ERROR, "ENOENT", 7, 7);
+	say(s, XS_WRITE, "OK", 3, 3);
+	xs_ask(&s->xs, q, 4);
+	assert_string_equal(q[0].reply, "1");
+	assert_int_equal(q[0].rc, 0);
+	assert_int_equal(q[1].rc, 0);
+	assert_null(q[2].reply);
+	assert_int_equal(q[2].rc, -ENOENT);
+	assert_int_equal(q[3].rc, 0);
+	assert_true(xs_take_events(&s->xs));
+	for (unsigned i = 0; i < 4; i++)
+		free(q[i].reply);
+	assert_int_equal(heard(s, sent, &len), XS_READ);
+	assert_int_equal(heard(s, sent, &len), XS_WATCH);
+	assert_int_equal(len, 20);
+	assert_memory_equal(sent, "@releaseDomain\0gone", 20);
+	assert_int_equal(heard(s, sent, &len), XS_READ);
+	assert_int_equal(heard(s, sent, &len), XS_WRITE);
+	assert_int_equal(len, 4);
+}
+
+/* The first is answered, then xenstored is gone: the others fail, and nothing waits. */
+static void lost_among_several(void **state)
+{
+	struct store *s = *state;
+	struct xs_req q[] = {{XS_READ, "/a"}, {XS_READ, "/b"}, {XS_WRITE, "/c", "v"}};
+
+	say(s, XS_READ, "1", 1, 1);
+	shutdown(s->peer, SHUT_WR);
+	xs_ask(&s->xs, q, 3);
+	assert_string_equal(q[0].reply, "1");
+	free(q[0].reply);
+	assert_null(q[1].reply);
+	assert_true(q[1].rc < 0);
+	assert_true(q[2].rc < 0);
+	assert_int_equal(s->xs.fd, -1);
 }
 
 static void a_message_that_is_too_long_ends_the_connection(void **state)
@@ -193,6 +246,8 @@ int main(void)
 		T(an_error_has_its_number),
 		T(an_event_in_the_middle_of_a_request_is_not_lost),
 		T(introduced_or_not),
+		T(several_at_once),
+		T(lost_among_several),
 		T(a_message_that_is_too_long_ends_the_connection),
 		T(a_lost_connection_is_noticed),
 		cmocka_unit_test(no_xenstore),

@@ -117,6 +117,8 @@ int main(int argc, char **argv)
 
 	/* Nothing allocates at the guest's speed: one arena for all threads is enough. */
 	mallopt(M_ARENA_MAX, 1);
+	/* The tables of a queue's requests: zeroed by the kernel, and only where they are used. */
+	mallopt(M_MMAP_THRESHOLD, 64 * 1024);
 	log_init(argv[0]);
 	list_init(&vm.devices);
 	rc = cmdline_parse(&cmd, argc, argv, &e);

@@ -53,6 +53,7 @@ struct loop {
 	struct list pollers;
 	uint64_t poll_max, poll_grow, poll_shrink;
 	uint64_t poll_ns; /* at present */
+	uint64_t max_batch;
 
 	/* The batch being dispatched, so that loop_fd_del() can take a watcher out of it. */
 	struct epoll_event events[TURN_EVENTS];
@@ -313,6 +314,16 @@ void loop_set_polling(struct loop *l, uint64_t max_ns, uint64_t grow, uint64_t s
 	l->poll_grow = grow;
 	l->poll_shrink = shrink;
 	l->poll_ns = 0;
+}
+
+void loop_set_batch(struct loop *l, uint64_t max)
+{
+	l->max_batch = max;
+}
+
+uint64_t loop_batch(const struct loop *l)
+{
+	return l->max_batch;
 }
 
 void loop_poller_add(struct loop *l, struct loop_poller *p)

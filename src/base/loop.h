@@ -115,6 +115,10 @@ void loop_timer_del(struct loop_timer *t); /* harmless when it is not armed or a
  * the factor `grow` (0: 2) while a little more would have saved the sleep, shorter by `shrink` (0:
  * at once not at all) when nothing came within max_ns. Own thread, or before it runs. */
 void loop_set_polling(struct loop *l, uint64_t max_ns, uint64_t grow, uint64_t shrink);
+/* How many requests of this loop may wait to go to the kernel together (0, as at the start: all of
+ * a turn). Kept for those who collect them. Before it runs. */
+void loop_set_batch(struct loop *l, uint64_t max);
+uint64_t loop_batch(const struct loop *l);
 void loop_poller_add(struct loop *l, struct loop_poller *p);
 void loop_poller_del(struct loop_poller *p); /* harmless when it was not added */
 

@@ -244,7 +244,7 @@ static void want_uring(struct engine *en, struct image *img)
 	if (img->kind == IMAGE_NULL || img->aio == AIO_THREADS)
 		return;
 	if (!en->uring && !en->uring_failed) {
-		en->uring = uring_new();
+		en->uring = uring_new(loop_batch(en->loop));
 		en->uring_failed = !en->uring;
 	}
 	if (!en->uring_failed || img->aio == AIO_AUTO || en->uring_warned)

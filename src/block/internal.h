@@ -108,8 +108,9 @@ void bounce_put(struct bounce *b, char *p, uint64_t len);
 struct engine;
 struct uring;
 
-/* NULL with errno where the kernel has none, or forbids it. */
-struct uring *uring_new(void);
+/* `max_batch`: so many requests at most are collected before the kernel gets them (0: no limit).
+ * NULL with errno where the kernel has none, or forbids it. */
+struct uring *uring_new(uint64_t max_batch);
 void uring_free(struct uring *u);
 int uring_fd(const struct uring *u);
 /* From now on the calling thread, and no other, uses the ring. 0 or -errno. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* uring.c - reads, writes and flushes by io_uring: one ring for each loop
  *
- * Requests are queued during a turn of the loop and reach the kernel by one system call at its end.
+ * Requests are queued during a turn of the loop and reach the kernel by one system call at its end
+ * (or more of them, where an iothread's aio-max-batch says so).
  * What the page cache can answer completes within that call. The ring is made on the control
  * thread, before the process is confined, but belongs to the loop's thread, which says so on its
  * first use; then the kernel needs no lock and sends no interrupts between CPUs to announce
@@ -28,12 +29,12 @@
 struct uring {
 	struct io_uring ring;
 	bool disabled; /* until uring_begin() */
-	unsigned queued;
+	unsigned queued, max_batch;
 	const char *fixed; /* BOUNCE_FIXED bytes that are registered, or NULL */
 	bool fix_tried;
 };
 
-struct uring *uring_new(void)
+struct uring *uring_new(uint64_t max_batch)
 {
 	/* Best first; the older kernels know fewer flags. */
 	static const unsigned flags[] = {
@@ -68,6 +69,7 @@ struct uring *uring_new(void)
 		errno = -rc;
 		return NULL;
 	}
+	u->max_batch = max_batch ? (unsigned)MIN(max_batch, ENTRIES) : ENTRIES;
 	return u;
 }
 
@@ -153,7 +155,8 @@ bool uring_queue(struct uring *u, struct image *img, struct block_req *r)
 	if (r->op == BLOCK_WRITE && r->flags & BLOCK_FUA)
 		sqe->rw_flags = RWF_DSYNC;
 	io_uring_sqe_set_data(sqe, r);
-	u->queued++;
+	if (++u->queued >= u->max_batch)
+		uring_submit(u);
 	return true;
 }
 

@@ -36,7 +36,7 @@ const struct opt iothread_options[] = {
 	{.name = "poll-shrink", .type = OPT_UINT, .at = AT(poll_shrink), .def = "0", .max = INT64_MAX,
 	 .help = "divisor by which it looks shorter when nothing came (0: not at all any more)"},
 	{.name = "aio-max-batch", .type = OPT_UINT, .at = AT(aio_max_batch), .def = "0", .max = INT64_MAX,
-	 .help = "accepted and shown; all requests of a turn of the loop go to the kernel together"},
+	 .help = "at most so many requests go to the kernel together (0: all of a turn of the loop)"},
 	{.name = "thread-pool-min", .type = OPT_UINT, .at = AT(pool_min), .def = "0", .max = INT64_MAX,
 	 .help = "accepted; workers are shared by all loops and come when they are needed"},
 	{.name = "thread-pool-max", .type = OPT_UINT, .at = AT(pool_max), .def = "64", .max = INT64_MAX,
@@ -117,6 +117,7 @@ static int iothread_init(struct iothread *t, const char *id, struct kvs *k, stru
 	if (!t->loop)
 		return err_set(e, -errno, "event loop: %s", strerror(errno));
 	loop_set_polling(t->loop, t->poll_max_ns, t->poll_grow, t->poll_shrink);
+	loop_set_batch(t->loop, t->aio_max_batch);
 	return 0;
 }
 

@@ -242,11 +242,32 @@ guest_begin() {
 	printf '%s %s\n' $_sequence "$(printf '%s' "$2" | base64 -w0)" >"$(cat "$STATE/$1.tty")"
 }
 
+# _guest_stuck NAME: who waits for whom? Does the guest run, is an event pending, and where is each thread of its device model.
+_guest_stuck() {
+	_id=$(xl domid "$1") || return
+	for _pid in $(dm_pid "$_id") $(cat "$STATE"/dm-*.pid); do
+		for _t in /proc/"$_pid"/task/*; do
+			echo "== $_t $(cat "$_t/comm"): $(cat "$_t/wchan")"
+			cat "$_t/syscall" "$_t/stack" "$_t/schedstat"
+			grep ctxt "$_t/status"
+		done
+		grep -H . /proc/"$_pid"/fdinfo/*
+	done
+	# Twice: time that grows is a guest that runs, and does not get on.
+	xl vcpu-list "$_id"
+	xl debug-keys q
+	xl debug-keys e
+	sleep 3
+	xl vcpu-list "$_id"
+	xl dmesg | tail -n 200
+}
+
 # guest_end NAME SECONDS: waits for the command begun last, prints its output; its status, 124 when time is up.
 guest_end() {
 	wait_for "$2" _console_has "$1" "^@@E $_sequence " || {
 		echo "# $1: no answer after $2 s" >&2
 		console_text "$1" | tail -n 20 >&2
+		_guest_stuck "$1" >"$LOGS/$1.stuck-$_sequence" 2>&1
 		return 124
 	}
 	console_text "$1" | sed -n "/^@@B $_sequence\$/,/^@@E $_sequence /p" | sed '1d;$d' | sed '${/^$/d}'

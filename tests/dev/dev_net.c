@@ -11,11 +11,11 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "../own_net.h"
 #include "tb.h"
 
 #define CLASS_RX       0
@@ -1011,10 +1011,7 @@ int main(void)
 		tb_test(tap_guest_offloads),
 	};
 
-	if (unshare(CLONE_NEWNET) < 0)
-		no_tap = "needs root: no network namespace of its own";
-	else if (access("/dev/net/tun", R_OK | W_OK) < 0)
-		no_tap = "needs /dev/net/tun";
+	no_tap = own_net();
 	if (getenv("TB_VHOST")) {
 		vhost = ",vhost=on,vhostforce=on";
 		if (!no_tap && access("/dev/vhost-net", R_OK | W_OK) < 0)

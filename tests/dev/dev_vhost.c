@@ -11,10 +11,10 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "../own_net.h"
 #include "tb.h"
 
 #define BASIC	(GV_F_RING | GNET_F_MAC | GNET_F_STATUS | GNET_F_MRG_RXBUF)
@@ -479,10 +479,7 @@ int main(void)
 		tb_test(other_ring),   tb_test(falls_back),
 	};
 
-	if (unshare(CLONE_NEWNET) < 0)
-		no_tap = "needs root: no network namespace of its own";
-	else if (access("/dev/net/tun", R_OK | W_OK) < 0)
-		no_tap = "needs /dev/net/tun";
+	no_tap = own_net();
 	if (access("/dev/vhost-net", R_OK | W_OK) < 0)
 		no_vhost = "needs /dev/vhost-net";
 	return tb_run("vhost", tests);

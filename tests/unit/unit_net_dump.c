@@ -7,13 +7,13 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "../own_net.h"
 #include "net/pace.h"
 #include "net_bench.h"
 
@@ -323,15 +323,11 @@ static void limited(void **state)
 
 static bool have_taps(void)
 {
-	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
-		print_message("no network namespace of its own: %s\n", strerror(errno));
-		return false;
-	}
-	if (access("/dev/net/tun", R_OK | W_OK) < 0) {
-		print_message("/dev/net/tun: %s\n", strerror(errno));
-		return false;
-	}
-	return true;
+	const char *why_not = own_net();
+
+	if (why_not)
+		print_message("%s\n", why_not);
+	return !why_not;
 }
 
 /* What the kernel moves is seen by neither. */

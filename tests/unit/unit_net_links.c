@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -17,6 +16,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "../own_net.h"
 #include "net_bench.h"
 
 static const char text[] = "0123456789abcdef";
@@ -232,15 +232,15 @@ static void bad_options(void **state)
 
 static bool have_namespace(void)
 {
-	static int have = -1;
+	static const char *why_not;
+	static bool tried;
 
-	if (have < 0)
-		have = !unshare(CLONE_NEWNET) || !unshare(CLONE_NEWUSER | CLONE_NEWNET);
-	if (!have || access("/dev/net/tun", R_OK | W_OK) < 0) {
-		print_message("no network namespace with /dev/net/tun: %s\n", strerror(errno));
-		return false;
-	}
-	return true;
+	if (!tried)
+		why_not = own_net();
+	tried = true;
+	if (why_not)
+		print_message("%s\n", why_not);
+	return !why_not;
 }
 
 /* --- hubs --- */

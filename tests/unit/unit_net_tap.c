@@ -12,7 +12,6 @@
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/if.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,6 +25,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "../own_net.h"
 #include "base/util.h"
 #include "net/net.h"
 
@@ -649,10 +649,7 @@ int main(void)
 		T(deleted_under_us),
 	};
 
-	if (unshare(CLONE_NEWNET) < 0)
-		why_not = "needs root: no network namespace of its own";
-	else if (access("/dev/net/tun", R_OK | W_OK) < 0)
-		why_not = "needs /dev/net/tun";
+	why_not = own_net();
 	control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	return cmocka_run_group_tests_name("net_tap", tests, NULL, NULL);
 }

@@ -343,6 +343,56 @@ _dm_settled() {
 	[ "$(xenstore-read "/local/domain/0/device-model/$DOMID/state")" = running ] || _process_gone "$DM_PID"
 }
 
+# talk NAME ADDRESS: keeps a connection; what comes is in $TMP/NAME.out, what `say NAME TEXT` says goes out.
+talk() {
+	mkfifo "$TMP/$1.in"
+	socat -t 1 - "$2" <"$TMP/$1.in" >"$TMP/$1.out" 2>>"$LOGS/socat" &
+	echo $! >"$STATE/$1.pid"
+	sleep 1000 >"$TMP/$1.in" &
+	echo $! >"$STATE/$1-open.pid"
+}
+
+# talk_qmp: such a connection, "qmp", to the device model of $DOMID, by libxl's second monitor.
+talk_qmp() {
+	talk qmp "UNIX-CONNECT:/run/xen/qmp-libxenstat-$DOMID"
+	say qmp '{"execute": "qmp_capabilities"}'
+}
+
+say() {
+	printf '%s\n' "$2" >"$TMP/$1.in"
+}
+
+# heard NAME PATTERN [SECONDS]: waits until it has come.
+heard() {
+	wait_for "${3:-30}" grep -q "$2" "$TMP/$1.out"
+}
+
+# hush NAME: ends it.
+hush() {
+	kill "$(cat "$STATE/$1.pid")" "$(cat "$STATE/$1-open.pid")"
+	rm -f "$TMP/$1.in" "$TMP/$1.out"
+}
+
+# calls_watch: from now on what enters Xen or its event channels through the kernel's files is counted. Status 1: no probes here.
+calls_watch() {
+	_trace=/sys/kernel/tracing
+	mount -t tracefs tracefs $_trace 2>/dev/null
+	modprobe xen-privcmd
+	modprobe xen-evtchn
+	for _probe in privcmd_ioctl evtchn_ioctl evtchn_read evtchn_write; do
+		echo "p:rig/$_probe $_probe" >>$_trace/kprobe_events || return 1
+		echo 'hist:keys=common_pid' >"$_trace/events/rig/$_probe/trigger" || return 1
+	done
+}
+
+# calls PID: how many of them the threads of a process have made.
+calls() {
+	cat /sys/kernel/tracing/events/rig/*/hist | awk -v tasks="$(ls "/proc/$1/task")" '
+		BEGIN { n = split(tasks, t); for (i = 1; i <= n; i++) ours[t[i]] = 1 }
+		/hitcount/ { gsub(/[{}:,]/, " "); if (ours[$2]) sum += $4 }
+		END { print sum + 0 }'
+}
+
 # dm_wait: the exit status of the device model, after at most 20 s, in $DM_STATUS.
 dm_wait() {
 	DM_STATUS=alive

@@ -7,28 +7,6 @@
 . ./lib.sh
 TOOLS=family
 
-# talk NAME ADDRESS: keeps a connection; what comes is in $TMP/NAME.out, what `say NAME TEXT` says goes out.
-talk() {
-	mkfifo "$TMP/$1.in"
-	socat -t 1 - "$2" <"$TMP/$1.in" >"$TMP/$1.out" 2>>"$LOGS/socat" &
-	echo $! >"$STATE/$1.pid"
-	sleep 1000 >"$TMP/$1.in" &
-	echo $! >"$STATE/$1-open.pid"
-}
-
-say() {
-	printf '%s\n' "$2" >"$TMP/$1.in"
-}
-
-heard() {
-	wait_for "${3:-30}" grep -q "$2" "$TMP/$1.out"
-}
-
-hush() {
-	kill "$(cat "$STATE/$1.pid")" "$(cat "$STATE/$1-open.pid")"
-	rm -f "$TMP/$1.in" "$TMP/$1.out"
-}
-
 CFG_EXTRA="channel=[\"name=org.rig.socket,connection=socket,path=$TMP/channel\",\"name=org.rig.pty,connection=pty\"]"
 # The channels alone make libxl start the device model.
 CFG_TRIGGER='' CMDLINE='loglevel=6'
@@ -87,8 +65,7 @@ check 'guest-info' heard ga '"version"'
 note "$(sed -n 's/.*\("version": *"[^"]*"\).*/\1/p' "$TMP/ga.out" | head -n 1)"
 
 # QMP, through libxl's second monitor.
-talk qmp "UNIX-CONNECT:/run/xen/qmp-libxenstat-$DOMID"
-say qmp '{"execute": "qmp_capabilities"}'
+talk_qmp
 say qmp '{"execute": "query-chardev"}'
 check 'query-chardev' heard qmp '"label": "ga"'
 note "$(grep -o '"label": "[a-z]*[^}]*' "$TMP/qmp.out" | tr '\n' ';' | cut -c1-400)"

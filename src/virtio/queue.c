@@ -225,6 +225,11 @@ void vq_drop(struct vqueue *vq, struct vchain *c)
 		push_in_order(vq);
 }
 
+void vq_publish(struct vqueue *vq)
+{
+	flush(vq);
+}
+
 static void run_flush(struct loop_task *t)
 {
 	flush(container_of(t, struct vqueue, flush_task));

@@ -62,6 +62,10 @@ void vq_rewind(struct vqueue *vq, struct vchain *c);
 /* Forget a chain without an entry in the used ring: only while the queue is being stopped
  * (quiesce). */
 void vq_drop(struct vqueue *vq, struct vchain *c);
+/* Show the guest what was pushed so far, as the core does by itself at the end of a turn: for a
+ * device whose work on the rest takes so long that the driver may well go on meanwhile. Queue's
+ * loop. */
+void vq_publish(struct vqueue *vq);
 /* Any thread: have the device's kick() called on the queue's loop (as after a doorbell). */
 void vq_kick(struct vqueue *vq);
 

@@ -294,6 +294,22 @@ static void one_interrupt(void **state)
 	assert_int_equal(b.msis, 1);
 }
 
+/* What is done is shown before the turn is over, when the device says so. */
+static void published_midway(void **state)
+{
+	start(FEATURES);
+	for (unsigned i = 0; i < 20; i++) {
+		echo(2 * i, 64, (uint8_t)i);
+		post(2 * i);
+	}
+	b.publish_after = 7;
+	turn();
+	assert_int_equal(b.seen, 7);
+	assert_int_equal(used_idx(), 20);
+	for (unsigned i = 0; i < 20; i++)
+		expect_echo(2 * i, 64, (uint8_t)i);
+}
+
 /* --- a server --- */
 
 struct fake {
@@ -465,19 +481,13 @@ int main(void)
 {
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		RING_TEST(across_pages),
-		RING_TEST(invalidated),
-		RING_TEST(invalidated_in_flight),
-		RING_TEST(hole_in_a_buffer),
-		RING_TEST(hole_in_the_ring),
-		RING_TEST(ring_goes_in_flight),
-		RING_TEST(indirect_across_pages),
-		RING_TEST(too_many),
-		RING_TEST(reset_in_flight),
-		RING_TEST(rewind_newest_first),
-		RING_TEST(one_interrupt),
-		RING_TEST(handed_over),
-		RING_TEST(taken_back),
+		RING_TEST(across_pages),	  RING_TEST(invalidated),
+		RING_TEST(invalidated_in_flight), RING_TEST(hole_in_a_buffer),
+		RING_TEST(hole_in_the_ring),	  RING_TEST(ring_goes_in_flight),
+		RING_TEST(indirect_across_pages), RING_TEST(too_many),
+		RING_TEST(reset_in_flight),	  RING_TEST(rewind_newest_first),
+		RING_TEST(one_interrupt),	  RING_TEST(published_midway),
+		RING_TEST(handed_over),		  RING_TEST(taken_back),
 		RING_TEST(not_handed_over),
 	};
 

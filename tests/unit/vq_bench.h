@@ -44,6 +44,8 @@ struct bench {
 	bool hold;
 	struct vchain *held;
 	unsigned n_held;
+	unsigned publish_after; /* so many chains, in the middle of a turn; 0: only at its end */
+	uint16_t seen;		/* the used index then */
 	/* the guest's ring */
 	uint64_t desc, avail, used;
 	uint16_t avail_idx;
@@ -104,6 +106,8 @@ static inline void answer(struct vqueue *vq, struct vchain *c)
 	vq_push(vq, c, (uint32_t)n);
 }
 
+static inline uint16_t used_idx(void);
+
 static inline void dev_kick(struct vqueue *vq)
 {
 	struct vchain *c;
@@ -111,6 +115,10 @@ static inline void dev_kick(struct vqueue *vq)
 	while ((c = vq_pop(vq))) {
 		if (!b.hold) {
 			answer(vq, c);
+			if (b.publish_after && !--b.publish_after) {
+				vq_publish(vq);
+				b.seen = used_idx();
+			}
 			continue;
 		}
 		c->next = b.held;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Sockets between guest and host: streams and messages both ways, many connections, and the kernel's vhost-vsock in the
-# device's place. $CONNECTIONS: how many in sequence each way.
+# device's place. $CONNECTIONS: how many each way, eight at a time.
 # limit: 900
 # needs: vsockpeer
 . ./lib.sh

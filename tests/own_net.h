@@ -5,12 +5,14 @@
 #define TESTS_OWN_NET_H
 
 #include <sched.h>
+#include <stdbool.h>
 #include <unistd.h>
 
-/* Enter it, before the first thread. NULL, or why it cannot be. */
-static inline const char *own_net(void)
+/* Enter it, before the first thread. NULL, or why it cannot be. `alone`: the test starts no program
+ * that needs rights there, so who is not root can have it with a user namespace around it. */
+static inline const char *own_net(bool alone)
 {
-	if (unshare(CLONE_NEWNET) < 0)
+	if (unshare(CLONE_NEWNET) < 0 && (!alone || unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0))
 		return "needs root: no network namespace of its own";
 	return access("/dev/net/tun", R_OK | W_OK) < 0 ? "needs /dev/net/tun" : NULL;
 }

@@ -2,12 +2,11 @@
 /* uring.c - reads, writes and flushes by io_uring: one ring for each loop
  *
  * Requests are queued during a turn of the loop and reach the kernel by one system call at its end
- * (or more of them, where an iothread's aio-max-batch says so).
- * What the page cache can answer completes within that call. The ring is made on the control
- * thread, before the process is confined, but belongs to the loop's thread, which says so on its
- * first use; then the kernel needs no lock and sends no interrupts between CPUs to announce
- * completions (it delivers them when the thread enters the kernel anyway, at the latest in
- * epoll_wait()).
+ * (or more of them, where an iothread's aio-max-batch says so). What the page cache can answer
+ * completes within that call. The ring is made on the control thread, before the process is
+ * confined, but belongs to the loop's thread, which says so on its first use; then the kernel needs
+ * no lock and sends no interrupts between CPUs to announce completions (it delivers them when the
+ * thread enters the kernel anyway, at the latest in epoll_wait()).
  *
  * The low end of the bounce arena is registered: direct I/O through it (12 to 19 % less CPU per 4
  * KiB, measured) need not pin its pages each time. Registered files were measured too and gave

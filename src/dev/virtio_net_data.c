@@ -361,7 +361,9 @@ struct outgoing {
 	unsigned n, used; /* chains, elements of `iov` */
 };
 
-/* Send all. False when there was no room for some: their chains are back in the ring. */
+/* Send all, and show the driver what is sent: it fills these places while the next batch is on its
+ * way; else each of the two waits for the other, with a doorbell in between. False when there was
+ * no room for some: their chains are back in the ring. */
 static bool send_all(struct net_pair *p, struct outgoing *o)
 {
 	unsigned sent = p->q ? netq_send_batch(p->q, o->frame, o->n) : o->n;
@@ -372,6 +374,7 @@ static bool send_all(struct net_pair *p, struct outgoing *o)
 	while (o->n > sent)
 		vq_rewind(p->tx, o->chain[--o->n]);
 	o->n = o->used = 0;
+	vq_publish(p->tx);
 	return all;
 }
 
@@ -430,13 +433,8 @@ void net_tx(struct net_pair *p)
 			if (!send_all(p, &o))
 				return;
 		}
-		if (o.n < NET_BATCH)
-			continue;
-		if (!send_all(p, &o))
+		if (o.n == NET_BATCH && !send_all(p, &o))
 			return;
-		/* The driver fills these places while the next batch is on its way; else each of
-		 * the two waits for the other, with a doorbell in between. */
-		vq_publish(p->tx);
 	}
 	if (o.n)
 		send_all(p, &o);

@@ -516,12 +516,13 @@ int gmem_write(struct gmem *gm, uint64_t gpa, const void *buf, size_t len)
 static bool read_page(struct gmem *gm, uint64_t gpa, uint8_t *buf)
 {
 	uint64_t off = gpa - gm->base, page = 0;
-	struct iovec iov = {gm->window + off, PAGE};
 	const uint64_t *holes = NULL;
+	struct iovec iov;
 	bool there;
 
 	if (!gmem_is_ram(gm, gpa, PAGE))
 		return false;
+	iov = (struct iovec){gm->window + off, PAGE};
 	if (!gm->linear) {
 		uint8_t *host = gmem_pin_granule(gm, off >> gm->shift, &holes);
 

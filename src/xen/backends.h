@@ -20,10 +20,10 @@ struct pv_backend {
  * to write instead. Pure. */
 int pv_backend_check(const struct pv_backend *b, struct err *e);
 
-/* The same for all that xenstore has for domain `domid`. `kinds`: the names under backend/, one
- * behind the other, `len` bytes (NULL, 0: none); most hosts have none of those that matter. Control
- * thread, blocks. */
-int pv_backends_check(struct xs *xs, unsigned domid, const char *kinds, unsigned len,
+/* The same for all that xenstore has for domain `domid`. `there`: the names under backend/, one
+ * behind the other, `there_len` bytes (NULL, 0: none); most hosts have none of those that matter.
+ * Control thread, blocks. */
+int pv_backends_check(struct xs *xs, unsigned domid, const char *there, unsigned there_len,
 		      struct err *e);
 
 #endif

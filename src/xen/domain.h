@@ -27,7 +27,6 @@
 struct watcher {
 	struct xs xs;
 	unsigned domid;
-	char id[16];	  /* the same in letters */
 	bool seen;	  /* the domain was introduced */
 	bool gone;	  /* and is no more */
 	bool wrote, made; /* the state node; its directory, too */

@@ -140,11 +140,11 @@ int store_open(struct store *s, unsigned domid, struct store_facts *facts, struc
 
 static int watcher_start(struct watcher *w)
 {
-	struct xs_req q[2];
+	char number[XS_NUMBER];
+	struct xs_req q[] = {{XS_WATCH, "@releaseDomain", "gone"},
+			     {XS_IS_DOMAIN_INTRODUCED, number}};
 
-	snprintf(w->id, sizeof(w->id), "%u", w->domid);
-	q[0] = (struct xs_req){XS_WATCH, "@releaseDomain", "gone"};
-	q[1] = (struct xs_req){XS_IS_DOMAIN_INTRODUCED, w->id};
+	snprintf(number, sizeof(number), "%u", w->domid);
 	xs_ask(&w->xs, q, ARRAY_SIZE(q));
 	w->seen = q[1].reply && !strcmp(q[1].reply, "T");
 	free(q[0].reply);
@@ -157,7 +157,7 @@ static int watcher_start(struct watcher *w)
 static bool watcher_gone(struct watcher *w)
 {
 	while (!w->gone && xs_take_events(&w->xs)) {
-		bool there = xs_introduced(&w->xs, w->id);
+		bool there = xs_introduced(&w->xs, w->domid);
 
 		w->gone = w->xs.fd >= 0 && w->seen && !there;
 		w->seen |= there;

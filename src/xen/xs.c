@@ -87,30 +87,29 @@ static char *receive(struct xs *xs, struct xsd_sockmsg *head)
 	return NULL;
 }
 
-/* The domain's number is a path to xenstored, too. */
-static bool transmit(struct xs *xs, const struct xs_req *r)
+/* 0; -E2BIG; -EPIPE: the connection is lost. */
+static int transmit(struct xs *xs, const struct xs_req *r)
 {
 	/* The value of a node has no NUL, a token has. */
-	size_t path = strlen(r->path) + 1, value = r->value ? strlen(r->value) : 0;
+	size_t value = r->value ? strlen(r->value) + (r->type == XS_WATCH) : 0;
 	struct xsd_sockmsg head = {.type = r->type};
 	struct iovec iov[] = {
 		{&head, sizeof(head)},
-		{(void *)r->path, path},
-		{(void *)r->value, value + (value && r->type == XS_WATCH)},
+		{(void *)r->path, strlen(r->path) + 1},
+		{(void *)r->value, value},
 	};
-	size_t sum = iov[1].iov_len + iov[2].iov_len;
+	size_t sum = iov[1].iov_len + value;
 
-	if (sum > XENSTORE_PAYLOAD_MAX) {
-		errno = E2BIG;
-		return false;
-	}
+	if (xs->fd < 0)
+		return -EPIPE;
+	if (sum > XENSTORE_PAYLOAD_MAX)
+		return -E2BIG;
 	head.len = (uint32_t)sum;
 	/* Far less than any socket's buffer: it goes as a whole, or the connection is no more. */
 	if (writev(xs->fd, iov, ARRAY_SIZE(iov)) == (ssize_t)(sizeof(head) + sum))
-		return true;
+		return 0;
 	xs_disconnect(xs);
-	errno = EPIPE;
-	return false;
+	return -EPIPE;
 }
 
 static int error_number(const char *name)
@@ -121,47 +120,40 @@ static int error_number(const char *name)
 	return EIO;
 }
 
-/* Into r->reply. False: the connection is lost. */
-static bool reply(struct xs *xs, struct xs_req *r)
+/* Into r->reply; 0, what xenstored has against it, or -EPIPE: the connection is lost. */
+static int reply(struct xs *xs, struct xs_req *r)
 {
 	struct xsd_sockmsg head;
-	char *payload;
+	char *payload = NULL;
+	int rc;
 
-	while ((payload = receive(xs, &head)) && head.type == XS_WATCH_EVENT) {
+	while (xs->fd >= 0 && (payload = receive(xs, &head)) && head.type == XS_WATCH_EVENT) {
 		xs->fired = true;
 		free(payload);
 	}
-	if (!payload)
-		return false;
+	if (xs->fd < 0)
+		return -EPIPE;
 	if (head.type == r->type) {
 		r->reply = payload;
 		r->len = head.len;
-		return true;
+		return 0;
 	}
-	r->rc = head.type == XS_ERROR ? -error_number(payload) : -EPROTO;
+	rc = head.type == XS_ERROR ? -error_number(payload) : -EPROTO;
 	free(payload);
-	return true;
+	return rc;
 }
 
 void xs_ask(struct xs *xs, struct xs_req *reqs, unsigned n)
 {
-	unsigned sent = 0, answered = 0;
-
+	/* One message after the other: the kernel's device takes only one at a time. */
 	for (unsigned i = 0; i < n; i++) {
 		reqs[i].reply = NULL;
 		reqs[i].len = 0;
-		reqs[i].rc = xs->fd < 0 ? -EPIPE : 0;
+		reqs[i].rc = transmit(xs, &reqs[i]);
 	}
-	/* One message after the other: the kernel's device takes only one at a time. */
-	for (; sent < n && xs->fd >= 0; sent++)
-		if (!transmit(xs, &reqs[sent]))
-			break;
-	for (unsigned i = sent; i < n && xs->fd >= 0; i++)
-		reqs[i].rc = -errno;
-	while (answered < sent && reply(xs, &reqs[answered]))
-		answered++;
-	for (unsigned i = answered; i < sent; i++)
-		reqs[i].rc = errno ? -errno : -EPIPE;
+	for (unsigned i = 0; i < n; i++)
+		if (!reqs[i].rc)
+			reqs[i].rc = reply(xs, &reqs[i]);
 }
 
 static char *ask_text(struct xs *xs, enum xsd_sockmsg_type type, const char *path, unsigned *len)
@@ -204,11 +196,14 @@ int xs_remove(struct xs *xs, const char *path)
 	return order(xs, XS_RM, path, NULL);
 }
 
-bool xs_introduced(struct xs *xs, const char *domid)
+bool xs_introduced(struct xs *xs, unsigned domid)
 {
-	char *answer = ask_text(xs, XS_IS_DOMAIN_INTRODUCED, domid, NULL);
-	bool yes = answer && !strcmp(answer, "T");
+	char number[XS_NUMBER], *answer;
+	bool yes;
 
+	snprintf(number, sizeof(number), "%u", domid);
+	answer = ask_text(xs, XS_IS_DOMAIN_INTRODUCED, number, NULL);
+	yes = answer && !strcmp(answer, "T");
 	free(answer);
 	return yes;
 }

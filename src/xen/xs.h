@@ -16,6 +16,8 @@
 
 #include <xen/io/xs_wire.h>
 
+#define XS_NUMBER 16 /* room for a domain's number in letters */
+
 struct xs {
 	int fd; /* -1: closed. Readable when a watch has fired. */
 	bool fired;
@@ -28,11 +30,11 @@ void xs_disconnect(struct xs *xs); /* harmless when closed */
 /* A question and its answer. */
 struct xs_req {
 	enum xsd_sockmsg_type type; /* XS_READ, XS_DIRECTORY, XS_WRITE, XS_RM, XS_WATCH, ... */
-	const char *path;	    /* or the number of the domain */
+	const char *path;	    /* XS_IS_DOMAIN_INTRODUCED: the domain's number */
 	const char *value;	    /* XS_WRITE: the value, XS_WATCH: the token; else NULL */
 	char *reply;		    /* with a NUL behind; owned by the caller; NULL: see rc */
 	unsigned len;		    /* of the reply */
-	int rc;			    /* 0 or -errno */
+	int rc;			    /* 0 or -errno; -EPIPE: the connection is lost */
 };
 
 /* Ask all of them (few: eight or so), then wait for all the answers. They are carried out in this
@@ -46,8 +48,8 @@ char *xs_list(struct xs *xs, const char *path, unsigned *len);
 /* 0 or -errno. */
 int xs_put(struct xs *xs, const char *path, const char *value);
 int xs_remove(struct xs *xs, const char *path);
-/* Has the toolstack introduced domain `domid` (its number), and not released it? */
-bool xs_introduced(struct xs *xs, const char *domid);
+/* Has the toolstack introduced this domain, and not released it? */
+bool xs_introduced(struct xs *xs, unsigned domid);
 
 /* The descriptor is readable: take what has come. True when a watch has fired since the last call
  * (perhaps seen in the middle of a request). False with `xs->fd` -1 when the connection is lost. */

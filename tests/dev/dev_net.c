@@ -1011,7 +1011,7 @@ int main(void)
 		tb_test(tap_guest_offloads),
 	};
 
-	no_tap = own_net();
+	no_tap = own_net(false);
 	if (getenv("TB_VHOST")) {
 		vhost = ",vhost=on,vhostforce=on";
 		if (!no_tap && access("/dev/vhost-net", R_OK | W_OK) < 0)

@@ -479,7 +479,7 @@ int main(void)
 		tb_test(other_ring),   tb_test(falls_back),
 	};
 
-	no_tap = own_net();
+	no_tap = own_net(false);
 	if (access("/dev/vhost-net", R_OK | W_OK) < 0)
 		no_vhost = "needs /dev/vhost-net";
 	return tb_run("vhost", tests);

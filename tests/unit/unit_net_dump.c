@@ -323,7 +323,7 @@ static void limited(void **state)
 
 static bool have_taps(void)
 {
-	const char *why_not = own_net();
+	const char *why_not = own_net(true);
 
 	if (why_not)
 		print_message("%s\n", why_not);

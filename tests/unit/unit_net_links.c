@@ -236,7 +236,7 @@ static bool have_namespace(void)
 	static bool tried;
 
 	if (!tried)
-		why_not = own_net();
+		why_not = own_net(true);
 	tried = true;
 	if (why_not)
 		print_message("%s\n", why_not);

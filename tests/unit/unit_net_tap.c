@@ -649,7 +649,7 @@ int main(void)
 		T(deleted_under_us),
 	};
 
-	why_not = own_net();
+	why_not = own_net(false);
 	control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	return cmocka_run_group_tests_name("net_tap", tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -146,9 +147,9 @@ static void introduced_or_not(void **state)
 	struct store *s = *state;
 
 	say(s, XS_IS_DOMAIN_INTRODUCED, "T", 2, 2);
-	assert_true(xs_introduced(&s->xs, "7"));
+	assert_true(xs_introduced(&s->xs, 7));
 	say(s, XS_IS_DOMAIN_INTRODUCED, "F", 2, 2);
-	assert_false(xs_introduced(&s->xs, "7"));
+	assert_false(xs_introduced(&s->xs, 7));
 }
 
 static void several_at_once(void **state)
@@ -226,6 +227,40 @@ static void a_lost_connection_is_noticed(void **state)
 	assert_true(xs_put(&s->xs, "p", "v") < 0);
 }
 
+/* It is noticed by the write itself: nothing counts as done. */
+static void lost_before_a_question(void **state)
+{
+	struct store *s = *state;
+	struct xs_req q[] = {{XS_READ, "/a"}, {XS_WRITE, "/c", "v"}};
+
+	close(s->peer);
+	s->peer = -1;
+	xs_ask(&s->xs, q, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(q[i].rc, -EPIPE);
+		assert_null(q[i].reply);
+	}
+	assert_int_equal(s->xs.fd, -1);
+}
+
+/* A message that is too long is refused here, and those around it go on. */
+static void one_too_long(void **state)
+{
+	struct store *s = *state;
+	static char value[XENSTORE_PAYLOAD_MAX];
+	struct xs_req q[] = {{XS_READ, "/a"}, {XS_WRITE, "/c", value}, {XS_READ, "/b"}};
+
+	memset(value, 'v', sizeof(value) - 1);
+	say(s, XS_READ, "1", 1, 1);
+	say(s, XS_READ, "2", 1, 1);
+	xs_ask(&s->xs, q, 3);
+	assert_string_equal(q[0].reply, "1");
+	assert_int_equal(q[1].rc, -E2BIG);
+	assert_string_equal(q[2].reply, "2");
+	free(q[0].reply);
+	free(q[2].reply);
+}
+
 static void no_xenstore(void **state)
 {
 	struct xs xs;
@@ -250,8 +285,11 @@ int main(void)
 		T(lost_among_several),
 		T(a_message_that_is_too_long_ends_the_connection),
 		T(a_lost_connection_is_noticed),
+		T(lost_before_a_question),
+		T(one_too_long),
 		cmocka_unit_test(no_xenstore),
 	};
 
+	signal(SIGPIPE, SIG_IGN); /* as main() has it */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

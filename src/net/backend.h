@@ -119,14 +119,4 @@ void netdevs_insert(struct netdevs *nds, struct netdev *nd);
 void netdev_free(struct netdev *nd);
 void netdev_report_link(struct loop_task *t); /* netdev.report's function */
 
-/* Total length of an iovec array. */
-static inline size_t iov_len(const struct iovec *iov, unsigned n)
-{
-	size_t sum = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		sum += iov[i].iov_len;
-	return sum;
-}
-
 #endif

@@ -27,6 +27,7 @@ struct p9_fid {
 	atomic_uint refs;
 	struct p9_fid *next; /* in its bucket */
 	struct p9_session *s;
+	struct work work;      /* the end of one that the loop held last */
 	pthread_rwlock_t lock; /* of what follows: written to by what changes it, and by readdir */
 	struct p9_node *node;
 	enum p9_fid_kind kind;

@@ -87,6 +87,10 @@ struct p9_fs_ops {
 	void (*close)(struct p9_node *n, int file);
 	ssize_t (*read)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			uint64_t off);
+	/* The same without sleeping, on any thread: -EAGAIN where all of it cannot be had so. May
+	 * be NULL. */
+	ssize_t (*read_now)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			    uint64_t off);
 	ssize_t (*write)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			 uint64_t off);
 	int (*fsync)(struct p9_node *n, int file, bool datasync);

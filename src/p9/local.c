@@ -33,6 +33,20 @@ int local_reopen(const struct local *l, int fd, int flags)
 	return got < 0 ? -errno : got;
 }
 
+/* From the page cache. Less than asked for is all of it where the file ends. */
+static ssize_t local_read_now(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			      uint64_t off)
+{
+	ssize_t got = preadv2(file, iov, (int)cnt, (off_t)off, RWF_NOWAIT);
+	struct stat st;
+
+	if (got < 0)
+		return -EAGAIN;
+	if ((size_t)got == iov_len(iov, cnt))
+		return got;
+	return fstat(file, &st) == 0 && (off_t)off + got >= st.st_size ? got : -EAGAIN;
+}
+
 /* --- nodes --- */
 
 int local_node(struct local *l, struct p9_node *dir, const char *name, int fd, struct p9_node **out)
@@ -325,6 +339,7 @@ static const struct p9_fs_ops local_ops = {
 	.open = local_open,
 	.close = local_close,
 	.read = local_read,
+	.read_now = local_read_now,
 	.write = local_write,
 	.fsync = local_fsync,
 	.readdir = local_readdir,

@@ -29,6 +29,9 @@ struct p9_operation {
 	p9_handler *serve;
 	unsigned answer;
 	bool changes; /* not on a read-only export */
+	/* The same on the loop, where it neither sleeps nor takes long; else it returns -EAGAIN and
+	 * has done nothing. NULL: it never does. */
+	p9_handler *now;
 };
 const struct p9_operation *p9_operation(uint8_t type);
 
@@ -38,7 +41,8 @@ p9_handler p9_attach, p9_walk, p9_lcreate, p9_symlink, p9_mknod, p9_mkdir, p9_li
 /* --- attrs.c --- */
 p9_handler p9_getattr, p9_setattr, p9_statfs, p9_readlink, p9_xattrwalk, p9_xattrcreate;
 /* --- files.c --- */
-p9_handler p9_lopen, p9_read, p9_write, p9_readdir, p9_fsync, p9_lock, p9_getlock, p9_clunk;
+p9_handler p9_lopen, p9_read, p9_read_now, p9_write, p9_readdir, p9_fsync, p9_lock, p9_getlock,
+	p9_clunk;
 
 /* The host's flags for the protocol's of an open; -EROFS where the export forbids it. */
 int p9_open_flags(const struct p9_fs *fs, uint32_t flags, int *out);
@@ -49,6 +53,8 @@ void p9_fid_opened(struct p9_fid *f, int file, int flags);
  * there is none. */
 struct p9_fid *p9_fid_use(struct p9_call *c, uint32_t number, bool change);
 void p9_fid_done(struct p9_fid *f);
+/* Loop: give a reference of the present session's back; if it was the last, a worker closes it. */
+void p9_fid_put_later(struct p9_server *s, struct p9_fid *f);
 
 /* The qid of `n`. Takes the tree's lock. */
 int p9_qid_of_node(struct p9_node *n, struct p9_qid *q);

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* dev_9p_load.c - virtio-9p with many requests in flight: order, flushes, resets, limits */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "share.h"
 
@@ -215,11 +220,148 @@ static void few_files(void **state)
 	tb_stop(s.t);
 }
 
+/* --- what is in memory --- */
+
+static void open_file(struct share *s)
+{
+	assert_int_equal(g9p_walk(&s->p, ROOT, 1, "f"), 0);
+	assert_int_equal(g9p_lopen(&s->p, 1, O9_RDONLY), 0);
+}
+
+/* How often the server's workers have gone to sleep so far. */
+static unsigned long sleeps(struct share *s)
+{
+	char path[300], line[128];
+	unsigned long sum = 0, n;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", s->t->g.pid);
+	tasks = opendir(path);
+	assert_non_null(tasks);
+	for (struct dirent *d; (d = readdir(tasks));) {
+		bool ours = false;
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/status", s->t->g.pid, d->d_name);
+		f = d->d_name[0] == '.' ? NULL : fopen(path, "r");
+		while (f && fgets(line, sizeof(line), f)) {
+			ours |= !strcmp(line, "Name:\txenpvh/9p\n");
+			if (ours && sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1)
+				sum += n;
+		}
+		if (f)
+			fclose(f);
+	}
+	closedir(tasks);
+	return sum;
+}
+
+static bool has_nowait(struct share *s)
+{
+	char byte;
+	int fd = open(share_file(s, "f"), O_RDONLY);
+	ssize_t n = preadv2(fd, &(struct iovec){&byte, 1}, 1, 0, RWF_NOWAIT);
+
+	close(fd);
+	return n == 1;
+}
+
+/* Reads of what the host has in memory need no worker: none wakes up. */
+static void reads_from_memory(void **state)
+{
+	struct share s;
+	unsigned long before;
+	uint32_t n = 5000;
+
+	tb_skip_qemu("it always asks a worker");
+	share_start(&s, state, PLAIN);
+	tb_pattern(s.p.data, n, 3);
+	assert_int_equal(g9p_walk(&s.p, ROOT, 1, ""), 0);
+	assert_int_equal(g9p_lcreate(&s.p, 1, "f", O9_RDWR, 0600), 0);
+	assert_int_equal(g9p_write(&s.p, 1, 0, &n), 0);
+	if (!has_nowait(&s)) {
+		print_message("RWF_NOWAIT is not supported by the file system of the tests\n");
+		tb_stop(s.t);
+		skip();
+	}
+	before = sleeps(&s);
+	assert_true(before > 0);
+	for (unsigned i = 0; i < 200; i++) {
+		uint8_t want[5000];
+
+		tb_pattern(want, sizeof(want), 3);
+		n = 4096;
+		memset(s.p.data, 0, 4096);
+		assert_int_equal(g9p_read(&s.p, 1, i * 10, &n), 0);
+		assert_int_equal(n, MIN(4096, 5000 - i * 10));
+		assert_memory_equal(s.p.data, want + i * 10, n);
+		n = 100;
+		assert_int_equal(g9p_read(&s.p, 1, 5000 + i, &n), 0);
+		assert_int_equal(n, 0);
+	}
+	/* A worker that had just done the write may have gone to sleep only now. */
+	assert_in_range(sleeps(&s) - before, 0, 8);
+	/* What is no such read is a worker's, and an error. */
+	n = 10;
+	assert_int_equal(g9p_read(&s.p, ROOT, 0, &n), EBADF);
+	assert_int_equal(g9p_read(&s.p, 99, 0, &n), EBADF);
+	assert_int_equal(g9p_read(&s.p, 1, UINT64_MAX, &n), EINVAL);
+	assert_int_equal(g9p_walk(&s.p, ROOT, 2, ""), 0);
+	assert_int_equal(g9p_lopen(&s.p, 2, O9_RDONLY), 0);
+	assert_int_equal(g9p_read(&s.p, 2, 0, &n), EISDIR);
+	assert_int_equal(g9p_walk(&s.p, ROOT, 3, "f"), 0);
+	assert_int_equal(g9p_lopen(&s.p, 3, O9_WRONLY), 0);
+	n = 10;
+	assert_int_equal(g9p_read(&s.p, 3, 0, &n), EBADF);
+	tb_stop(s.t);
+}
+
+/* A read, and in the same batch what ends its fid, or its session. */
+static void reads_at_the_end(void **state)
+{
+	struct share s;
+	struct g9p_req *r, *end;
+	int rc;
+
+	tb_skip_qemu("it serves one after the other");
+	share_start(&s, state, PLAIN);
+	share_create(&s, "f", "text");
+	for (unsigned i = 0; i < 200; i++) {
+		open_file(&s);
+		end = g9p_prepare(&s.p, G9P_CLUNK, "d", 1);
+		g9p_queue(end, NULL, 0, 0);
+		r = g9p_prepare(&s.p, G9P_READ, "dqd", 1, 0ULL, 64);
+		g9p_queue(r, NULL, 0, 0);
+		g9p_kick(&s.p);
+		assert_int_equal(g9p_wait(end), 0);
+		rc = g9p_wait(r);
+		if (rc == 0)
+			assert_memory_equal(r->in + 11, "text", 4);
+		else
+			assert_int_equal(rc, EBADF);
+	}
+	for (unsigned i = 0; i < 20; i++) {
+		open_file(&s);
+		r = g9p_prepare(&s.p, G9P_READ, "dqd", 1, 0ULL, 64);
+		g9p_queue(r, NULL, 0, 0);
+		end = g9p_prepare(&s.p, G9P_VERSION, "ds", 8192, "9P2000.L");
+		g9p_queue(end, NULL, 0, 0);
+		g9p_kick(&s.p);
+		assert_int_equal(g9p_wait(end), 0);
+		assert_int_equal(g9p_wait(r), 0);
+		assert_memory_equal(r->in + 11, "text", 4);
+		g9p_mount(&s.p, ROOT);
+	}
+	share_again(&s);
+	tb_stop(s.t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		share_test(many_tags), share_test(flushes),   share_test(reset_in_flight),
-		share_test(limits),    share_test(few_files),
+		share_test(many_tags),	      share_test(flushes),   share_test(reset_in_flight),
+		share_test(limits),	      share_test(few_files), share_test(reads_from_memory),
+		share_test(reads_at_the_end),
 	};
 
 	return tb_run("9p-load", tests);

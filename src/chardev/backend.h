@@ -21,6 +21,7 @@ struct chardev_class {
 	const char *alias; /* NULL: none */
 	const char *help;  /* one line */
 	size_t size;	   /* of its struct, which begins with struct chardev */
+	bool messages;	   /* one write is one message at the other end */
 	const struct opt *options;
 	/* Set what close() needs to know before anything can fail; first of all. NULL: nothing. */
 	void (*init)(struct chardev *cd);

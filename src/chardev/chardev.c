@@ -201,6 +201,11 @@ size_t chardev_write(struct chardev *cd, const char *buf, size_t len)
 	return done;
 }
 
+bool chardev_has_messages(const struct chardev *cd)
+{
+	return cd->class->messages;
+}
+
 void chardev_pause(struct chardev *cd, bool pause)
 {
 	if (cd->paused == pause)

@@ -92,6 +92,9 @@ void chardev_detach(struct chardev *cd); /* no callback comes after this */
  * writable() will come. Without a client, everything is taken and dropped. (The output of stdio,
  * file and pipe goes on after the end of their input, which calls closed().) */
 size_t chardev_write(struct chardev *cd, const char *buf, size_t len);
+/* Does the other end see where a chardev_write() ended? Then what belongs together must be written
+ * at once, and nothing else with it. */
+bool chardev_has_messages(const struct chardev *cd);
 /* Stop and continue reading: between chardev_pause(cd, true) and chardev_pause(cd, false) no
  * received() comes. Holds over a change of clients; false after chardev_attach(). */
 void chardev_pause(struct chardev *cd, bool pause);

@@ -206,6 +206,7 @@ const struct chardev_class chardev_udp = {
 	.name = "udp",
 	.help = "datagrams to and from one peer",
 	.size = sizeof(struct udp),
+	.messages = true,
 	.options = udp_options,
 	.init = udp_init,
 	.open = udp_open,

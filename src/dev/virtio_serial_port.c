@@ -4,14 +4,14 @@
  * A port joins a chardev and the two queues of its number. No chain is ever held: what a chardev or
  * the guest cannot take now stays where it is, so a pause or a reset waits for nobody.
  *
- * From the guest. Chains are written to the chardev in pieces. When it takes no more, the chain
- * goes back to the ring and `out_done` remembers how much of it is done; the port goes on when the
- * chardev is writable again. Other ports do not notice, and in one turn of the loop no port sends
- * more than TURN_MAX bytes, few small pieces counting as many bytes. What the guest sends while
- * nobody is at the other end is dropped, and with the client goes the rest of the chain that it was
- * getting. A console differs, as in QEMU: somebody always is there, and what the chardev does not
- * take at once is dropped, because drivers send console output with a lock held and wait until it
- * is taken.
+ * From the guest. Chains are written to the chardev in pieces, small ones together. When it takes
+ * no more, what is left goes back to the ring and `out_done` remembers how much of the first chain
+ * is done; the port goes on when the chardev is writable again. Other ports do not notice, and in
+ * one turn of the loop no port sends more than TURN_MAX bytes, few small pieces counting as many
+ * bytes. What the guest sends while nobody is at the other end is dropped, and with the client goes
+ * the rest of the chain that it was getting. A console differs, as in QEMU: somebody always is
+ * there, and what the chardev does not take at once is dropped, because drivers send console output
+ * with a lock held and wait until it is taken.
  *
  * To the guest. The chardev is read only while the guest has the port open. What exceeds the
  * guest's buffers is held (one read's worth) and the chardev paused until the guest has taken it,
@@ -28,8 +28,9 @@
 #include "vm.h"
 
 #define TURN_MAX  (64 * KiB)
-#define PIECE	  (16 * KiB)
-#define COST_MIN  512 /* bytes that a system call or a chain counts for */
+#define PIECE	  (16 * KiB) /* of one system call */
+#define BATCH	  32	     /* chains that it holds at most */
+#define COST_MIN  512	     /* bytes that a system call or a chain counts for */
 #define PERIOD_NS 1000000000ULL
 
 #define AT(member) offsetof(struct serial_port, member)
@@ -88,38 +89,61 @@ void serial_discard(struct vqueue *vq)
 		vq_push(vq, c, 0);
 }
 
-/* Write on from `out_done`, until the chain is done, the chardev is full or `left` is used up. What
- * that counts for. */
-static size_t drain(struct serial_port *p, struct vchain *c, size_t left)
+/* Chains that go to the chardev in one piece. */
+struct batch {
+	struct vchain *c[BATCH];
+	unsigned n;
+	uint64_t begin; /* how much of the first was done before */
+	size_t len;
+	char buf[PIECE];
+};
+
+static void gather(struct serial_port *p, struct batch *b)
 {
-	size_t spent = 0;
+	unsigned max = chardev_has_messages(p->chardev) ? 1 : BATCH;
+	struct vchain *c;
 
-	c->pulled = MIN(p->out_done, c->out_len);
-	while (p->out_done < c->out_len && spent < left && !p->blocked) {
-		char buf[PIECE];
-		size_t n = MIN(sizeof(buf), c->out_len - p->out_done), took;
+	b->n = 0;
+	b->len = 0;
+	while (b->n < max && b->len < PIECE && (c = vq_pop(p->slot->out))) {
+		size_t n;
 
-		vchain_pull(c, buf, n);
-		took = chardev_write(p->chardev, buf, n);
-		p->out_done += took;
-		spent += MAX(took, (size_t)COST_MIN);
-		if (took < n && p->console)
-			p->out_done = UINT64_MAX;
-		else if (took < n)
-			p->blocked = true;
+		if (!b->n)
+			c->pulled = b->begin = MIN(p->out_done, c->out_len);
+		n = MIN(PIECE - b->len, c->out_len - c->pulled);
+		vchain_pull(c, b->buf + b->len, n);
+		b->len += n;
+		b->c[b->n++] = c;
 	}
-	if (p->out_done >= c->out_len) {
-		p->out_done = 0;
-		vq_push(c->vq, c, 0);
-	} else {
-		vq_rewind(c->vq, c);
+}
+
+/* `took` bytes are done (those and all that is left: `all`): what is not goes back to the ring. */
+static void settle(struct serial_port *p, struct batch *b, size_t took, bool all)
+{
+	struct vqueue *vq = p->slot->out;
+	uint64_t begin = b->begin;
+
+	for (unsigned i = 0; i < b->n; i++) {
+		struct vchain *c = b->c[i];
+		uint64_t n = c->pulled - begin;
+
+		if (!all && (took < n || c->pulled < c->out_len)) {
+			p->out_done = begin + MIN(took, n);
+			while (b->n > i)
+				vq_rewind(vq, b->c[--b->n]);
+			return;
+		}
+		took -= all ? 0 : n;
+		begin = 0;
+		vq_push(vq, c, 0);
 	}
-	return MAX(spent, (size_t)COST_MIN);
+	p->out_done = 0;
 }
 
 void serial_port_out(struct serial_port *p)
 {
 	struct vqueue *vq = p->slot->out;
+	struct batch b;
 	size_t spent = 0;
 
 	if (!p->host_open) {
@@ -128,11 +152,15 @@ void serial_port_out(struct serial_port *p)
 		return;
 	}
 	while (!p->blocked && spent < TURN_MAX) {
-		struct vchain *c = vq_pop(vq);
+		size_t took;
 
-		if (!c)
+		gather(p, &b);
+		if (!b.n)
 			return;
-		spent += drain(p, c, TURN_MAX - spent);
+		spent += MAX(b.len, b.n * (size_t)COST_MIN);
+		took = b.len ? chardev_write(p->chardev, b.buf, b.len) : 0;
+		p->blocked = took < b.len && !p->console;
+		settle(p, &b, took, took < b.len && p->console);
 	}
 	if (!p->blocked)
 		vq_kick(vq);

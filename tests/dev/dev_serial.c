@@ -3,6 +3,10 @@
  *
  * Ports that come and go and a hostile driver are in dev_serial_hostile.c.
  */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "ports.h"
 
 /* --- the normal path --- */
@@ -187,6 +191,89 @@ static void events(void **state)
 	gserial_control(&serial, 2, GSERIAL_PORT_OPEN, 0);
 	assert_false(next_change(t, "p2"));
 	assert_false(frontend_open(t, "c1"));
+	tb_stop(t);
+}
+
+/* --- small pieces --- */
+
+#define PIECES	  64
+#define PIECE_LEN 60
+
+/* One port on that chardev, and PIECES buffers given at once. */
+static void send_pieces(struct tb *t, const char *backend, char out[PIECES * PIECE_LEN])
+{
+	tb_device(t, "virtio-serial-pci,id=vser0");
+	tb_arg(t, "-chardev");
+	tb_arg(t, "%s,id=c1", backend);
+	tb_device(t, "virtserialport,chardev=c1,nr=1,name=org.test.1");
+	tb_start(t);
+	driver(t, 1);
+	assert_true(gserial_wait(&serial, gport(1)->host_open));
+	tb_pattern(out, PIECES * PIECE_LEN, 5);
+}
+
+/* How often the device model has called write() so far. */
+static unsigned long writes(struct tb *t)
+{
+	char path[64], line[64];
+	unsigned long n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/io", t->g.pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) && sscanf(line, "syscw: %lu", &n) != 1) {}
+	fclose(f);
+	return n;
+}
+
+/* They are written together, whole and in order. */
+static void pieces_together(void **state)
+{
+	static char out[PIECES * PIECE_LEN], in[sizeof(out) + 1];
+	struct tb *t = *state;
+	char path[64], backend[128];
+	unsigned long before;
+	struct stat st = {0};
+	int fd;
+
+	tb_skip_qemu("it writes each by itself");
+	snprintf(path, sizeof(path), "%s/out", t->dir);
+	snprintf(backend, sizeof(backend), "file,path=%s", path);
+	send_pieces(t, backend, out);
+	before = writes(t);
+	assert_int_equal(gserial_queue(&serial, 1, out, sizeof(out), PIECE_LEN), sizeof(out));
+	assert_true(guest_wait(&t->g, stat(path, &st) == 0 && st.st_size == sizeof(out)));
+	assert_in_range(writes(t) - before, 2, 16);
+	fd = open(path, O_RDONLY);
+	assert_int_equal(read(fd, in, sizeof(in)), sizeof(out));
+	assert_memory_equal(in, out, sizeof(out));
+	close(fd);
+	unlink(path);
+	tb_stop(t);
+}
+
+/* But each is a datagram where the other end sees that. */
+static void pieces_apart(void **state)
+{
+	static char out[PIECES * PIECE_LEN], in[sizeof(out)];
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(sa);
+	struct tb *t = *state;
+	char backend[64];
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+	snprintf(backend, sizeof(backend), "udp,host=127.0.0.1,port=%u", ntohs(sa.sin_port));
+	send_pieces(t, backend, out);
+	assert_int_equal(gserial_queue(&serial, 1, out, sizeof(out), PIECE_LEN), sizeof(out));
+	for (unsigned i = 0; i < PIECES; i++) {
+		assert_true(readable(fd, GUEST_WAIT_MS));
+		assert_int_equal(recv(fd, in, sizeof(in), 0), PIECE_LEN);
+		assert_memory_equal(in, out + i * PIECE_LEN, PIECE_LEN);
+	}
+	close(fd);
 	tb_stop(t);
 }
 
@@ -463,7 +550,8 @@ int main(void)
 		tb_test(console_port), tb_test(without_multiport), tb_test(emergency),
 		tb_test(events),       tb_test(slow_reader),	   tb_test(long_chains),
 		tb_test(next_client),  tb_test(slow_guest),	   tb_test(sender_leaves),
-		tb_test(fairness),     tb_test(no_client),
+		tb_test(fairness),     tb_test(no_client),	   tb_test(pieces_together),
+		tb_test(pieces_apart),
 	};
 
 	return tb_run("serial", tests);

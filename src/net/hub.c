@@ -4,7 +4,8 @@
  * A frame that enters a hub at one port leaves it at all others. At a port is a device of the
  * guest, or (netdev=) another back end. What leaves waits in a ring of that port, so one that does
  * not take its frames loses them alone, as on a hub of metal; only when no port has room, the
- * sender waits. Frames carry no vnet header here.
+ * sender waits. Frames carry no vnet header here: a back end with one gets an empty header, and is
+ * not asked for anything but whole frames with their checksums.
  *
  * All ports of a hub are on one loop, that of the first device's queue; other back ends are served
  * there while a device is.
@@ -36,8 +37,9 @@ struct port {
 	struct fifo_ring out; /* frames that leave the hub here */
 	struct netdev *lower; /* the back end at this port; NULL: for a device */
 	struct net_client client;
+	size_t hdr;		 /* bytes of the vnet header before its frames */
 	struct loop_timer again; /* the back end's frames found no room */
-	uint8_t *frame;		 /* NET_FRAME_MAX, one of them */
+	uint8_t *frame;		 /* one of them, behind its header */
 
 	/* options */
 	uint64_t hubid;
@@ -54,7 +56,7 @@ static const struct opt port_options[] = {
 	{.name = "netdev",
 	 .type = OPT_STRING,
 	 .at = offsetof(struct port, netdev),
-	 .help = "connect this netdev (vnet_hdr=off) instead of a device"},
+	 .help = "connect this netdev instead of a device"},
 	OPT_END,
 };
 
@@ -68,13 +70,16 @@ static struct netq *lower_queue(struct port *p)
 /* Give the back end what waits for it. */
 static void drain(struct port *p)
 {
-	const struct iovec *iov;
+	uint8_t hdr[NET_HDR_LEN] = {0};
+	struct iovec iov[2] = {{hdr, sizeof(hdr)}};
+	const struct iovec *frame;
 
-	while ((iov = fifo_ring_peek(&p->out)))
-		if (netq_send(lower_queue(p), iov, 1) == -EAGAIN)
+	while ((frame = fifo_ring_peek(&p->out))) {
+		iov[1] = *frame;
+		if (netq_send(lower_queue(p), p->hdr ? iov : frame, p->hdr ? 2 : 1) == -EAGAIN)
 			return;
-		else
-			fifo_ring_drop(&p->out);
+		fifo_ring_drop(&p->out);
+	}
 }
 
 /* Does anybody receive there? */
@@ -141,7 +146,7 @@ static void lower_readable(struct net_client *c, struct netq *q)
 	struct port *p = container_of(c, struct port, client);
 
 	for (unsigned i = 0; i < BURST; i++) {
-		struct iovec iov = {p->frame, NET_FRAME_MAX};
+		struct iovec iov = {p->frame, p->hdr + NET_FRAME_MAX};
 		ssize_t len;
 
 		if (!has_room(p)) {
@@ -152,8 +157,8 @@ static void lower_readable(struct net_client *c, struct netq *q)
 		len = netq_recv(q, &iov, 1);
 		if (len < 0)
 			return;
-		iov.iov_len = (size_t)len;
-		if (len)
+		iov = (struct iovec){p->frame + p->hdr, (size_t)len - p->hdr};
+		if (len > (ssize_t)p->hdr)
 			forward(p, &iov, 1);
 	}
 }
@@ -255,7 +260,7 @@ static int port_open(struct netdev *nd, struct kvs *k, struct err *e)
 	list_init(&p->link);
 	if (rc < 0)
 		return rc;
-	p->frame = malloc(NET_FRAME_MAX);
+	p->frame = malloc(NET_HDR_LEN + NET_FRAME_MAX);
 	p->hub = find_hub(netdevs_hubs(nd->set), p->hubid);
 	if (!p->frame || !p->hub || fifo_ring_init(&p->out, RING_SIZE) < 0)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
@@ -267,12 +272,10 @@ static int port_open(struct netdev *nd, struct kvs *k, struct err *e)
 	p->lower = netdev_attach(nd->set, p->netdev, &p->client, e);
 	if (!p->lower)
 		return -EINVAL;
-	if (netdev_caps(p->lower) & NET_VNET_HDR)
-		return err_set(e, -EINVAL,
-			       "netdev '%s' carries the vnet header, which a hub does not: give it "
-			       "vnet_hdr=off",
-			       p->netdev);
-	rc = netdev_set_pairs(p->lower, 1);
+	p->hdr = netdev_caps(p->lower) & NET_VNET_HDR ? NET_HDR_LEN : 0;
+	rc = netdev_set_offloads(p->lower, 0);
+	if (!rc)
+		rc = netdev_set_pairs(p->lower, 1);
 	return rc < 0 ? err_set(e, rc, "netdev '%s': %s", p->netdev, strerror(-rc)) : 0;
 }
 

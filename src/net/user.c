@@ -7,7 +7,10 @@
  * device is given another one).
  *
  * Frames. The guest's are copied into one piece of our own before libslirp parses them, so that a
- * guest cannot change one under it. libslirp pushes frames when it likes; they wait in a ring until
+ * guest cannot change one under it. They carry the vnet header: TCP segments may be as large as an
+ * IP packet, which libslirp takes as they are, so one system call and one acknowledgement do for
+ * many; their checksums are finished here. What goes to the guest is libslirp's, segmented and with
+ * its checksum. libslirp pushes frames when it likes; they wait in a ring until
  * the guest has buffers. With the ring half full libslirp is not asked any more what it wants to
  * watch: its peers on the host are held up by their own flow control. What overflows the ring
  * (answers to the guest's own frames while it takes none) is dropped and counted.
@@ -27,13 +30,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "net/offload.h"
 #include "net/user_int.h"
 
-#define RING_SIZE   (1024 * 1024)
-#define RING_HIGH   (RING_SIZE / 2) /* do not read from the host any more */
-#define RING_LOW    (RING_SIZE / 8) /* do again */
-#define SOCKETS_MAX 4096
-#define IDLE_MS	    1000 /* libslirp asks to be called so often without a reason */
+#define HDR_DATA_VALID 2 /* VIRTIO_NET_HDR_F_DATA_VALID */
+#define RING_SIZE      (1024 * 1024)
+#define RING_HIGH      (RING_SIZE / 2) /* do not read from the host any more */
+#define RING_LOW       (RING_SIZE / 8) /* do again */
+#define SOCKETS_MAX    4096
+#define IDLE_MS	       1000 /* libslirp asks to be called so often without a reason */
 
 /* A socket of libslirp's. */
 struct sock {
@@ -237,8 +242,10 @@ static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 {
 	struct user *u = opaque;
 	bool first = fifo_ring_empty(&u->in);
+	uint8_t hdr[NET_HDR_LEN] = {atomic_load(&u->checked) ? HDR_DATA_VALID : 0};
+	struct iovec iov[] = {{hdr, sizeof(hdr)}, {(void *)buf, len}};
 
-	if (!fifo_ring_put(&u->in, &(struct iovec){(void *)buf, len}, 1)) {
+	if (!fifo_ring_put(&u->in, iov, 2)) {
 		if (!u->frames_lost++)
 			log_guest(&u->log, u->nd.id, "the guest takes no frames, some are lost");
 	} else if (first) {
@@ -370,21 +377,28 @@ static bool is_harmless(const uint8_t *f, size_t len)
 static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
 {
 	struct user *u = (struct user *)q->nd;
-	size_t len = 0;
+	uint8_t *at = u->out, *frame = at + NET_HDR_LEN;
+	size_t len = iov_len(iov, n);
 
-	if (iov_len(iov, n) > NET_FRAME_MAX)
+	if (len < NET_HDR_LEN || len > NET_HDR_LEN + NET_FRAME_MAX)
 		return -EMSGSIZE;
-	for (unsigned i = 0; i < n; i++) {
-		memcpy(u->out + len, iov[i].iov_base, iov[i].iov_len);
-		len += iov[i].iov_len;
-	}
-	if (u->open >= u->open_max && !is_harmless(u->out, len)) {
+	for (unsigned i = 0; i < n; at += iov[i++].iov_len)
+		memcpy(at, iov[i].iov_base, iov[i].iov_len);
+	len -= NET_HDR_LEN;
+	net_finish_checksum(u->out, frame, len);
+	if (u->open >= u->open_max && !is_harmless(frame, len)) {
 		log_guest(&u->log, u->nd.id, "the guest has %u sockets open, no more are opened",
 			  u->open);
 		return 0;
 	}
-	u->lib.input(u->slirp, u->out, (int)len);
+	u->lib.input(u->slirp, frame, (int)len);
 	soon(u);
+	return 0;
+}
+
+static int user_set_offloads(struct netdev *nd, unsigned rx)
+{
+	atomic_store(&((struct user *)nd)->checked, rx & NET_RX_CSUM);
 	return 0;
 }
 
@@ -404,7 +418,8 @@ static int user_open(struct netdev *nd, struct kvs *k, struct err *e)
 	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur / 2 < SOCKETS_MAX)
 		u->open_max = (unsigned)(files.rlim_cur / 2);
 	rc = netdev_alloc_queues(nd, 1, e);
-	u->out = malloc(NET_FRAME_MAX);
+	nd->caps = NET_VNET_HDR;
+	u->out = malloc(NET_HDR_LEN + NET_FRAME_MAX);
 	if (!rc && (!u->out || fifo_ring_init(&u->in, RING_SIZE) < 0))
 		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
 	if (!rc)
@@ -468,4 +483,5 @@ const struct net_class net_user = {
 	.recv = user_recv,
 	.send = user_send,
 	.pending = user_pending,
+	.set_offloads = user_set_offloads,
 };

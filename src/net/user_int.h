@@ -17,7 +17,8 @@ struct user {
 	struct slirp_lib lib;
 	Slirp *slirp;
 	struct fifo_ring in; /* frames for the guest */
-	uint8_t *out;	     /* NET_FRAME_MAX: the guest's frame in one piece */
+	uint8_t *out;	     /* the guest's frame in one piece, behind its header */
+	atomic_bool checked; /* the guest believes us that a checksum is right */
 	struct log_rate log;
 
 	/* libslirp's sockets, by descriptor; those that are watched; those that exist */

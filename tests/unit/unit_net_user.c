@@ -23,6 +23,7 @@
 #include "base/util.h"
 #include "net/fifo.h"
 #include "net/net.h"
+#include "net/offload.h"
 
 #define TURN_MS	  2000
 #define GATEWAY	  0x0a000202 /* 10.0.2.2 */
@@ -41,7 +42,9 @@ struct bench {
 	struct netq *q;
 	unsigned readable;
 	char dir[32];
-	uint8_t in[NET_FRAME_MAX];
+	bool has_hdr;
+	uint8_t hdr[NET_HDR_LEN]; /* before the frames that are sent */
+	uint8_t in_hdr[NET_HDR_LEN], in[NET_FRAME_MAX];
 	ssize_t in_len;
 };
 
@@ -108,7 +111,7 @@ static void attach(struct bench *b)
 
 	b->nd = netdev_attach(b->nds, "n0", &b->client, &e);
 	assert_non_null(b->nd);
-	assert_int_equal(netdev_caps(b->nd), 0);
+	b->has_hdr = netdev_caps(b->nd) & NET_VNET_HDR;
 	b->q = netdev_queue(b->nd, 0);
 	assert_int_equal(netq_start(b->q, b->loop, b), 0);
 }
@@ -120,6 +123,7 @@ static void open_user(struct bench *b, const char *options)
 	if (add(b, &e, "user,id=n0%s", options) < 0)
 		fail_msg("%s", e.text);
 	attach(b);
+	assert_true(b->has_hdr);
 }
 
 /* --- frames --- */
@@ -155,12 +159,12 @@ static unsigned checksum(const uint8_t *p, size_t len, uint32_t sum)
 	return ~sum & 0xffff;
 }
 
-/* In two pieces, as a guest does. */
+/* In pieces, as a guest does. */
 static void transmit(struct bench *b, uint8_t *f, size_t len)
 {
-	struct iovec iov[] = {{f, 20}, {f + 20, len - 20}};
+	struct iovec iov[] = {{b->hdr, NET_HDR_LEN}, {f, 20}, {f + 20, len - 20}};
 
-	assert_int_equal(netq_send(b->q, iov, 2), 0);
+	assert_int_equal(netq_send(b->q, iov + !b->has_hdr, 3 - !b->has_hdr), 0);
 }
 
 /* An IPv4 frame whose payload of `len` bytes is in place; from 0.0.0.0 to everybody for `to` ~0. */
@@ -221,15 +225,16 @@ static void send_tcp(struct bench *b, unsigned from, uint32_t to, unsigned port,
 /* Next frame in b->in; false when none comes within TURN_MS. */
 static bool receive(struct bench *b, int ms)
 {
-	struct iovec iov = {b->in, sizeof(b->in)};
+	struct iovec iov[] = {{b->in_hdr, NET_HDR_LEN}, {b->in, sizeof(b->in)}};
 	uint64_t end = now_ns() + (uint64_t)ms * 1000000;
 
-	while ((b->in_len = netq_recv(b->q, &iov, 1)) == -EAGAIN) {
+	while ((b->in_len = netq_recv(b->q, iov + !b->has_hdr, 2 - !b->has_hdr)) == -EAGAIN) {
 		if (now_ns() >= end)
 			return false;
 		netq_listen(b->q, true);
 		loop_turn(b->loop, 20);
 	}
+	b->in_len -= b->has_hdr ? NET_HDR_LEN : 0;
 	assert_true(b->in_len >= ETH);
 	return true;
 }
@@ -530,6 +535,134 @@ static void forward_tcp(void **state)
 }
 
 /* A connection of the guest to an address that stands for a socket file. */
+/* A segment as large as a packet, with its checksum left to the receiver. */
+static void large_segment(void **state)
+{
+	enum { SIZE = 65535 - IP - 20 };
+	static uint8_t f[ETH + IP + 20 + SIZE], got[SIZE];
+	uint8_t *tcp = f + ETH + IP, pseudo[12] = {0};
+	struct bench *b = *state;
+	const uint8_t *answer;
+	unsigned port;
+	int listener = host_socket(SOCK_STREAM, &port), fd;
+
+	assert_int_equal(listen(listener, 1), 0);
+	open_user(b, "");
+	greet(b, GATEWAY);
+	send_tcp(b, 4000, GATEWAY, port, 1, 0, TCP_SYN, "");
+	answer = receive_ip(b, 6);
+	assert_int_equal(answer[13] & (TCP_SYN | TCP_ACK), TCP_SYN | TCP_ACK);
+	put16(tcp, 4000);
+	put16(tcp + 2, port);
+	put32(tcp + 4, 2);
+	put32(tcp + 8, get32(answer + 4) + 1);
+	tcp[12] = 5 << 4;
+	tcp[13] = TCP_ACK;
+	put16(tcp + 14, 65535);
+	for (unsigned i = 0; i < SIZE; i++)
+		tcp[20 + i] = (uint8_t)(i * 7 + i / 256);
+	put32(pseudo, GUEST);
+	put32(pseudo + 4, GATEWAY);
+	pseudo[9] = 6;
+	put16(pseudo + 10, 20 + SIZE);
+	put16(tcp + 16, ~checksum(pseudo, sizeof(pseudo), 0) & 0xffff);
+	b->hdr[0] = 1; /* VIRTIO_NET_HDR_F_NEEDS_CSUM */
+	b->hdr[1] = 1; /* VIRTIO_NET_HDR_GSO_TCPV4 */
+	b->hdr[2] = ETH + IP + 20;
+	put_le16(b->hdr + 4, 1460);
+	b->hdr[6] = ETH + IP;
+	b->hdr[8] = 16;
+	send_ip(b, f, 6, GATEWAY, 20 + SIZE);
+	memset(b->hdr, 0, sizeof(b->hdr));
+	fd = accept(listener, NULL, NULL);
+	for (size_t n = 0; n < SIZE;) {
+		ssize_t part = host_recv(b, fd, got + n, SIZE - n);
+
+		assert_true(part > 0);
+		n += (size_t)part;
+	}
+	assert_memory_equal(got, tcp + 20, SIZE);
+	answer = receive_ip(b, 6);
+	assert_int_equal(get32(answer + 8), 2 + SIZE);
+	close(fd);
+	close(listener);
+}
+
+/* Its frames are known to be right, and say so where the guest listens to that. */
+static void checked_frames(void **state)
+{
+	struct bench *b = *state;
+
+	open_user(b, "");
+	greet(b, GATEWAY);
+	assert_int_equal(b->in_hdr[0], 0);
+	assert_int_equal(netdev_set_offloads(b->nd, NET_RX_CSUM | NET_RX_TSO4), 0);
+	greet(b, GATEWAY);
+	assert_int_equal(b->in_hdr[0], 2); /* VIRTIO_NET_HDR_F_DATA_VALID */
+	assert_int_equal(netdev_set_offloads(b->nd, 0), 0);
+	greet(b, GATEWAY);
+	assert_int_equal(b->in_hdr[0], 0);
+}
+
+/* The hub's frames have no header. */
+static void on_a_hub(void **state)
+{
+	struct bench *b = *state;
+	struct err e = {0};
+	char buf[16];
+	unsigned port;
+	int fd = host_socket(SOCK_DGRAM, &port);
+
+	assert_int_equal(add(b, &e, "user,id=u0"), 0);
+	assert_int_equal(add(b, &e, "hubport,id=p0,hubid=0,netdev=u0"), 0);
+	assert_int_equal(add(b, &e, "hubport,id=n0,hubid=0"), 0);
+	attach(b);
+	assert_false(b->has_hdr);
+	greet(b, GATEWAY);
+	send_udp(b, 5000, GATEWAY, port, "question", 8);
+	assert_int_equal(host_recv(b, fd, buf, sizeof(buf)), 8);
+	close(fd);
+}
+
+/* The sum of RFC 1071, and a checksum that is left to us. */
+static void sums(void **state)
+{
+	static const uint8_t rfc[] = {0, 1, 0xf2, 3, 0xf4, 0xf5, 0xf6, 0xf7};
+	uint8_t buf[100], hdr[NET_HDR_LEN] = {1}, before[100];
+	uint16_t sum = net_sum(rfc, sizeof(rfc));
+	uint32_t seed = 7, pseudo;
+
+	assert_int_equal(get16((uint8_t *)&sum), 0xddf2);
+	for (unsigned len = 0; len <= sizeof(buf) - 1; len++) {
+		for (unsigned i = 0; i < sizeof(buf); i++)
+			buf[i] = (uint8_t)((seed = seed * 1103515245 + 12345) >> 16);
+		sum = net_sum(buf + (len & 1), len);
+		assert_int_equal(get16((uint8_t *)&sum),
+				 ~checksum(buf + (len & 1), len, 0) & 0xffff);
+	}
+	hdr[6] = 10;
+	hdr[8] = 4;
+	pseudo = get16(buf + 14);
+	net_finish_checksum(hdr, buf, 33);
+	assert_int_equal(checksum(buf + 10, 23, pseudo), 0);
+	/* One that comes out as zero is written as its other form. */
+	memset(buf, 0, sizeof(buf));
+	buf[14] = buf[15] = 0xff;
+	net_finish_checksum(hdr, buf, 33);
+	assert_int_equal(get16(buf + 14), 0xffff);
+	/* A field that is not, or not wholly, in the frame. */
+	memcpy(before, buf, sizeof(buf));
+	net_finish_checksum(hdr, buf, 15);
+	net_finish_checksum(hdr, buf, 0);
+	put_le16(hdr + 6, 65535);
+	put_le16(hdr + 8, 65535);
+	net_finish_checksum(hdr, buf, sizeof(buf));
+	hdr[0] = 2;
+	hdr[6] = hdr[7] = hdr[8] = hdr[9] = 0;
+	net_finish_checksum(hdr, buf, sizeof(buf));
+	assert_memory_equal(buf, before, sizeof(buf));
+}
+
 static void guest_forward(void **state)
 {
 	struct bench *b = *state;
@@ -634,16 +767,20 @@ static void garbage(void **state)
 	open_user(b, "");
 	for (unsigned i = 0; i < 3000; i++) {
 		size_t len = i % 7 ? 14 + i % 120 : (i * 131) % sizeof(f);
-		struct iovec iov = {f, MAX(len, (size_t)14)};
+		struct iovec iov[] = {{b->hdr, NET_HDR_LEN}, {f, MAX(len, (size_t)14)}};
 
-		for (size_t j = 0; j < MIN(iov.iov_len, (size_t)200); j++)
+		for (size_t j = 0; j < NET_HDR_LEN; j++)
+			b->hdr[j] = (uint8_t)((seed = seed * 1103515245 + 12345) >> 16);
+		for (size_t j = 0; j < MIN(iov[1].iov_len, (size_t)200); j++)
 			f[j] = (uint8_t)((seed = seed * 1103515245 + 12345) >> 16);
 		put16(f + 12, i % 3 == 0 ? 0x0800 : i % 3 == 1 ? 0x86dd : 0x0806);
 		f[14] = i % 3 == 1 ? 0x60 : 0x45;
-		assert_int_equal(netq_send(b->q, &iov, 1), 0);
+		assert_int_equal(netq_send(b->q, iov, 2), 0);
 		if (i % 64 == 0)
 			loop_turn(b->loop, 0);
 	}
+	assert_int_equal(netq_send(b->q, &(struct iovec){b->hdr, NET_HDR_LEN - 1}, 1), -EMSGSIZE);
+	memset(b->hdr, 0, sizeof(b->hdr));
 	while (receive(b, 20)) {}
 	greet(b, GATEWAY);
 }
@@ -807,6 +944,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ring_of_frames),
+		cmocka_unit_test(sums),
 		T(bad_options),
 		T(options_as_json),
 		T(arp_and_ping),
@@ -816,6 +954,9 @@ int main(void)
 		T(restricted),
 		T(forward_udp),
 		T(forward_tcp),
+		T(large_segment),
+		T(checked_frames),
+		T(on_a_hub),
 		T(guest_forward),
 		T(guest_that_does_not_read),
 		T(guest_that_opens_sockets),

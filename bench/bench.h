@@ -65,6 +65,9 @@ static inline void put_be16(uint8_t *p, unsigned v)
 	p[0] = (uint8_t)(v >> 8);
 	p[1] = (uint8_t)v;
 }
+/* On -netdev user: the Ethernet and IPv4 headers of frames from the guest to the host (10.0.2.2),
+ * but for length and checksum. */
+void user_headers(struct gnet *net, uint8_t *f, unsigned proto);
 
 void bench_disk(struct bench *b);
 void bench_fair(struct bench *b);
@@ -79,6 +82,7 @@ void bench_p9_write(struct bench *b);
 void bench_serial_rx(struct bench *b);
 void bench_serial_tx(struct bench *b);
 void bench_user_rx(struct bench *b);
+void bench_user_tcp(struct bench *b);
 void bench_user_tx(struct bench *b);
 void bench_vsock_connect(struct bench *b);
 void bench_vsock_rx(struct bench *b);

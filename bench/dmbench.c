@@ -284,6 +284,7 @@ static const struct {
 	{"serial-tx", bench_serial_tx},
 	{"start", bench_start},
 	{"user-rx", bench_user_rx},
+	{"user-tcp", bench_user_tcp},
 	{"user-tx", bench_user_tx},
 	{"vsock-connect", bench_vsock_connect},
 	{"vsock-rx", bench_vsock_rx},

@@ -53,7 +53,7 @@ static void open_host(struct user *u)
 }
 
 /* Ask for the gateway's address, which makes ours known to it. */
-static void resolve(struct user *u)
+static void resolve(struct gnet *net, uint8_t mac[6])
 {
 	uint8_t f[1600] = {0};
 	struct gnet_hdr h;
@@ -64,12 +64,25 @@ static void resolve(struct user *u)
 	memcpy(f + 22, guest_mac, 6);
 	memcpy(f + 28, addresses, 4);
 	memcpy(f + 38, addresses + 4, 4);
-	gnet_send(&u->net, 0, NULL, f, 60);
+	gnet_send(net, 0, NULL, f, 60);
 	do {
-		if (gnet_recv(&u->net, 0, &h, f, sizeof(f), GUEST_WAIT_MS) < 0)
+		if (gnet_recv(net, 0, &h, f, sizeof(f), GUEST_WAIT_MS) < 0)
 			guest_panic("usernet: no answer to ARP");
 	} while (f[12] != 8 || f[13] != 6 || f[21] != 2);
-	memcpy(u->frame, f + 22, 6);
+	memcpy(mac, f + 22, 6);
+}
+
+void user_headers(struct gnet *net, uint8_t *f, unsigned proto)
+{
+	uint8_t *ip = f + 14;
+
+	resolve(net, f);
+	memcpy(f + 6, guest_mac, 6);
+	put_be16(f + 12, ETH_P_IP);
+	ip[0] = 0x45;
+	ip[8] = 64;
+	ip[9] = (uint8_t)proto;
+	memcpy(ip + 12, addresses, 8);
 }
 
 static void open_card(struct user *u, struct bench *b)
@@ -82,14 +95,8 @@ static void open_card(struct user *u, struct bench *b)
 	guest_start(&b->g, &b->config);
 	gnet_open(&b->g, &u->net, 0, 1, RX_BUFFER, b->features | GNET_F_MAC);
 	open_host(u);
-	resolve(u);
-	memcpy(u->frame + 6, guest_mac, 6);
-	put_be16(u->frame + 12, ETH_P_IP);
-	ip[0] = 0x45;
+	user_headers(&u->net, u->frame, IPPROTO_UDP);
 	put_be16(ip + 2, b->len - 14);
-	ip[8] = 64;
-	ip[9] = IPPROTO_UDP;
-	memcpy(ip + 12, addresses, 8);
 	put_be16(ip + 10, ip_checksum(ip, 20));
 	put_be16(ip + 20, 5000);
 	put_be16(ip + 24, b->len - 34);

@@ -418,7 +418,7 @@ static int user_open(struct netdev *nd, struct kvs *k, struct err *e)
 	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur / 2 < SOCKETS_MAX)
 		u->open_max = (unsigned)(files.rlim_cur / 2);
 	rc = netdev_alloc_queues(nd, 1, e);
-	nd->caps = NET_VNET_HDR;
+	nd->caps = NET_VNET_HDR | NET_TX_ONLY;
 	u->out = malloc(NET_HDR_LEN + NET_FRAME_MAX);
 	if (!rc && (!u->out || fifo_ring_init(&u->in, RING_SIZE) < 0))
 		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));

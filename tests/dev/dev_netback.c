@@ -13,6 +13,9 @@
 
 #include "tb.h"
 
+#define OFFLOADS                                                                   \
+	(GNET_F_CSUM | GNET_F_GUEST_CSUM | GNET_F_GUEST_TSO4 | GNET_F_GUEST_TSO6 | \
+	 GNET_F_HOST_TSO4 | GNET_F_HOST_TSO6)
 #define BASIC (GV_F_RING | GNET_F_MAC | GNET_F_STATUS | GNET_F_MRG_RXBUF)
 
 static const uint8_t own[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
@@ -99,6 +102,12 @@ static void user_and_dump(void **state)
 	tb_arg(t, "filter-dump,id=d0,netdev=n0,file=%s", path);
 	tb_device(t, "virtio-net-pci,netdev=n0,id=nic0");
 	tb_start(t);
+	/* Large segments from the guest, none to it. */
+	gv_open(&t->g, &t->net.v, GV_NET, 0);
+	assert_int_equal(gv_offered(&t->net.v) & OFFLOADS,
+			 t->qemu ? 0
+				 : GNET_F_CSUM | GNET_F_GUEST_CSUM | GNET_F_HOST_TSO4 |
+					   GNET_F_HOST_TSO6);
 	gnet_open(&t->g, &t->net, 0, 1, 2048, BASIC);
 	memset(f, 0xff, 6);
 	memcpy(f + 6, own, 6);

@@ -30,10 +30,8 @@ int p9_getattr(struct p9_call *c)
 	f = p9_fid_use(c, number, false);
 	if (!f)
 		return -EBADF;
-	pthread_rwlock_rdlock(&c->fs->tree);
-	rc = c->fs->ops->getattr(f->node, &st);
-	pthread_rwlock_unlock(&c->fs->tree);
-	p9_fid_done(f);
+	rc = p9_stat(c, f->node, &st);
+	p9_fid_done(c, f);
 	if (rc == 0)
 		rc = p9_qid_of(&c->fs->qids, &st, &q);
 	if (rc < 0)
@@ -101,7 +99,7 @@ int p9_setattr(struct p9_call *c)
 	pthread_rwlock_rdlock(&c->fs->tree);
 	rc = c->fs->ops->setattr(f->node, f->kind == P9_FID_FILE && f->writable ? f->file : -1, &a);
 	pthread_rwlock_unlock(&c->fs->tree);
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	return rc;
 }
 
@@ -120,7 +118,7 @@ int p9_statfs(struct p9_call *c)
 	if (!f)
 		return -EBADF;
 	rc = c->fs->ops->statfs(f->node, &st);
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	if (rc < 0)
 		return rc;
 	memcpy(id, &st.f_fsid, sizeof(id));
@@ -151,7 +149,7 @@ int p9_readlink(struct p9_call *c)
 	pthread_rwlock_rdlock(&c->fs->tree);
 	len = c->fs->ops->readlink(f->node, target, sizeof(target));
 	pthread_rwlock_unlock(&c->fs->tree);
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	if (len < 0)
 		return (int)len;
 	if (len > P9_TARGET_MAX)
@@ -219,7 +217,7 @@ int p9_xattrwalk(struct p9_call *c)
 		p9_put64(&c->out, x->xattr.done);
 		p9_fid_put(x);
 	}
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	return rc;
 }
 
@@ -264,6 +262,6 @@ int p9_xattrcreate(struct p9_call *c)
 	if (!f)
 		return -EBADF;
 	rc = f->kind == P9_FID_PATH ? prepare_xattr(f, name, (uint32_t)size, (int)flags) : -EINVAL;
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	return rc;
 }

@@ -82,8 +82,8 @@ int p9_lopen(struct p9_call *c)
 		return -EBADF;
 	rc = f->kind == P9_FID_PATH ? open_fid(f, flags) : -EINVAL;
 	if (rc == 0)
-		rc = p9_qid_of_node(f->node, &q);
-	p9_fid_done(f);
+		rc = p9_qid_of_node(c, f->node, &q);
+	p9_fid_done(c, f);
 	if (rc < 0)
 		return rc;
 	p9_put_qid(&c->out, &q);
@@ -145,11 +145,29 @@ static ssize_t read_fid(struct p9_call *c, struct p9_fid *f, uint64_t off, uint6
 	return move_data(f, c->fs->ops->read, r->in, r->n_in, P9_DATA_AT, count, off);
 }
 
+/* What is in memory already costs less than to wake a worker and to be woken by it. */
+static ssize_t read_now(struct p9_call *c, struct p9_fid *f, uint64_t off, uint64_t count)
+{
+	const struct p9_request *r = c->r;
+	struct iovec iov[IOVS];
+	unsigned cnt;
+	ssize_t got = -EAGAIN;
+
+	if (f->kind == P9_FID_FILE && c->fs->ops->read_now && count <= NOW_MAX &&
+	    off <= INT64_MAX - count) {
+		cnt = p9_iov_window(r->in, r->n_in, P9_DATA_AT, count, iov, IOVS);
+		if (iov_len(iov, cnt) == count)
+			got = c->fs->ops->read_now(f->node, f->file, iov, cnt, off);
+	}
+	c->again = got < 0;
+	return got;
+}
+
 int p9_read(struct p9_call *c)
 {
 	uint32_t number = p9_get32(&c->in);
 	uint64_t off = p9_get64(&c->in);
-	uint32_t count = p9_get32(&c->in);
+	uint64_t count = p9_get32(&c->in);
 	struct p9_fid *f;
 	ssize_t got;
 
@@ -158,40 +176,11 @@ int p9_read(struct p9_call *c)
 	f = p9_fid_use(c, number, false);
 	if (!f)
 		return -EBADF;
-	got = read_fid(c, f, off, data_room(c, count));
-	p9_fid_done(f);
+	count = data_room(c, count);
+	got = c->now ? read_now(c, f, off, count) : read_fid(c, f, off, count);
+	p9_fid_done(c, f);
 	if (got < 0)
 		return (int)got;
-	p9_put32(&c->out, (uint32_t)got);
-	c->data = (uint64_t)got;
-	return 0;
-}
-
-/* What is in memory already costs less than to wake a worker and to be woken by it. */
-int p9_read_now(struct p9_call *c)
-{
-	uint32_t number = p9_get32(&c->in);
-	uint64_t off = p9_get64(&c->in);
-	uint64_t count = data_room(c, p9_get32(&c->in));
-	struct iovec iov[IOVS];
-	unsigned cnt;
-	struct p9_fid *f;
-	ssize_t got = -EAGAIN;
-
-	if (c->in.err || !c->fs->ops->read_now || count > NOW_MAX || off > INT64_MAX - count)
-		return -EAGAIN;
-	cnt = p9_iov_window(c->r->in, c->r->n_in, P9_DATA_AT, count, iov, IOVS);
-	f = iov_len(iov, cnt) == count ? p9_fid_get(c->s, number) : NULL;
-	if (!f)
-		return -EAGAIN;
-	if (pthread_rwlock_tryrdlock(&f->lock) == 0) {
-		if (f->kind == P9_FID_FILE)
-			got = c->fs->ops->read_now(f->node, f->file, iov, cnt, off);
-		pthread_rwlock_unlock(&f->lock);
-	}
-	p9_fid_put_later(c->r->server, f);
-	if (got < 0)
-		return -EAGAIN;
 	p9_put32(&c->out, (uint32_t)got);
 	c->data = (uint64_t)got;
 	return 0;
@@ -250,7 +239,7 @@ int p9_write(struct p9_call *c)
 		pthread_rwlock_rdlock(&f->lock);
 		put = f->kind == P9_FID_XATTR_WRITE ? -EBADF : write_fid(c, f, off, count);
 	}
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	if (put < 0)
 		return (int)put;
 	p9_put32(&c->out, (uint32_t)put);
@@ -272,7 +261,7 @@ int p9_fsync(struct p9_call *c)
 		return -EBADF;
 	if (f->kind == P9_FID_FILE || f->kind == P9_FID_DIR)
 		rc = c->fs->ops->fsync(f->node, f->file, datasync);
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	return rc;
 }
 
@@ -328,7 +317,7 @@ int p9_readdir(struct p9_call *c)
 		return -EBADF;
 	if (f->kind == P9_FID_DIR)
 		rc = c->fs->ops->readdir(f->node, f->file, off, add_entry, &l);
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	/* What was found before an error is shown; the error comes again with the next request. */
 	if (l.used)
 		rc = 0;
@@ -351,7 +340,7 @@ static int check_open(struct p9_call *c, uint32_t number)
 	if (!f)
 		return -EBADF;
 	rc = f->kind == P9_FID_FILE || f->kind == P9_FID_DIR ? 0 : -EBADF;
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	return rc;
 }
 
@@ -406,6 +395,18 @@ int p9_getlock(struct p9_call *c)
 
 /* --- the end of a fid --- */
 
+/* Is it there, and neither open nor an attribute: is its end nothing to wait for? */
+static bool is_path(struct p9_call *c, uint32_t number)
+{
+	struct p9_fid *f = p9_fid_use(c, number, false);
+
+	if (!f)
+		return false;
+	c->again = f->kind != P9_FID_PATH;
+	p9_fid_done(c, f);
+	return !c->again;
+}
+
 int p9_clunk(struct p9_call *c)
 {
 	uint32_t number = p9_get32(&c->in);
@@ -414,9 +415,15 @@ int p9_clunk(struct p9_call *c)
 
 	if (c->in.err)
 		return c->in.err;
+	if (c->now && !is_path(c, number))
+		return -EBADF;
 	f = p9_fid_remove(c->s, number);
 	if (!f)
 		return -EBADF;
+	if (c->now) {
+		p9_fid_leave(c, f);
+		return 0;
+	}
 	pthread_rwlock_wrlock(&f->lock);
 	if (f->kind == P9_FID_XATTR_WRITE) {
 		/* An empty value means that the attribute shall go. */
@@ -428,6 +435,6 @@ int p9_clunk(struct p9_call *c)
 		else
 			rc = c->fs->ops->removexattr(f->node, f->xattr.name);
 	}
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	return rc;
 }

@@ -23,6 +23,7 @@
 #include <sys/uio.h>
 
 #include "base/list.h"
+#include "base/workers.h"
 #include "p9/qid.h"
 
 struct p9_fs;
@@ -68,6 +69,10 @@ struct p9_fs_ops {
 	void (*forget)(struct p9_node *n); /* the last reference is gone: free it */
 
 	int (*getattr)(struct p9_node *n, struct stat *st); /* [tree] */
+	/* The same without sleeping, on any thread: -EAGAIN where that is not known to go. Both
+	 * there, or both NULL. [tree] */
+	int (*walk_now)(struct p9_node *dir, const char *name, struct p9_node **out);
+	int (*getattr_now)(struct p9_node *n, struct stat *st);
 	/* `file`: open for writing, or -1. [tree] */
 	int (*setattr)(struct p9_node *n, int file, const struct p9_attr *a);
 	int (*statfs)(struct p9_node *n, struct statfs *st);
@@ -115,6 +120,7 @@ struct p9_node {
 	struct p9_node *parent; /* NULL: the root */
 	char *name;		/* NULL: the root, or a name that it no longer has */
 	struct p9_node *old_parent, *next_moved; /* within p9_tree_renamed() */
+	struct work work; /* server.c: the end of one that the loop held last */
 	/* Constant: */
 	dev_t dev;
 	ino_t ino;

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +18,8 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define DIRENTS (32 * 1024) /* of one system call */
+#define XFS_MAGIC 0x58465342
+#define DIRENTS	  (32 * 1024) /* of one system call */
 
 struct local_name local_proc_name(int fd)
 {
@@ -101,7 +104,47 @@ int local_walk(struct p9_node *dir, const char *name, struct p9_node **out)
 	return fd < 0 ? -errno : local_node(l, dir, name, fd, out);
 }
 
+/* Is the node one of a local file system, whose attributes are in memory while it is open? */
+static bool is_calm(const struct p9_node *n)
+{
+	const struct local *l = local_of(n);
+
+	return atomic_load(&l->calm) && n->dev == l->fs.qids.root;
+}
+
+/* Only where the kernel remembers the name. */
+static int local_walk_now(struct p9_node *dir, const char *name, struct p9_node **out)
+{
+	struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+			       .resolve = RESOLVE_CACHED | RESOLVE_NO_XDEV};
+	struct local *l = local_of(dir);
+	int fd;
+
+	if (!is_calm(dir))
+		return -EAGAIN;
+	fd = (int)syscall(SYS_openat2, local_fd(dir), name, &how, sizeof(how));
+	if (fd >= 0)
+		return local_node(l, dir, name, fd, out);
+	switch (errno) {
+	case ENOSYS:
+	case EINVAL:
+	case EPERM: /* a kernel before 5.12, or a filter that knows no such call */
+		atomic_store(&l->calm, false);
+		return -EAGAIN;
+	case EXDEV:
+		return -EAGAIN;
+	}
+	return -errno;
+}
+
 /* --- attributes --- */
+
+static int local_getattr_now(struct p9_node *n, struct stat *st)
+{
+	if (!is_calm(n))
+		return -EAGAIN;
+	return fstat(local_fd(n), st) < 0 ? -errno : 0;
+}
 
 static int local_getattr(struct p9_node *n, struct stat *st)
 {
@@ -327,8 +370,10 @@ static const struct p9_fs_ops local_ops = {
 	.begin = local_begin,
 	.root = local_root,
 	.walk = local_walk,
+	.walk_now = local_walk_now,
 	.forget = local_forget,
 	.getattr = local_getattr,
+	.getattr_now = local_getattr_now,
 	.setattr = local_setattr,
 	.statfs = local_statfs,
 	.readlink = local_readlink,
@@ -348,6 +393,21 @@ static const struct p9_fs_ops local_ops = {
 	.setxattr = local_setxattr,
 	.removexattr = local_removexattr,
 };
+
+/* File systems whose fstat() is known to ask nobody. */
+static bool keeps_inodes(int fd)
+{
+	static const uint32_t magic[] = {EXT4_SUPER_MAGIC, XFS_MAGIC, BTRFS_SUPER_MAGIC,
+					 F2FS_SUPER_MAGIC, TMPFS_MAGIC};
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(magic); i++)
+		if ((uint32_t)st.f_type == magic[i])
+			return true;
+	return false;
+}
 
 struct p9_fs *p9_local_new(const struct local_conf *conf, struct err *e)
 {
@@ -376,6 +436,7 @@ struct p9_fs *p9_local_new(const struct local_conf *conf, struct err *e)
 		l->fs.qids.mode = conf->multidevs;
 		l->fs.qids.root = st.st_dev;
 		l->fs.qids.path = l->path;
+		atomic_init(&l->calm, !local_mapped(l) && keeps_inodes(l->root));
 		return &l->fs;
 	}
 	local_free(&l->fs);

@@ -44,6 +44,7 @@ struct local {
 	mode_t fmode, dmode;
 	char *path;
 	int root, proc;
+	atomic_bool calm;     /* walk_now and getattr_now are worth a try */
 	pthread_mutex_t meta; /* mapped-file: one reads or writes at a time */
 	atomic_bool lost;     /* a worker could not go to /proc/self/fd: nothing may go by path */
 };

@@ -32,36 +32,6 @@ static int check_name(const char *name, int dots)
 	return is_dots(name) ? dots : 0;
 }
 
-int p9_qid_of_node(struct p9_node *n, struct p9_qid *q)
-{
-	struct stat st;
-	int rc;
-
-	pthread_rwlock_rdlock(&n->fs->tree);
-	rc = n->fs->ops->getattr(n, &st);
-	pthread_rwlock_unlock(&n->fs->tree);
-	return rc < 0 ? rc : p9_qid_of(&n->fs->qids, &st, q);
-}
-
-struct p9_fid *p9_fid_use(struct p9_call *c, uint32_t number, bool change)
-{
-	struct p9_fid *f = p9_fid_get(c->s, number);
-
-	if (!f)
-		return NULL;
-	if (change)
-		pthread_rwlock_wrlock(&f->lock);
-	else
-		pthread_rwlock_rdlock(&f->lock);
-	return f;
-}
-
-void p9_fid_done(struct p9_fid *f)
-{
-	pthread_rwlock_unlock(&f->lock);
-	p9_fid_put(f);
-}
-
 /* Two at a time, locked for reading in an order that all keep. -EBADF: one of them is not there. */
 static int use_both(struct p9_call *c, uint32_t a, uint32_t b, struct p9_fid **f, struct p9_fid **g)
 {
@@ -116,7 +86,7 @@ int p9_attach(struct p9_call *c)
 	rc = c->fs->ops->root(c->fs, &root);
 	if (rc < 0)
 		return rc;
-	rc = p9_qid_of_node(root, &q);
+	rc = p9_qid_of_node(c, root, &q);
 	if (rc == 0)
 		rc = new_fid(c, number, uid, root);
 	p9_node_put(root);
@@ -127,14 +97,17 @@ int p9_attach(struct p9_call *c)
 /* --- walk --- */
 
 /* One step; the caller has a reference to `n` and gets one to `out`. */
-static int step(struct p9_node *n, const char *name, struct p9_node **out)
+static int step(struct p9_call *c, struct p9_node *n, const char *name, struct p9_node **out)
 {
 	struct p9_fs *fs = n->fs;
 	int rc = 0;
 
 	if (!is_component(name))
 		return -ENOENT;
-	pthread_rwlock_rdlock(&fs->tree);
+	if (c->now && !fs->ops->walk_now)
+		return -EAGAIN;
+	if (!p9_lock_shared(c, &fs->tree))
+		return -EAGAIN;
 	if (!S_ISDIR(n->type))
 		rc = -ENOTDIR;
 	else if (!strcmp(name, "."))
@@ -142,7 +115,7 @@ static int step(struct p9_node *n, const char *name, struct p9_node **out)
 	else if (!strcmp(name, ".."))
 		*out = p9_node_get(n->parent ? n->parent : n);
 	else
-		rc = fs->ops->walk(n, name, out);
+		rc = (c->now ? fs->ops->walk_now : fs->ops->walk)(n, name, out);
 	pthread_rwlock_unlock(&fs->tree);
 	return rc;
 }
@@ -153,16 +126,20 @@ static int walk(struct p9_call *c, struct p9_node **at, char names[][P9_NAME_MAX
 	for (unsigned i = 0; i < n; i++) {
 		struct p9_node *next;
 		struct p9_qid q;
-		int rc = step(*at, names[i], &next);
+		int rc = step(c, *at, names[i], &next);
 
 		if (rc == 0) {
-			rc = p9_qid_of_node(next, &q);
+			rc = p9_qid_of_node(c, next, &q);
 			if (rc < 0)
-				p9_node_put(next);
+				p9_node_done(c, next);
+		}
+		if (c->now && rc == -EAGAIN) {
+			c->again = true;
+			return rc;
 		}
 		if (rc < 0)
 			return i ? (int)i : rc;
-		p9_node_put(*at);
+		p9_node_done(c, *at);
 		*at = next;
 		p9_put_qid(&c->out, &q);
 	}
@@ -174,7 +151,7 @@ static int arrive(struct p9_call *c, struct p9_fid *f, uint32_t number, struct p
 {
 	if (number != f->number)
 		return new_fid(c, number, f->uid, n);
-	p9_node_put(f->node);
+	p9_node_done(c, f->node);
 	f->node = p9_node_get(n);
 	return 0;
 }
@@ -207,8 +184,8 @@ int p9_walk(struct p9_call *c)
 		put_le16(c->answer, (uint16_t)rc);
 	if (rc == (int)n)
 		rc = arrive(c, f, to, at);
-	p9_node_put(at);
-	p9_fid_done(f);
+	p9_node_done(c, at);
+	p9_fid_done(c, f);
 	return MIN(rc, 0);
 }
 
@@ -249,10 +226,10 @@ static int make_and_tell(struct p9_call *c, uint32_t number, const char *name, s
 	what->uid = f->uid;
 	rc = make(f, name, what, 0, &n, NULL);
 	if (rc == 0) {
-		rc = p9_qid_of_node(n, &q);
+		rc = p9_qid_of_node(c, n, &q);
 		p9_node_put(n);
 	}
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	if (rc == 0)
 		p9_put_qid(&c->out, &q);
 	return rc;
@@ -275,7 +252,7 @@ static int create(struct p9_call *c, struct p9_fid *f, const char *name, const s
 	p9_node_put(f->node);
 	f->node = n;
 	p9_fid_opened(f, file, flags);
-	return p9_qid_of_node(n, q);
+	return p9_qid_of_node(c, n, q);
 }
 
 int p9_lcreate(struct p9_call *c)
@@ -301,7 +278,7 @@ int p9_lcreate(struct p9_call *c)
 		return -EBADF;
 	what.uid = f->uid;
 	rc = f->kind == P9_FID_PATH ? create(c, f, name, &what, flags, &q) : -EINVAL;
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	if (rc < 0)
 		return rc;
 	p9_put_qid(&c->out, &q);
@@ -475,7 +452,7 @@ int p9_unlinkat(struct p9_call *c)
 	pthread_rwlock_wrlock(&c->fs->tree);
 	rc = unlink_locked(f->node, name, flags & REMOVE_DIRECTORY);
 	pthread_rwlock_unlock(&c->fs->tree);
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	return rc;
 }
 
@@ -496,7 +473,7 @@ int p9_remove(struct p9_call *c)
 	pthread_rwlock_rdlock(&f->lock);
 	n = f->node;
 	if (c->fs->read_only) {
-		p9_fid_done(f);
+		p9_fid_done(c, f);
 		return -EROFS;
 	}
 	pthread_rwlock_wrlock(&c->fs->tree);
@@ -514,6 +491,6 @@ int p9_remove(struct p9_call *c)
 	pthread_rwlock_unlock(&c->fs->tree);
 	p9_node_put(now);
 	p9_node_put(parent);
-	p9_fid_done(f);
+	p9_fid_done(c, f);
 	return rc;
 }

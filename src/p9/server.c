@@ -7,7 +7,8 @@
  * request back to the loop, which alone knows which tags are in flight.
  *
  * The last request of a batch, which is the only one where the guest waits for each, the loop tries
- * itself when its answer is in memory (`now` in the table): two wake-ups cost more than a copy.
+ * itself when what it is about is in memory (`now` in the table): two wake-ups cost more than a
+ * copy.
  *
  * A flush takes its target back when no worker has begun it; else it waits for it. Either way the
  * target is done before the flush is answered.
@@ -46,7 +47,7 @@ static const struct p9_operation operations[] = {
 	[P9_TMKNOD] = {p9_mknod, 20, true},
 	[P9_TRENAME] = {p9_rename, 7, true},
 	[P9_TREADLINK] = {p9_readlink, 9, false},
-	[P9_TGETATTR] = {p9_getattr, 160, false},
+	[P9_TGETATTR] = {p9_getattr, 160, false, true},
 	[P9_TSETATTR] = {p9_setattr, 7, true},
 	[P9_TXATTRWALK] = {p9_xattrwalk, 15, false},
 	[P9_TXATTRCREATE] = {p9_xattrcreate, 7, true},
@@ -59,10 +60,10 @@ static const struct p9_operation operations[] = {
 	[P9_TRENAMEAT] = {p9_renameat, 7, true},
 	[P9_TUNLINKAT] = {p9_unlinkat, 7, true},
 	[P9_TATTACH] = {p9_attach, 20, false},
-	[P9_TWALK] = {p9_walk, 9, false},
-	[P9_TREAD] = {p9_read, 11, false, p9_read_now},
+	[P9_TWALK] = {p9_walk, 9, false, true},
+	[P9_TREAD] = {p9_read, 11, false, true},
 	[P9_TWRITE] = {p9_write, 11, true},
-	[P9_TCLUNK] = {p9_clunk, 7, false},
+	[P9_TCLUNK] = {p9_clunk, 7, false, true},
 	/* A removal clunks the fid also where it fails, so it sees to that itself. */
 	[P9_TREMOVE] = {p9_remove, 7, false},
 };
@@ -123,7 +124,8 @@ static int check_call(const struct p9_call *c, const struct p9_operation *op)
 }
 
 /* Copy the message. */
-static void begin_call(struct p9_call *c, struct p9_request *r, struct p9_session *session)
+static void begin_call(struct p9_call *c, struct p9_request *r, struct p9_session *session,
+		       bool now)
 {
 	size_t len = MIN((uint64_t)r->size, sizeof(c->message));
 
@@ -131,6 +133,8 @@ static void begin_call(struct p9_call *c, struct p9_request *r, struct p9_sessio
 	c->s = session;
 	c->fs = r->server->fs;
 	c->data = 0;
+	c->now = now;
+	c->again = false;
 	p9_iov_read(r->out, r->n_out, 0, c->message, len);
 	c->in = (struct p9_reader){c->message + P9_HEADER, len - P9_HEADER, r->size - len, 0};
 	c->out = (struct p9_writer){c->answer, 0, sizeof(c->answer)};
@@ -146,51 +150,45 @@ static void post_done(struct p9_request *r)
 	loop_post(s->loop, &s->done_task);
 }
 
-static void run(struct work *w)
+/* Serve and answer. False: it has to be done on a worker. */
+static bool serve(struct p9_request *r, struct p9_session *session, bool now)
 {
-	struct p9_request *r = container_of(w, struct p9_request, work);
 	const struct p9_operation *op = p9_operation(r->type);
 	struct p9_call c;
 	int rc;
 
-	begin_call(&c, r, r->session);
+	begin_call(&c, r, session, now);
 	rc = check_call(&c, op);
 	if (rc == 0)
 		rc = op->serve(&c);
+	if (c.again)
+		return false;
 	if (rc < 0)
 		answer_error(r, rc);
 	else
 		answer(r, c.answer, c.out.len, c.data);
+	return true;
+}
+
+static void run(struct work *w)
+{
+	struct p9_request *r = container_of(w, struct p9_request, work);
+
+	serve(r, r->session, false);
 	if (r->session)
 		p9_session_put(r->session);
 	r->session = NULL;
 	post_done(r);
 }
 
-static void end_fid(struct work *w)
-{
-	struct p9_fid *f = container_of(w, struct p9_fid, work);
-	struct p9_session *session = f->s;
-
-	p9_fid_put(f);
-	p9_session_put(session);
-}
-
-void p9_fid_put_later(struct p9_server *s, struct p9_fid *f)
-{
-	unsigned refs = atomic_load(&f->refs);
-
-	while (refs > 1)
-		if (atomic_compare_exchange_weak(&f->refs, &refs, refs - 1))
-			return;
-	p9_session_get(f->s);
-	f->work.fn = end_fid;
-	workers_submit(s->workers, &f->work, &f->work, 1);
-}
-
 static void end_session(struct work *w)
 {
 	p9_session_put(container_of(w, struct p9_session, work));
+}
+
+void p9_server_give(struct p9_server *s, struct work *w)
+{
+	workers_submit(s->workers, w, w, 1);
 }
 
 /* Let go of the present session, in which all that was started is submitted; a worker closes its
@@ -204,7 +202,7 @@ static void leave_session(struct p9_server *s)
 	if (!old)
 		return;
 	old->work.fn = end_session;
-	workers_submit(s->workers, &old->work, &old->work, 1);
+	p9_server_give(s, &old->work);
 }
 
 /* --- the loop --- */
@@ -346,21 +344,6 @@ static void hand_over(struct p9_server *s, struct p9_request *r)
 	s->newest = r;
 }
 
-/* True: it is answered. */
-static bool serve_now(struct p9_server *s, struct p9_request *r)
-{
-	const struct p9_operation *op = p9_operation(r->type);
-	struct p9_call c;
-
-	if (!op || !op->now)
-		return false;
-	begin_call(&c, r, s->session);
-	if (check_call(&c, op) < 0 || op->now(&c) < 0)
-		return false;
-	answer(r, c.answer, c.out.len, c.data);
-	return true;
-}
-
 /* 0, or the error of a message that cannot be served, whatever it says. */
 static int check(struct p9_server *s, struct p9_request *r)
 {
@@ -427,9 +410,10 @@ static void submit_queued(struct p9_server *s)
 void p9_server_submit(struct p9_server *s)
 {
 	struct p9_request *r = s->newest;
+	const struct p9_operation *op;
 
 	submit_queued(s);
-	if (r && serve_now(s, r)) {
+	if (r && (op = p9_operation(r->type)) && op->now && serve(r, s->session, true)) {
 		s->newest = NULL;
 		finish(r, r->written);
 	} else if (r) {

@@ -17,6 +17,9 @@ struct p9_call {
 	struct p9_reader in;  /* after the header */
 	struct p9_writer out; /* after the header */
 	uint64_t data;	      /* bytes that the handler has put behind `out` */
+	/* On the loop: the handler must not sleep. Where it would, it sets `again`, and has done
+	 * nothing; then a worker has to serve the message. */
+	bool now, again;
 	uint8_t message[P9_MESSAGE_MAX], answer[P9_ANSWER_MAX];
 };
 
@@ -29,9 +32,7 @@ struct p9_operation {
 	p9_handler *serve;
 	unsigned answer;
 	bool changes; /* not on a read-only export */
-	/* The same on the loop, where it neither sleeps nor takes long; else it returns -EAGAIN and
-	 * has done nothing. NULL: it never does. */
-	p9_handler *now;
+	bool now;     /* the loop may try, see p9_call.now */
 };
 const struct p9_operation *p9_operation(uint8_t type);
 
@@ -41,22 +42,31 @@ p9_handler p9_attach, p9_walk, p9_lcreate, p9_symlink, p9_mknod, p9_mkdir, p9_li
 /* --- attrs.c --- */
 p9_handler p9_getattr, p9_setattr, p9_statfs, p9_readlink, p9_xattrwalk, p9_xattrcreate;
 /* --- files.c --- */
-p9_handler p9_lopen, p9_read, p9_read_now, p9_write, p9_readdir, p9_fsync, p9_lock, p9_getlock,
-	p9_clunk;
+p9_handler p9_lopen, p9_read, p9_write, p9_readdir, p9_fsync, p9_lock, p9_getlock, p9_clunk;
 
 /* The host's flags for the protocol's of an open; -EROFS where the export forbids it. */
 int p9_open_flags(const struct p9_fs *fs, uint32_t flags, int *out);
 /* Make `f` an open file. Takes `file`, from the budget already. */
 void p9_fid_opened(struct p9_fid *f, int file, int flags);
 
-/* A fid by number, locked for reading or for changing it; given back with p9_fid_done(). NULL when
- * there is none. */
-struct p9_fid *p9_fid_use(struct p9_call *c, uint32_t number, bool change);
-void p9_fid_done(struct p9_fid *f);
-/* Loop: give a reference of the present session's back; if it was the last, a worker closes it. */
-void p9_fid_put_later(struct p9_server *s, struct p9_fid *f);
+/* --- call.c --- */
 
-/* The qid of `n`. Takes the tree's lock. */
-int p9_qid_of_node(struct p9_node *n, struct p9_qid *q);
+/* A fid by number, locked for reading or for changing it; given back with p9_fid_done(). NULL when
+ * there is none (or c->again). */
+struct p9_fid *p9_fid_use(struct p9_call *c, uint32_t number, bool change);
+void p9_fid_done(struct p9_call *c, struct p9_fid *f);
+/* Give back a reference to a fid that is not locked, to a node. */
+void p9_fid_leave(struct p9_call *c, struct p9_fid *f);
+void p9_node_done(struct p9_call *c, struct p9_node *n);
+/* False, with c->again set, where that would be to wait. */
+bool p9_lock_shared(struct p9_call *c, pthread_rwlock_t *lock);
+/* The attributes of `n`, and its qid. Both take the tree's lock. 0 or -errno. */
+int p9_stat(struct p9_call *c, struct p9_node *n, struct stat *st);
+int p9_qid_of_node(struct p9_call *c, struct p9_node *n, struct p9_qid *q);
+
+/* --- server.c --- */
+
+/* Any thread: have it done by a worker. */
+void p9_server_give(struct p9_server *s, struct work *w);
 
 #endif

@@ -3,8 +3,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/statfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -266,6 +268,18 @@ static bool has_nowait(struct share *s)
 	return n == 1;
 }
 
+static bool keeps_inodes(struct share *s)
+{
+	static const long known[] = {EXT4_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, 0x58465342};
+	struct statfs st;
+
+	assert_int_equal(statfs(s->path, &st), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+		if (st.f_type == known[i])
+			return true;
+	return false;
+}
+
 /* Reads of what the host has in memory need no worker: none wakes up. */
 static void reads_from_memory(void **state)
 {
@@ -316,6 +330,89 @@ static void reads_from_memory(void **state)
 	tb_stop(s.t);
 }
 
+/* A look at a file that the host knows needs none either; so does one at a file that is not there,
+ * once that is known. */
+static void looks_from_memory(void **state)
+{
+	struct share s;
+	struct g9p_attr a;
+	unsigned long before;
+
+	tb_skip_qemu("it always asks a worker");
+	share_start(&s, state, PLAIN);
+	if (!keeps_inodes(&s)) {
+		print_message(
+			"the file system of the tests is none that is known to keep inodes\n");
+		tb_stop(s.t);
+		skip();
+	}
+	assert_int_equal(mkdir(share_file(&s, "d"), 0700), 0);
+	share_put(&s, "d/f", "0123456789");
+	for (unsigned i = 0; i < 100; i++) {
+		if (i == 2)
+			before = sleeps(&s);
+		assert_int_equal(g9p_walk(&s.p, ROOT, 1, "d/f"), 0);
+		assert_int_equal(g9p_getattr(&s.p, 1, &a), 0);
+		assert_int_equal(a.size, 10);
+		assert_int_equal(a.ino, share_stat(&s, "d/f").st_ino);
+		assert_int_equal(g9p_walk(&s.p, ROOT, 2, "d"), 0);
+		assert_int_equal(g9p_walk(&s.p, 2, 4, ".."), 0);
+		assert_int_equal(g9p_getattr(&s.p, 4, &a), 0);
+		assert_int_equal(a.ino, share_stat(&s, "").st_ino);
+		assert_int_equal(g9p_clunk(&s.p, 4), 0);
+		assert_int_equal(g9p_walk(&s.p, 2, 2, "f"), 0);
+		assert_int_equal(g9p_walk(&s.p, ROOT, 2, "d"), EINVAL);
+		assert_int_equal(g9p_clunk(&s.p, 2), 0);
+		assert_int_equal(g9p_clunk(&s.p, 2), EBADF);
+		assert_int_equal(g9p_walk(&s.p, ROOT, 3, "absent"), ENOENT);
+		assert_int_equal(g9p_walk(&s.p, 1, 3, "x"), ENOTDIR);
+		assert_int_equal(g9p_walk(&s.p, ROOT, 3, "d/absent"), -1);
+		assert_int_equal(g9p_clunk(&s.p, 1), 0);
+	}
+	assert_in_range(sleeps(&s) - before, 0, 8);
+	/* What the host does meanwhile is seen. */
+	share_put(&s, "absent", "");
+	assert_int_equal(g9p_walk(&s.p, ROOT, 1, "absent"), 0);
+	unlink(share_file(&s, "absent"));
+	assert_int_equal(g9p_getattr(&s.p, 1, &a), 0);
+	assert_int_equal(a.nlink, 0);
+	assert_int_equal(g9p_walk(&s.p, ROOT, 2, "absent"), ENOENT);
+	assert_int_equal(g9p_clunk(&s.p, 1), 0);
+	tb_stop(s.t);
+}
+
+/* Files that go away while the guest walks to them, in the same batch. */
+static void looks_at_the_end(void **state)
+{
+	struct share s;
+	struct g9p_req *r[3];
+	int rc;
+
+	tb_skip_qemu("it serves one after the other");
+	share_start(&s, state, PLAIN);
+	for (unsigned i = 0; i < 200; i++) {
+		share_put(&s, "f", "text");
+		r[0] = g9p_prepare(&s.p, G9P_UNLINKAT, "dsd", ROOT, "f", 0);
+		r[1] = g9p_prepare(&s.p, G9P_WALK, "ddws", ROOT, 1, 1, "f");
+		r[2] = g9p_prepare(&s.p, i % 2 ? G9P_CLUNK : G9P_GETATTR, i % 2 ? "d" : "dq", 1,
+				   0x7ffULL);
+		for (unsigned k = 0; k < ARRAY_SIZE(r); k++) {
+			g9p_queue(r[k], NULL, 0, 0);
+			if (i % 3 == 0)
+				g9p_kick(&s.p);
+		}
+		g9p_kick(&s.p);
+		assert_int_equal(g9p_wait(r[0]), 0);
+		rc = g9p_wait(r[1]);
+		assert_true(rc == 0 || rc == ENOENT);
+		rc = g9p_wait(r[2]);
+		assert_true(rc == 0 || rc == EBADF);
+		g9p_clunk(&s.p, 1);
+	}
+	share_again(&s);
+	tb_stop(s.t);
+}
+
 /* A read, and in the same batch what ends its fid, or its session. */
 static void reads_at_the_end(void **state)
 {
@@ -359,8 +456,10 @@ static void reads_at_the_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		share_test(many_tags),	      share_test(flushes),   share_test(reset_in_flight),
-		share_test(limits),	      share_test(few_files), share_test(reads_from_memory),
+		share_test(many_tags),	       share_test(flushes),
+		share_test(reset_in_flight),   share_test(limits),
+		share_test(few_files),	       share_test(reads_from_memory),
+		share_test(looks_from_memory), share_test(looks_at_the_end),
 		share_test(reads_at_the_end),
 	};
 

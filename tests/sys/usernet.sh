@@ -3,7 +3,9 @@
 # Networks without rights on the host: -netdev user on eth0, and a passt by its socket on eth1. The guest gets leases,
 # reaches a server on dom0's loopback and serves dom0 through a forwarded port; passt ends and comes back.
 # limit: 500
+# needs: tools
 . ./lib.sh
+TOOLS=1
 
 command -v passt >/dev/null || { skip 'passt is not installed'; exit 0; }
 
@@ -31,7 +33,7 @@ sum=$(sha256sum <"$data" | cut -d' ' -f1)
 socat -U TCP4-LISTEN:7000,bind=127.0.0.1,reuseaddr,fork "FILE:$data" </dev/null &
 echo $! >"$STATE/server.pid"
 
-guest_create g0 256 2 \
+guest_create g0 512 1 \
 	-netdev user,id=n0,hostname=guest0,hostfwd=tcp:127.0.0.1:2222-:2223 \
 	-device virtio-net-pci,netdev=n0,mac=00:16:3e:00:00:01 \
 	-object "filter-dump,id=f0,netdev=n0,file=$TMP/n0.pcap,maxlen=128" \
@@ -61,6 +63,16 @@ lease=$(guest_run g0 'udhcpc -i eth0 -n -q -f -t 10 -s /tmp/lease 2>&1' 60 | gre
 check_eq 'lease of user' "$lease" 'lease 10.0.2.15 10.0.2.2 guest0'
 check_eq '4 MiB from dom0 by user' "$(fetch 10.0.2.2)" "$sum"
 check 'the guest serves dom0 by user' wait_for 20 served 2222
+# The other way: whole, and in segments that are larger than packets (nc writes pieces that are smaller).
+socat -u TCP4-LISTEN:7001,bind=127.0.0.1,reuseaddr "CREATE:$TMP/up" &
+echo $! >"$STATE/up.pid"
+up=$(guest_run g0 'dd if=/dev/urandom of=/tmp/up bs=1M count=4 2>/dev/null; sha256sum </tmp/up; nc 10.0.2.2 7001 </tmp/up' 90 | cut -d' ' -f1)
+check 'the server has all of it' wait_for 20 _process_gone "$(cat "$STATE/up.pid")"
+check_eq '4 MiB to dom0 by user' "$(sha256sum <"$TMP/up" | cut -d' ' -f1)" "$up"
+iperf3 -s -D -B 127.0.0.1 -I "$STATE/iperf.pid"
+sent=$(guest_run g0 'cd /sys/class/net/eth0/statistics; b=$(cat tx_bytes) p=$(cat tx_packets)
+	iperf3 -c 10.0.2.2 -n 8M >/dev/null && echo $((($(cat tx_bytes) - b) / ($(cat tx_packets) - p)))' 90)
+check "packets of $sent bytes" [ "${sent:-0}" -gt 2000 ]
 lease=$(guest_run g0 'udhcpc -i eth1 -n -q -f -t 10 -s /tmp/lease 2>&1' 60 | grep '^lease' | cut -d' ' -f1-3)
 check_eq 'lease of passt' "$lease" 'lease 10.7.0.2 10.7.0.1'
 check_eq '4 MiB from dom0 by passt' "$(fetch 10.7.0.1)" "$sum"

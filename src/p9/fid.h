@@ -33,6 +33,7 @@ struct p9_fid {
 	enum p9_fid_kind kind;
 	int file; /* FILE, DIR */
 	bool writable;
+	bool plain; /* a write goes where it says, and need not be on stable storage */
 	struct {
 		char *name; /* XATTR_WRITE */
 		uint8_t *value;

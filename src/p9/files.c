@@ -15,8 +15,10 @@
 #include "base/util.h"
 #include "p9/server.h"
 
-#define IOVS	128	    /* of one system call */
-#define NOW_MAX (512 * KiB) /* bytes that the loop copies itself: some 100 us */
+#define IOVS	  128	      /* of one system call */
+#define NOW_MAX	  (512 * KiB) /* bytes that the loop copies itself: some 100 us */
+#define NOW_SMALL (128 * KiB) /* the same while there are others, that could be copied meanwhile \
+			       */
 
 /* --- opening --- */
 
@@ -48,6 +50,7 @@ void p9_fid_opened(struct p9_fid *f, int file, int flags)
 	f->file = file;
 	f->kind = S_ISDIR(f->node->type) ? P9_FID_DIR : P9_FID_FILE;
 	f->writable = (flags & O_ACCMODE) != O_RDONLY;
+	f->plain = !(flags & (O_APPEND | O_DSYNC | O_SYNC));
 }
 
 static int open_fid(struct p9_fid *f, int flags)
@@ -145,22 +148,22 @@ static ssize_t read_fid(struct p9_call *c, struct p9_fid *f, uint64_t off, uint6
 	return move_data(f, c->fs->ops->read, r->in, r->n_in, P9_DATA_AT, count, off);
 }
 
-/* What is in memory already costs less than to wake a worker and to be woken by it. */
-static ssize_t read_now(struct p9_call *c, struct p9_fid *f, uint64_t off, uint64_t count)
+/* On the loop: a copy costs less than to wake a worker for it and to be woken by it. */
+static ssize_t move_now(struct p9_call *c, struct p9_fid *f, transfer *io, const struct iovec *iov,
+			unsigned n, uint64_t skip, uint64_t len, uint64_t off)
 {
-	const struct p9_request *r = c->r;
-	struct iovec iov[IOVS];
+	struct iovec part[IOVS];
 	unsigned cnt;
-	ssize_t got = -EAGAIN;
+	ssize_t done = -EAGAIN;
 
-	if (f->kind == P9_FID_FILE && c->fs->ops->read_now && count <= NOW_MAX &&
-	    off <= INT64_MAX - count) {
-		cnt = p9_iov_window(r->in, r->n_in, P9_DATA_AT, count, iov, IOVS);
-		if (iov_len(iov, cnt) == count)
-			got = c->fs->ops->read_now(f->node, f->file, iov, cnt, off);
+	if (f->kind == P9_FID_FILE && io && len <= (c->alone ? NOW_MAX : NOW_SMALL) &&
+	    off <= INT64_MAX - len) {
+		cnt = p9_iov_window(iov, n, skip, len, part, IOVS);
+		if (iov_len(part, cnt) == len)
+			done = io(f->node, f->file, part, cnt, off);
 	}
-	c->again = got < 0;
-	return got;
+	c->again = done < 0;
+	return done;
 }
 
 int p9_read(struct p9_call *c)
@@ -177,7 +180,11 @@ int p9_read(struct p9_call *c)
 	if (!f)
 		return -EBADF;
 	count = data_room(c, count);
-	got = c->now ? read_now(c, f, off, count) : read_fid(c, f, off, count);
+	if (c->now)
+		got = move_now(c, f, c->fs->ops->read_now, c->r->in, c->r->n_in, P9_DATA_AT, count,
+			       off);
+	else
+		got = read_fid(c, f, off, count);
 	p9_fid_done(c, f);
 	if (got < 0)
 		return (int)got;
@@ -204,6 +211,19 @@ static ssize_t write_fid(struct p9_call *c, struct p9_fid *f, uint64_t off, uint
 	return move_data(f, c->fs->ops->write, r->out, r->n_out, P9_WRITE_AT, count, off);
 }
 
+static ssize_t write_now(struct p9_call *c, uint32_t number, uint64_t off, uint32_t count)
+{
+	struct p9_fid *f = p9_fid_use(c, number, false);
+	ssize_t put;
+
+	if (!f)
+		return -EBADF;
+	put = move_now(c, f, f->plain ? c->fs->ops->write_now : NULL, c->r->out, c->r->n_out,
+		       P9_WRITE_AT, count, off);
+	p9_fid_done(c, f);
+	return put;
+}
+
 /* Does writing to it change the fid itself? */
 static bool is_xattr_write(struct p9_fid *f)
 {
@@ -215,19 +235,11 @@ static bool is_xattr_write(struct p9_fid *f)
 	return yes;
 }
 
-int p9_write(struct p9_call *c)
+static ssize_t write_waiting(struct p9_call *c, uint32_t number, uint64_t off, uint32_t count)
 {
-	uint32_t number = p9_get32(&c->in);
-	uint64_t off = p9_get64(&c->in);
-	uint32_t count = p9_get32(&c->in);
-	struct p9_fid *f;
+	struct p9_fid *f = p9_fid_get(c->s, number);
 	ssize_t put;
 
-	if (c->in.err)
-		return c->in.err;
-	if (count > c->r->size - P9_WRITE_AT)
-		return -EPROTO;
-	f = p9_fid_get(c->s, number);
 	if (!f)
 		return -EBADF;
 	/* A fid never ceases to be one for an attribute, and one that becomes it meanwhile refuses
@@ -240,6 +252,21 @@ int p9_write(struct p9_call *c)
 		put = f->kind == P9_FID_XATTR_WRITE ? -EBADF : write_fid(c, f, off, count);
 	}
 	p9_fid_done(c, f);
+	return put;
+}
+
+int p9_write(struct p9_call *c)
+{
+	uint32_t number = p9_get32(&c->in);
+	uint64_t off = p9_get64(&c->in);
+	uint32_t count = p9_get32(&c->in);
+	ssize_t put;
+
+	if (c->in.err)
+		return c->in.err;
+	if (count > c->r->size - P9_WRITE_AT)
+		return -EPROTO;
+	put = (c->now ? write_now : write_waiting)(c, number, off, count);
 	if (put < 0)
 		return (int)put;
 	p9_put32(&c->out, (uint32_t)put);

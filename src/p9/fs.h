@@ -92,12 +92,14 @@ struct p9_fs_ops {
 	void (*close)(struct p9_node *n, int file);
 	ssize_t (*read)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			uint64_t off);
-	/* The same without sleeping, on any thread: -EAGAIN where all of it cannot be had so. May
-	 * be NULL. */
+	/* Reading and writing without sleeping, on any thread: -EAGAIN where not all of it can be
+	 * done so. Both may be NULL. */
 	ssize_t (*read_now)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			    uint64_t off);
 	ssize_t (*write)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			 uint64_t off);
+	ssize_t (*write_now)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			     uint64_t off);
 	int (*fsync)(struct p9_node *n, int file, bool datasync);
 	/* From `off` on, until there is no more or each() returns false. One caller for `file` at a
 	 * time. */

@@ -44,7 +44,9 @@ struct local {
 	mode_t fmode, dmode;
 	char *path;
 	int root, proc;
-	atomic_bool calm;     /* walk_now and getattr_now are worth a try */
+	bool in_memory; /* tmpfs */
+	/* What is worth a try without sleeping, on the export's own file system. */
+	atomic_bool calm, read_now, write_now;
 	pthread_mutex_t meta; /* mapped-file: one reads or writes at a time */
 	atomic_bool lost;     /* a worker could not go to /proc/self/fd: nothing may go by path */
 };

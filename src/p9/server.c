@@ -62,7 +62,7 @@ static const struct p9_operation operations[] = {
 	[P9_TATTACH] = {p9_attach, 20, false},
 	[P9_TWALK] = {p9_walk, 9, false, true},
 	[P9_TREAD] = {p9_read, 11, false, true},
-	[P9_TWRITE] = {p9_write, 11, true},
+	[P9_TWRITE] = {p9_write, 11, true, true},
 	[P9_TCLUNK] = {p9_clunk, 7, false, true},
 	/* A removal clunks the fid also where it fails, so it sees to that itself. */
 	[P9_TREMOVE] = {p9_remove, 7, false},
@@ -123,11 +123,12 @@ static int check_call(const struct p9_call *c, const struct p9_operation *op)
 	return op->changes && c->fs->read_only ? -EROFS : 0;
 }
 
-/* Copy the message. */
+/* Copy the message, but for the data of a write. */
 static void begin_call(struct p9_call *c, struct p9_request *r, struct p9_session *session,
 		       bool now)
 {
-	size_t len = MIN((uint64_t)r->size, sizeof(c->message));
+	size_t max = r->type == P9_TWRITE ? P9_WRITE_AT : sizeof(c->message);
+	size_t len = MIN(r->size, max);
 
 	c->r = r;
 	c->s = session;
@@ -135,6 +136,7 @@ static void begin_call(struct p9_call *c, struct p9_request *r, struct p9_sessio
 	c->data = 0;
 	c->now = now;
 	c->again = false;
+	c->alone = now && r->link.next == r->link.prev;
 	p9_iov_read(r->out, r->n_out, 0, c->message, len);
 	c->in = (struct p9_reader){c->message + P9_HEADER, len - P9_HEADER, r->size - len, 0};
 	c->out = (struct p9_writer){c->answer, 0, sizeof(c->answer)};

@@ -56,7 +56,8 @@ int tb_setup(void **state)
 		t->config.features |= GV_F_PACKED;
 	if (t->ring && strstr(t->ring, "in_order=on"))
 		t->config.features |= GV_F_IN_ORDER;
-	strcpy(t->dir, "/tmp/xenpvh-dev-XXXXXX");
+	snprintf(t->dir, sizeof(t->dir), "%s/xenpvh-dev-XXXXXX",
+		 getenv("TB_DIR") ? getenv("TB_DIR") : "/tmp");
 	*state = t;
 	return mkdtemp(t->dir) ? 0 : -1;
 }

@@ -46,7 +46,7 @@ struct tb {
 	bool qemu;
 	const char *ring;   /* $TB_RING: ",packed=on", ",in_order=on" or both, for every device */
 	unsigned iothreads; /* $TB_IOTHREADS: the queues of every disk go round these */
-	char dir[32];
+	char dir[40];	    /* in /tmp, or in $TB_DIR */
 	char *args[256];
 	unsigned n_args;
 	struct {

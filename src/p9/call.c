@@ -53,11 +53,11 @@ static void end_fid(struct work *w)
 
 static void put_fid_later(struct p9_server *s, struct p9_fid *f)
 {
-	struct p9_node *n = f->node;
-
 	if (drop_unless_last(&f->refs))
 		return;
 	if (f->kind == P9_FID_PATH) {
+		struct p9_node *n = f->node;
+
 		f->node = NULL;
 		p9_fid_put(f);
 		put_node_later(s, n);

@@ -15,10 +15,11 @@
 #include "base/util.h"
 #include "p9/server.h"
 
-#define IOVS	  128	      /* of one system call */
-#define NOW_MAX	  (512 * KiB) /* bytes that the loop copies itself: some 100 us */
-#define NOW_SMALL (128 * KiB) /* the same while there are others, that could be copied meanwhile \
-			       */
+#define IOVS	128	    /* of one system call */
+#define NOW_MAX (512 * KiB) /* bytes that the loop copies itself: some 100 us */
+#define NOW_SMALL                                                                      \
+	(128 * KiB) /* the same while there are others, that could be copied meanwhile \
+		     */
 
 /* --- opening --- */
 

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
-#include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +16,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define XFS_MAGIC 0x58465342
-#define DIRENTS	  (32 * 1024) /* of one system call */
+#define DIRENTS (32 * 1024) /* of one system call */
 
 struct local_name local_proc_name(int fd)
 {
@@ -90,50 +87,7 @@ int local_walk(struct p9_node *dir, const char *name, struct p9_node **out)
 	return fd < 0 ? -errno : local_node(l, dir, name, fd, out);
 }
 
-static bool is_at_home(const struct p9_node *n)
-{
-	return n->dev == local_of(n)->fs.qids.root;
-}
-
-/* Is the node one of a local file system, whose attributes are in memory while it is open? */
-static bool is_calm(const struct p9_node *n)
-{
-	return atomic_load(&local_of(n)->calm) && is_at_home(n);
-}
-
-/* Only where the kernel remembers the name. */
-static int local_walk_now(struct p9_node *dir, const char *name, struct p9_node **out)
-{
-	struct local *l = local_of(dir);
-	struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-			       .resolve = RESOLVE_NO_XDEV | (l->in_memory ? 0 : RESOLVE_CACHED)};
-	int fd;
-
-	if (!is_calm(dir))
-		return -EAGAIN;
-	fd = (int)syscall(SYS_openat2, local_fd(dir), name, &how, sizeof(how));
-	if (fd >= 0)
-		return local_node(l, dir, name, fd, out);
-	switch (errno) {
-	case ENOSYS:
-	case EINVAL:
-	case EPERM: /* a kernel before 5.12, or a filter that knows no such call */
-		atomic_store(&l->calm, false);
-		return -EAGAIN;
-	case EXDEV:
-		return -EAGAIN;
-	}
-	return -errno;
-}
-
 /* --- attributes --- */
-
-static int local_getattr_now(struct p9_node *n, struct stat *st)
-{
-	if (!is_calm(n))
-		return -EAGAIN;
-	return fstat(local_fd(n), st) < 0 ? -errno : 0;
-}
 
 static int local_getattr(struct p9_node *n, struct stat *st)
 {
@@ -263,58 +217,6 @@ static ssize_t local_read(struct p9_node *n, int file, const struct iovec *iov, 
 	return got < 0 ? -errno : got;
 }
 
-/* Into or out of the page cache. `worth` is forgotten where the file system does not know how. */
-static int nowait_flags(const struct p9_node *n, atomic_bool *worth)
-{
-	if (!is_at_home(n))
-		return RWF_NOWAIT;
-	if (!atomic_load(worth))
-		return -EAGAIN;
-	return local_of(n)->in_memory ? 0 : RWF_NOWAIT;
-}
-
-static ssize_t not_now(const struct p9_node *n, atomic_bool *worth)
-{
-	if (errno == EOPNOTSUPP && is_at_home(n))
-		atomic_store(worth, false);
-	return -EAGAIN;
-}
-
-static ssize_t local_read_now(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
-			      uint64_t off)
-{
-	atomic_bool *worth = &local_of(n)->read_now;
-	int flags = nowait_flags(n, worth);
-	ssize_t got;
-	struct stat st;
-
-	if (flags < 0)
-		return flags;
-	got = preadv2(file, iov, (int)cnt, (off_t)off, flags);
-	if (got < 0)
-		return not_now(n, worth);
-	/* Less than asked for is all of it where the file ends. */
-	if ((size_t)got == iov_len(iov, cnt))
-		return got;
-	return fstat(file, &st) == 0 && (off_t)off + got >= st.st_size ? got : -EAGAIN;
-}
-
-static ssize_t local_write_now(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
-			       uint64_t off)
-{
-	atomic_bool *worth = &local_of(n)->write_now;
-	int flags = nowait_flags(n, worth);
-	ssize_t put;
-
-	if (flags < 0)
-		return flags;
-	put = pwritev2(file, iov, (int)cnt, (off_t)off, flags);
-	if (put < 0)
-		return not_now(n, worth);
-	/* A part of it is written again, with the rest. */
-	return (size_t)put == iov_len(iov, cnt) ? put : -EAGAIN;
-}
-
 static ssize_t local_write(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			   uint64_t off)
 {
@@ -436,25 +338,6 @@ static const struct p9_fs_ops local_ops = {
 	.removexattr = local_removexattr,
 };
 
-/* What can be had of the export's file system without sleeping. */
-static void find_calm(struct local *l)
-{
-	/* Those whose fstat() is known to ask nobody. */
-	static const uint32_t magic[] = {EXT4_SUPER_MAGIC, XFS_MAGIC, BTRFS_SUPER_MAGIC,
-					 F2FS_SUPER_MAGIC, TMPFS_MAGIC};
-	struct statfs st;
-
-	atomic_init(&l->calm, false);
-	atomic_init(&l->read_now, true);
-	atomic_init(&l->write_now, true);
-	if (fstatfs(l->root, &st) < 0)
-		return;
-	l->in_memory = (uint32_t)st.f_type == TMPFS_MAGIC;
-	for (unsigned i = 0; i < ARRAY_SIZE(magic); i++)
-		if ((uint32_t)st.f_type == magic[i] && !local_mapped(l))
-			atomic_store(&l->calm, true);
-}
-
 struct p9_fs *p9_local_new(const struct local_conf *conf, struct err *e)
 {
 	struct local *l = calloc(1, sizeof(*l));
@@ -482,7 +365,7 @@ struct p9_fs *p9_local_new(const struct local_conf *conf, struct err *e)
 		l->fs.qids.mode = conf->multidevs;
 		l->fs.qids.root = st.st_dev;
 		l->fs.qids.path = l->path;
-		find_calm(l);
+		local_find_calm(l);
 		return &l->fs;
 	}
 	local_free(&l->fs);

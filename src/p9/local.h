@@ -102,6 +102,16 @@ ssize_t local_listxattr(struct p9_node *n, char *buf, size_t size);
 int local_setxattr(struct p9_node *n, const char *name, const void *value, size_t size, int flags);
 int local_removexattr(struct p9_node *n, const char *name);
 
+/* --- local_now.c: as the operations of fs.h --- */
+int local_walk_now(struct p9_node *dir, const char *name, struct p9_node **out);
+int local_getattr_now(struct p9_node *n, struct stat *st);
+ssize_t local_read_now(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+		       uint64_t off);
+ssize_t local_write_now(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			uint64_t off);
+/* Set-up, the root is open: find out what to expect. */
+void local_find_calm(struct local *l);
+
 /* --- local_make.c --- */
 int local_make(struct p9_node *dir, const char *name, const struct p9_new *what, int flags,
 	       struct p9_node **out, int *file);

@@ -77,9 +77,10 @@ int privcmd_intx(int fd, unsigned domid, unsigned line, bool level)
 
 static void guest_unmap(void *ctx, void *at, unsigned pages, bool reserve)
 {
+	/* Over what is mapped there; where that fails for want of memory, it stays. */
 	if (reserve)
-		mmap(at, pages * PAGE, PROT_NONE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+		(void)mmap(at, pages * PAGE, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	else
 		munmap(at, pages * PAGE);
 }

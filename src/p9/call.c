@@ -27,19 +27,30 @@ static void end_node(struct work *w)
 	p9_node_put(container_of(w, struct p9_node, work));
 }
 
-static void put_node_later(struct p9_server *s, struct p9_node *n)
+/* A file that still has a name stays in memory, so its end here is no more than a close(). */
+static bool ends_quickly(struct p9_node *n)
 {
 	struct stat st;
 
-	if (drop_unless_last(&n->refs))
-		return;
-	/* A file that still has a name stays in memory, so this is no more than a close(). */
-	if (n->fs->ops->getattr_now && n->fs->ops->getattr_now(n, &st) == 0 && st.st_nlink) {
+	return n->fs->ops->getattr_now && n->fs->ops->getattr_now(n, &st) == 0 && st.st_nlink;
+}
+
+/* With a node its directory may end, and so on; each is looked at, and no more than a walk is long.
+ */
+static void put_node_later(struct p9_server *s, struct p9_node *n)
+{
+	for (unsigned i = 0; n && !drop_unless_last(&n->refs); i++) {
+		struct p9_node *parent;
+
+		if (i == P9_WALK_MAX || !ends_quickly(n)) {
+			n->work.fn = end_node;
+			p9_server_give(s, &n->work);
+			return;
+		}
+		parent = p9_node_parent(n);
 		p9_node_put(n);
-		return;
+		n = parent;
 	}
-	n->work.fn = end_node;
-	p9_server_give(s, &n->work);
 }
 
 static void end_fid(struct work *w)

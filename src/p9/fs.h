@@ -6,9 +6,9 @@
  * fid, and for what a back end keeps by name; the tree below follows what the guest renames. Names
  * are single components, neither empty nor "." nor "..", without a slash: the server has checked.
  *
- * All operations run on worker threads, many at a time, and return 0 (or a count) or -errno. Those
- * that change names are called with the tree locked for writing, those marked [tree] with the tree
- * locked for reading; the others without.
+ * All operations but those called _now run on worker threads, many at a time, and return 0 (or a
+ * count) or -errno. Those that change names are called with the tree locked for writing, those
+ * marked [tree] with the tree locked for reading; the others without.
  */
 #ifndef P9_FS_H
 #define P9_FS_H
@@ -70,8 +70,8 @@ struct p9_fs_ops {
 
 	int (*getattr)(struct p9_node *n, struct stat *st); /* [tree] */
 	/* The same without sleeping, on any thread: -EAGAIN where that is not known to go. Both
-	 * there, or both NULL. [tree] */
-	int (*walk_now)(struct p9_node *dir, const char *name, struct p9_node **out);
+	 * there, or both NULL. */
+	int (*walk_now)(struct p9_node *dir, const char *name, struct p9_node **out); /* [tree] */
 	int (*getattr_now)(struct p9_node *n, struct stat *st);
 	/* `file`: open for writing, or -1. [tree] */
 	int (*setattr)(struct p9_node *n, int file, const struct p9_attr *a);
@@ -122,7 +122,7 @@ struct p9_node {
 	struct p9_node *parent; /* NULL: the root */
 	char *name;		/* NULL: the root, or a name that it no longer has */
 	struct p9_node *old_parent, *next_moved; /* within p9_tree_renamed() */
-	struct work work; /* server.c: the end of one that the loop held last */
+	struct work work; /* call.c: the end of one that the loop held last */
 	/* Constant: */
 	dev_t dev;
 	ino_t ino;
@@ -160,6 +160,8 @@ int p9_node_init(struct p9_node *n, struct p9_fs *fs, struct p9_node *parent, co
 		 const struct stat *st);
 struct p9_node *p9_node_get(struct p9_node *n);
 void p9_node_put(struct p9_node *n); /* harmless with NULL */
+/* The directory that it is known to be in, with a reference; NULL for the root. */
+struct p9_node *p9_node_parent(struct p9_node *n);
 
 /* The tree is locked for writing, the file system has done it: nodes found as from/name are
  * to/name_to now, and those that were that are nameless. */

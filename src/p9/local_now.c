@@ -68,16 +68,14 @@ int local_getattr_now(struct p9_node *n, struct stat *st)
 /* Into or out of the page cache. `worth` is forgotten where the file system does not know how. */
 static int nowait_flags(const struct p9_node *n, atomic_bool *worth)
 {
-	if (!is_at_home(n))
-		return RWF_NOWAIT;
-	if (!atomic_load(worth))
+	if (!is_at_home(n) || !atomic_load(worth))
 		return -EAGAIN;
 	return local_of(n)->in_memory ? 0 : RWF_NOWAIT;
 }
 
-static ssize_t not_now(const struct p9_node *n, atomic_bool *worth)
+static ssize_t not_now(atomic_bool *worth)
 {
-	if (errno == EOPNOTSUPP && is_at_home(n))
+	if (errno == EOPNOTSUPP)
 		atomic_store(worth, false);
 	return -EAGAIN;
 }
@@ -94,7 +92,7 @@ ssize_t local_read_now(struct p9_node *n, int file, const struct iovec *iov, uns
 		return flags;
 	got = preadv2(file, iov, (int)cnt, (off_t)off, flags);
 	if (got < 0)
-		return not_now(n, worth);
+		return not_now(worth);
 	/* Less than asked for is all of it where the file ends. */
 	if ((size_t)got == iov_len(iov, cnt))
 		return got;
@@ -112,7 +110,7 @@ ssize_t local_write_now(struct p9_node *n, int file, const struct iovec *iov, un
 		return flags;
 	put = pwritev2(file, iov, (int)cnt, (off_t)off, flags);
 	if (put < 0)
-		return not_now(n, worth);
+		return not_now(worth);
 	/* A part of it is written again, with the rest. */
 	return (size_t)put == iov_len(iov, cnt) ? put : -EAGAIN;
 }
@@ -125,14 +123,14 @@ void local_find_calm(struct local *l)
 	static const uint32_t magic[] = {EXT4_SUPER_MAGIC, XFS_MAGIC, BTRFS_SUPER_MAGIC,
 					 F2FS_SUPER_MAGIC, TMPFS_MAGIC};
 	struct statfs st;
+	bool known = false;
 
-	atomic_init(&l->calm, false);
-	atomic_init(&l->read_now, true);
-	atomic_init(&l->write_now, true);
 	if (fstatfs(l->root, &st) < 0)
-		return;
-	l->in_memory = (uint32_t)st.f_type == TMPFS_MAGIC;
+		st.f_type = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(magic); i++)
-		if ((uint32_t)st.f_type == magic[i] && !local_mapped(l))
-			atomic_store(&l->calm, true);
+		known |= (uint32_t)st.f_type == magic[i];
+	l->in_memory = (uint32_t)st.f_type == TMPFS_MAGIC;
+	atomic_init(&l->calm, known && !local_mapped(l));
+	atomic_init(&l->read_now, known);
+	atomic_init(&l->write_now, known);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* server.h - one message being served by a worker (private to this folder) */
+/* server.h - one message being served by a worker, or by the loop (private to this folder) */
 #ifndef P9_SERVER_H
 #define P9_SERVER_H
 
@@ -61,7 +61,7 @@ void p9_fid_leave(struct p9_call *c, struct p9_fid *f);
 void p9_node_done(struct p9_call *c, struct p9_node *n);
 /* False, with c->again set, where that would be to wait. */
 bool p9_lock_shared(struct p9_call *c, pthread_rwlock_t *lock);
-/* The attributes of `n`, and its qid. Both take the tree's lock. 0 or -errno. */
+/* The attributes of `n`, and its qid. On a worker both take the tree's lock. 0 or -errno. */
 int p9_stat(struct p9_call *c, struct p9_node *n, struct stat *st);
 int p9_qid_of_node(struct p9_call *c, struct p9_node *n, struct p9_qid *q);
 

@@ -67,6 +67,16 @@ struct p9_node *p9_node_get(struct p9_node *n)
 	return n;
 }
 
+struct p9_node *p9_node_parent(struct p9_node *n)
+{
+	struct p9_node *parent;
+
+	pthread_mutex_lock(&n->fs->nodes_lock);
+	parent = n->parent ? p9_node_get(n->parent) : NULL;
+	pthread_mutex_unlock(&n->fs->nodes_lock);
+	return parent;
+}
+
 void p9_node_put(struct p9_node *n)
 {
 	/* Not recursive: a path may be long. */

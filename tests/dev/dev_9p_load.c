@@ -427,6 +427,54 @@ static void looks_from_memory(void **state)
 	tb_stop(s.t);
 }
 
+static unsigned count_fds(struct share *s)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", s->t->g.pid);
+	d = opendir(path);
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* A fid that alone holds a long way of directories, and one whose directory is gone: all of it
+ * ends with the fid. */
+static void ways_end(void **state)
+{
+	struct share s;
+	char name[256] = "";
+	unsigned before;
+
+	tb_skip_qemu("it holds no descriptors");
+	share_start(&s, state, PLAIN);
+	before = count_fds(&s);
+	assert_int_equal(g9p_walk(&s.p, ROOT, 1, ""), 0);
+	for (unsigned i = 0; i < 60; i++) {
+		strcat(name, "d/");
+		assert_int_equal(mkdir(share_file(&s, name), 0700), 0);
+		assert_int_equal(g9p_walk(&s.p, 1, 1, "d"), 0);
+	}
+	assert_in_range(count_fds(&s), before + 60, before + 65);
+	assert_int_equal(g9p_clunk(&s.p, 1), 0);
+	assert_true(guest_wait(&s.t->g, count_fds(&s) <= before));
+	share_put(&s, "d/f", "text");
+	assert_int_equal(link(share_file(&s, "d/f"), share_file(&s, "other")), 0);
+	assert_int_equal(rename(share_file(&s, "d/d"), share_file(&s, "e")), 0);
+	assert_int_equal(g9p_walk(&s.p, ROOT, 1, "d/f"), 0);
+	assert_int_equal(g9p_do(&s.p, G9P_UNLINKAT, "dsd", ROOT, "d", 0x200), ENOTEMPTY);
+	unlink(share_file(&s, "d/f"));
+	assert_int_equal(g9p_do(&s.p, G9P_UNLINKAT, "dsd", ROOT, "d", 0x200), 0);
+	assert_int_equal(g9p_clunk(&s.p, 1), 0);
+	assert_true(guest_wait(&s.t->g, count_fds(&s) <= before));
+	share_again(&s);
+	tb_stop(s.t);
+}
+
 /* Files that go away while the guest walks to them, in the same batch. */
 static void looks_at_the_end(void **state)
 {
@@ -506,7 +554,8 @@ int main(void)
 		share_test(reset_in_flight),  share_test(limits),
 		share_test(few_files),	      share_test(reads_from_memory),
 		share_test(writes_to_memory), share_test(looks_from_memory),
-		share_test(looks_at_the_end), share_test(reads_at_the_end),
+		share_test(looks_at_the_end), share_test(ways_end),
+		share_test(reads_at_the_end),
 	};
 
 	return tb_run("9p-load", tests);

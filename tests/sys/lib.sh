@@ -86,10 +86,6 @@ cleanup() {
 	set +x
 	cp /var/log/xen/qemu-* /var/log/xen/xl-* /var/log/xen/console/* "$LOGS" 2>/dev/null
 	rm -f /var/log/xen/qemu-* /var/log/xen/xl-*
-	# The emulator's: a breakpoint of the kernel's own patching that is no longer there. The rig runs the scenario again.
-	if grep -q 'Oops: int3' "$LOGS"/guest-*.log; then
-		echo '# emulator: a guest of several vCPUs died of a breakpoint that its kernel had taken away' >&3
-	fi
 	for _d in $(xl list 2>/dev/null | awk 'NR > 1 && $2 != 0 { print $2 }'); do
 		xl destroy "$_d" >/dev/null 2>&1
 	done

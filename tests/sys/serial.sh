@@ -11,7 +11,7 @@ CFG_EXTRA="channel=[\"name=org.rig.socket,connection=socket,path=$TMP/channel\",
 # The channels alone make libxl start the device model.
 CFG_TRIGGER='' CMDLINE='loglevel=6'
 begin=$(uptime_ms)
-guest_create g0 512 1 \
+guest_create g0 512 2 \
 	-device virtio-serial-pci,id=vser0 \
 	-chardev "socket,id=con,path=$TMP/con,server=on,wait=off" -device virtconsole,chardev=con,name=rig \
 	-chardev "socket,id=ga,path=$TMP/ga,server=on,wait=off" \

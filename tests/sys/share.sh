@@ -15,7 +15,7 @@ seconds=30
 mkdir -p "$TMP/plain" "$TMP/mapped" "$TMP/ro"
 cp share_posix.c share_fsx.c "$TMP/plain"
 echo 'read only' >"$TMP/ro/file"
-guest_create g0 512 1 \
+guest_create g0 512 2 \
 	-fsdev "local,id=f0,path=$TMP/plain,security_model=passthrough" -device virtio-9p-pci,fsdev=f0,mount_tag=plain \
 	-fsdev "local,id=f1,path=$TMP/mapped,security_model=mapped-file" -device virtio-9p-pci,fsdev=f1,mount_tag=mapped \
 	-virtfs "local,path=$TMP/ro,mount_tag=ro,security_model=none,readonly=on" || exit 1

@@ -33,7 +33,7 @@ sum=$(sha256sum <"$data" | cut -d' ' -f1)
 socat -U TCP4-LISTEN:7000,bind=127.0.0.1,reuseaddr,fork "FILE:$data" </dev/null &
 echo $! >"$STATE/server.pid"
 
-guest_create g0 512 1 \
+guest_create g0 512 2 \
 	-netdev user,id=n0,hostname=guest0,hostfwd=tcp:127.0.0.1:2222-:2223 \
 	-device virtio-net-pci,netdev=n0,mac=00:16:3e:00:00:01 \
 	-object "filter-dump,id=f0,netdev=n0,file=$TMP/n0.pcap,maxlen=128" \

@@ -60,7 +60,7 @@ to_guest() {
 	esac
 }
 # shellcheck disable=SC2086
-guest_create g0 256 1 $with_program -device "virtio-vsock-pci,guest-cid=42,uds-path=$TMP/v.sock" || exit 1
+guest_create g0 256 2 $with_program -device "virtio-vsock-pci,guest-cid=42,uds-path=$TMP/v.sock" || exit 1
 dm=$(dm_pid "$DOMID")
 guest_prepare
 serve stream "unix:$TMP/v.sock_6000"
@@ -88,7 +88,7 @@ to_guest() {
 	echo "vsock:43:$1"
 }
 # shellcheck disable=SC2086
-guest_create g0 256 1 $with_program -device vhost-vsock-pci,guest-cid=43 || exit 1
+guest_create g0 256 2 $with_program -device vhost-vsock-pci,guest-cid=43 || exit 1
 guest_prepare
 serve stream vsock:2:6000
 serve seqpacket vsock:2:6001

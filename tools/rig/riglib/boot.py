@@ -15,6 +15,7 @@ import tempfile
 import time
 import tty
 
+from . import emulator
 from .util import RigError, say
 
 SCRATCH_SIZE = 8 << 30
@@ -47,7 +48,7 @@ class Boot:
 		con = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 		con.bind(d + '/tty')
 		con.listen(1)
-		argv = ['qemu-system-x86_64', '-accel', 'tcg,thread=multi,tb-size=512', '-machine', 'q35',
+		argv = emulator.command() + ['-accel', 'tcg,thread=multi,tb-size=512', '-machine', 'q35',
 			'-cpu', 'qemu64,+svm,+npt,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt',
 			'-smp', str(cpus), '-m', str(memory), '-nodefaults', '-display', 'none', '-no-reboot',
 			'-serial', 'file:' + self.results + '/xen-console.txt',

@@ -401,6 +401,15 @@ def get_tools(release):
 	return _cached(release + '-tools', key, lambda out, log: _build_tools(release, out, log)) + '/tools.cpio'
 
 
+def get_tree(name, release, packages):
+	"""Directory with the files of these packages and of all they depend on."""
+	def build(out, log):
+		with stage('packages of %s (%s)' % (release, name)):
+			_bootstrap(release, packages, out + '/root', log)
+
+	return _cached('%s-%s' % (release, name), _recipe_key(release, packages), build) + '/root'
+
+
 def get_family(release):
 	"""Path of an initramfs archive with a C compiler, socat, the guest agent and the like."""
 	key = _recipe_key(release, FAMILY_PACKAGES, FAMILY_PROGRAMS)

@@ -111,8 +111,13 @@ static void p9_kick(struct vqueue *vq)
 	struct virtio_9p *d = of(vq_dev(vq));
 	struct vchain *c;
 
-	while (d->free && (c = vq_pop(vq)) && start(d, c)) {}
-	p9_server_submit(d->server);
+	for (;;) {
+		while (d->free && (c = vq_pop(vq)) && start(d, c)) {}
+		if (!p9_server_submit(d->server))
+			break;
+		/* The driver goes on with what is done, and what it sends joins the batch. */
+		vq_publish(vq);
+	}
 }
 
 static void time_up(struct loop_timer *t)

@@ -15,11 +15,7 @@
 #include "base/util.h"
 #include "p9/server.h"
 
-#define IOVS	128	    /* of one system call */
-#define NOW_MAX (512 * KiB) /* bytes that the loop copies itself: some 100 us */
-#define NOW_SMALL                                                                      \
-	(128 * KiB) /* the same while there are others, that could be copied meanwhile \
-		     */
+#define IOVS 128 /* of one system call */
 
 /* --- opening --- */
 
@@ -157,8 +153,7 @@ static ssize_t move_now(struct p9_call *c, struct p9_fid *f, transfer *io, const
 	unsigned cnt;
 	ssize_t done = -EAGAIN;
 
-	if (f->kind == P9_FID_FILE && io && len <= (c->alone ? NOW_MAX : NOW_SMALL) &&
-	    off <= INT64_MAX - len) {
+	if (f->kind == P9_FID_FILE && io && off <= INT64_MAX - len) {
 		cnt = p9_iov_window(iov, n, skip, len, part, IOVS);
 		if (iov_len(part, cnt) == len)
 			done = io(f->node, f->file, part, cnt, off);

@@ -59,7 +59,7 @@ struct p9_request {
 	struct p9_session *session;
 	struct work work;
 	struct list link;
-	struct p9_request *next;     /* done, or waiting with others for the same request */
+	struct p9_request *next; /* started, done, or waiting with others for the same request */
 	struct p9_request *flushers; /* what waits for this one */
 	uint32_t size, written;
 	uint16_t tag;
@@ -75,8 +75,10 @@ void p9_server_free(struct p9_server *s);
 uint64_t p9_request_wait(struct p9_server *s, const struct p9_request *r);
 /* Take a request. -EPROTO: there is no way to answer it (no header, no room), it was not taken. */
 int p9_request_start(struct p9_server *s, struct p9_request *r);
-/* Hand what was started since the last call to the workers. */
-void p9_server_submit(struct p9_server *s);
+/* Have what was started since the last call done: by the workers, or here if it needs no waiting.
+ * True: some data was moved here, and there is more; call again, the answers so far may be
+ * published before. */
+bool p9_server_submit(struct p9_server *s);
 /* Give up what no worker has begun; the rest ends by itself. */
 void p9_server_cancel(struct p9_server *s);
 /* Forget the session: all fids are clunked, as soon as nothing uses them. */

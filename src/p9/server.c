@@ -6,9 +6,9 @@
  * of a write) once, serves it by the table below, writes the answer into the chain and posts the
  * request back to the loop, which alone knows which tags are in flight.
  *
- * The last request of a batch, which is the only one where the guest waits for each, the loop tries
- * itself when what it is about is in memory (`now` in the table): two wake-ups cost more than a
- * copy.
+ * What is about things in memory (`now` in the table) the loop tries to do itself, LOOP_BYTES of it
+ * in a batch: two wake-ups cost more than a copy. The rest of a batch goes to the workers before
+ * the loop begins, and what it cannot do without sleeping goes there with all that is behind it.
  *
  * A flush takes its target back when no worker has begun it; else it waits for it. Either way the
  * target is done before the flush is answered.
@@ -23,8 +23,11 @@
 #include "base/util.h"
 #include "p9/throttle.h"
 
-#define THREADS 8
-#define VERSION "9P2000.L"
+#define THREADS	   8
+#define VERSION	   "9P2000.L"
+#define LOOP_BYTES (2560 * KiB) /* that the loop copies in a batch: 250 to 500 us */
+#define LOOP_EACH  (16 * KiB)	/* what a request counts for, besides its data */
+#define LOOP_PART  (1 * MiB)	/* after so many the guest hears of what is done */
 
 struct p9_server {
 	struct p9_fs *fs;
@@ -32,9 +35,11 @@ struct p9_server {
 	struct workers *workers;
 	struct p9_session *session; /* NULL: before Tversion */
 	struct list active;	    /* struct p9_request, everything that is not done */
-	struct work *first, *last;  /* started, to be submitted */
+	/* Started since the last submit: for the workers, and for the loop to try. */
+	struct work *first, *last;
 	unsigned started;
-	struct p9_request *newest;	   /* started last, behind them */
+	struct p9_request *mine, *mine_last;
+	uint32_t room;			   /* of LOOP_BYTES */
 	_Atomic(struct p9_request *) done; /* newest first */
 	struct loop_task done_task;
 };
@@ -136,7 +141,6 @@ static void begin_call(struct p9_call *c, struct p9_request *r, struct p9_sessio
 	c->data = 0;
 	c->now = now;
 	c->again = false;
-	c->alone = now && r->link.next == r->link.prev;
 	p9_iov_read(r->out, r->n_out, 0, c->message, len);
 	c->in = (struct p9_reader){c->message + P9_HEADER, len - P9_HEADER, r->size - len, 0};
 	c->out = (struct p9_writer){c->answer, 0, sizeof(c->answer)};
@@ -193,20 +197,6 @@ void p9_server_give(struct p9_server *s, struct work *w)
 	workers_submit(s->workers, w, w, 1);
 }
 
-/* Let go of the present session, in which all that was started is submitted; a worker closes its
- * files. */
-static void leave_session(struct p9_server *s)
-{
-	struct p9_session *old = s->session;
-
-	p9_server_submit(s);
-	s->session = NULL;
-	if (!old)
-		return;
-	old->work.fn = end_session;
-	p9_server_give(s, &old->work);
-}
-
 /* --- the loop --- */
 
 static void finish(struct p9_request *r, uint32_t written)
@@ -224,6 +214,114 @@ static void finish(struct p9_request *r, uint32_t written)
 			answer(f, NULL, 0, 0);
 		finish(f, written == P9_DROPPED ? P9_DROPPED : f->written);
 	}
+}
+
+/* Put it behind those that wait for submit_queued(). */
+static void queue(struct p9_server *s, struct p9_request *r)
+{
+	r->session = p9_session_get(s->session);
+	r->work.fn = run;
+	r->work.next = NULL;
+	if (s->last)
+		s->last->next = &r->work;
+	else
+		s->first = &r->work;
+	s->last = &r->work;
+	s->started++;
+}
+
+static void submit_queued(struct p9_server *s)
+{
+	struct work *first = s->first;
+	unsigned n = s->started;
+
+	s->started = 0;
+	s->first = NULL;
+	if (first)
+		workers_submit(s->workers, first, s->last, n);
+	s->last = NULL;
+}
+
+static struct p9_request *take_mine(struct p9_server *s)
+{
+	struct p9_request *r = s->mine;
+
+	if (r) {
+		s->mine = r->next;
+		r->next = NULL;
+	}
+	return r;
+}
+
+/* How much of LOOP_BYTES it takes; `head` is the first `len` bytes of the message. */
+static uint32_t loop_cost(const struct p9_request *r, const uint8_t *head, size_t len)
+{
+	uint32_t data = 0;
+
+	if (r->type == P9_TREAD && len >= P9_WRITE_AT)
+		data = get_le32(head + P9_WRITE_AT - 4);
+	else if (r->type == P9_TWRITE)
+		data = r->size;
+	return LOOP_EACH + MIN(data, P9_MSIZE_MAX);
+}
+
+/* A good request: for the loop to try, or for the workers. */
+static void hand_over(struct p9_server *s, struct p9_request *r, uint32_t cost)
+{
+	const struct p9_operation *op = p9_operation(r->type);
+
+	if (!op || !op->now || cost > s->room) {
+		queue(s, r);
+		return;
+	}
+	s->room -= cost;
+	if (s->mine)
+		s->mine_last->next = r;
+	else
+		s->mine = r;
+	s->mine_last = r;
+}
+
+bool p9_server_submit(struct p9_server *s)
+{
+	uint32_t moved = 0;
+	struct p9_request *r;
+
+	submit_queued(s);
+	while (moved < LOOP_PART && (r = take_mine(s))) {
+		if (!serve(r, s->session, true)) {
+			/* Nor, as likely as not, what is behind it. */
+			do
+				queue(s, r);
+			while ((r = take_mine(s)));
+			submit_queued(s);
+			break;
+		}
+		moved += r->size + r->written;
+		finish(r, r->written);
+	}
+	if (!s->mine)
+		s->room = LOOP_BYTES;
+	return s->mine;
+}
+
+static void submit_all(struct p9_server *s)
+{
+	while (p9_server_submit(s)) {}
+}
+
+/* Let go of the present session, in which all that was started is submitted; a worker closes its
+ * files. */
+static void leave_session(struct p9_server *s)
+{
+	struct p9_session *old = s->session;
+
+	submit_all(s);
+	s->session = NULL;
+	if (!old)
+		return;
+	old->work.fn = end_session;
+	p9_server_give(s, &old->work);
 }
 
 static void run_done(struct loop_task *t)
@@ -302,7 +400,7 @@ static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_rea
 		return true;
 	}
 	/* What has come with the flush may be on nobody's list yet. */
-	p9_server_submit(s);
+	submit_all(s);
 	target = find_tag(s, tag, r);
 	if (target && workers_cancel(s->workers, &target->work)) {
 		p9_session_put(target->session);
@@ -320,30 +418,6 @@ static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_rea
 	}
 	answer(r, NULL, 0, 0);
 	return true;
-}
-
-/* Put the newest behind those that wait for p9_server_submit(). */
-static void queue_newest(struct p9_server *s)
-{
-	struct p9_request *r = s->newest;
-
-	s->newest = NULL;
-	r->session = p9_session_get(s->session);
-	r->work.fn = run;
-	r->work.next = NULL;
-	if (s->last)
-		s->last->next = &r->work;
-	else
-		s->first = &r->work;
-	s->last = &r->work;
-	s->started++;
-}
-
-static void hand_over(struct p9_server *s, struct p9_request *r)
-{
-	if (s->newest)
-		queue_newest(s);
-	s->newest = r;
 }
 
 /* 0, or the error of a message that cannot be served, whatever it says. */
@@ -393,40 +467,13 @@ int p9_request_start(struct p9_server *s, struct p9_request *r)
 	if (answered)
 		finish(r, r->written);
 	else if (r->type != P9_TFLUSH)
-		hand_over(s, r);
+		hand_over(s, r, loop_cost(r, p, len));
 	return 0;
-}
-
-static void submit_queued(struct p9_server *s)
-{
-	struct work *first = s->first;
-	unsigned n = s->started;
-
-	s->started = 0;
-	s->first = NULL;
-	if (first)
-		workers_submit(s->workers, first, s->last, n);
-	s->last = NULL;
-}
-
-void p9_server_submit(struct p9_server *s)
-{
-	struct p9_request *r = s->newest;
-	const struct p9_operation *op;
-
-	submit_queued(s);
-	if (r && (op = p9_operation(r->type)) && op->now && serve(r, s->session, true)) {
-		s->newest = NULL;
-		finish(r, r->written);
-	} else if (r) {
-		queue_newest(s);
-		submit_queued(s);
-	}
 }
 
 void p9_server_cancel(struct p9_server *s)
 {
-	p9_server_submit(s);
+	submit_all(s);
 	/* finish() may end others, those that wait: begin anew after each. */
 	for (bool again = true; again;) {
 		again = false;
@@ -481,6 +528,7 @@ struct p9_server *p9_server_new(struct p9_fs *fs, struct loop *loop)
 	s->fs = fs;
 	s->loop = loop;
 	s->done_task.fn = run_done;
+	s->room = LOOP_BYTES;
 	list_init(&s->active);
 	s->workers = workers_new("xenpvh/9p", THREADS, begin_worker, fs);
 	if (!s->workers) {

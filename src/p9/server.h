@@ -20,7 +20,6 @@ struct p9_call {
 	/* On the loop: the handler must not sleep. Where it would, it sets `again`, and has done
 	 * nothing; then a worker has to serve the message. */
 	bool now, again;
-	bool alone; /* no other request is in flight, so nothing is gained by many threads */
 	uint8_t message[P9_MESSAGE_MAX], answer[P9_ANSWER_MAX];
 };
 

@@ -333,6 +333,68 @@ static void reads_from_memory(void **state)
 	tb_stop(s.t);
 }
 
+/* Bulk data with many requests in one batch: a few need no worker, of many the rest goes to them;
+ * what comes is what is asked for either way, and a flush in between finds its target. */
+static void batches(void **state)
+{
+	enum { PIECE = 400000, MANY = 14 };
+	static uint8_t data[PIECE + MANY * 1000];
+	struct gseg buffer[MANY];
+	struct g9p_req *r[MANY], *flush;
+	unsigned long before = 0;
+	struct share s;
+	FILE *f;
+
+	tb_skip_qemu("it always asks a worker");
+	share_start(&s, state, PLAIN);
+	tb_pattern(data, sizeof(data), 5);
+	f = fopen(share_file(&s, "f"), "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite(data, 1, sizeof(data), f), sizeof(data));
+	assert_int_equal(fclose(f), 0);
+	if (!has_nowait(&s)) {
+		print_message("reading without sleeping is not supported by the file system of the "
+			      "tests\n");
+		tb_stop(s.t);
+		skip();
+	}
+	assert_int_equal(g9p_version(&s.p, 1 << 20), 0);
+	assert_int_equal(g9p_do(&s.p, G9P_ATTACH, "ddssd", ROOT, ~0u, "", "", 0), 0);
+	open_file(&s);
+	for (unsigned i = 0; i < MANY; i++)
+		buffer[i] = (struct gseg){guest_alloc(&s.t->g, PIECE, 4096), PIECE};
+	for (unsigned round = 0; round < 60; round++) {
+		unsigned n = round < 40 ? 5 : MANY;
+
+		for (unsigned i = 0; i < n; i++) {
+			memset(guest_ptr(&s.t->g, buffer[i].addr, PIECE), 0, PIECE);
+			r[i] = g9p_prepare(&s.p, G9P_READ, "dqd", 1, i * 1000ULL, PIECE);
+			g9p_queue(r[i], &buffer[i], 0, 1);
+		}
+		flush = round == 59 ? g9p_prepare(&s.p, G9P_FLUSH, "w", r[n - 1]->tag) : NULL;
+		if (flush)
+			g9p_queue(flush, NULL, 0, 0);
+		g9p_kick(&s.p);
+		for (unsigned i = 0; i < n - !!flush; i++) {
+			assert_int_equal(g9p_wait(r[i]), 0);
+			assert_int_equal(get_le32(r[i]->in + 7), PIECE);
+			assert_memory_equal(guest_ptr(&s.t->g, buffer[i].addr, PIECE),
+					    data + i * 1000, PIECE);
+		}
+		if (flush) {
+			assert_int_equal(g9p_wait(flush), 0);
+			assert_true(r[n - 1]->done);
+		}
+		if (round == 0)
+			before = sleeps(&s);
+		if (round == 39)
+			assert_in_range(sleeps(&s) - before, 0, 8);
+	}
+	assert_true(sleeps(&s) - before > 8);
+	share_again(&s);
+	tb_stop(s.t);
+}
+
 /* So do writes where the host's file system knows how to; what the guest reads is what it wrote,
  * whoever was busy. */
 static void writes_to_memory(void **state)
@@ -555,7 +617,7 @@ int main(void)
 		share_test(few_files),	      share_test(reads_from_memory),
 		share_test(writes_to_memory), share_test(looks_from_memory),
 		share_test(looks_at_the_end), share_test(ways_end),
-		share_test(reads_at_the_end),
+		share_test(reads_at_the_end), share_test(batches),
 	};
 
 	return tb_run("9p-load", tests);

@@ -26,7 +26,7 @@
 #define THREADS	   8
 #define VERSION	   "9P2000.L"
 #define LOOP_BYTES (2560 * KiB) /* that the loop copies in a batch: 250 to 500 us */
-#define LOOP_EACH  (16 * KiB)	/* what a request counts for, besides its data */
+#define LOOP_EACH  (64 * KiB)	/* what a request counts for, besides its data */
 #define LOOP_PART  (1 * MiB)	/* after so many the guest hears of what is done */
 
 struct p9_server {
@@ -39,7 +39,8 @@ struct p9_server {
 	struct work *first, *last;
 	unsigned started;
 	struct p9_request *mine, *mine_last;
-	uint32_t room;			   /* of LOOP_BYTES */
+	uint32_t room;			   /* of LOOP_BYTES, by what the messages say */
+	uint64_t moved;			   /* and what it was in truth */
 	_Atomic(struct p9_request *) done; /* newest first */
 	struct loop_task done_task;
 };
@@ -284,12 +285,13 @@ static void hand_over(struct p9_server *s, struct p9_request *r, uint32_t cost)
 
 bool p9_server_submit(struct p9_server *s)
 {
-	uint32_t moved = 0;
+	uint64_t part = s->moved + LOOP_PART;
 	struct p9_request *r;
 
 	submit_queued(s);
-	while (moved < LOOP_PART && (r = take_mine(s))) {
-		if (!serve(r, s->session, true)) {
+	while (s->moved < part && (r = take_mine(s))) {
+		/* A guest may change its message after it was judged by what it said. */
+		if (s->moved >= LOOP_BYTES || !serve(r, s->session, true)) {
 			/* Nor, as likely as not, what is behind it. */
 			do
 				queue(s, r);
@@ -297,12 +299,14 @@ bool p9_server_submit(struct p9_server *s)
 			submit_queued(s);
 			break;
 		}
-		moved += r->size + r->written;
+		s->moved += r->size + r->written;
 		finish(r, r->written);
 	}
-	if (!s->mine)
-		s->room = LOOP_BYTES;
-	return s->mine;
+	if (s->mine)
+		return true;
+	s->room = LOOP_BYTES;
+	s->moved = 0;
+	return false;
 }
 
 static void submit_all(struct p9_server *s)

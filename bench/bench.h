@@ -83,6 +83,7 @@ void bench_serial_rx(struct bench *b);
 void bench_serial_tx(struct bench *b);
 void bench_user_rx(struct bench *b);
 void bench_user_tcp(struct bench *b);
+void bench_user_tcp_rx(struct bench *b);
 void bench_user_tx(struct bench *b);
 void bench_vsock_connect(struct bench *b);
 void bench_vsock_rx(struct bench *b);

@@ -285,6 +285,7 @@ static const struct {
 	{"start", bench_start},
 	{"user-rx", bench_user_rx},
 	{"user-tcp", bench_user_tcp},
+	{"user-tcp-rx", bench_user_tcp_rx},
 	{"user-tx", bench_user_tx},
 	{"vsock-connect", bench_vsock_connect},
 	{"vsock-rx", bench_vsock_rx},

@@ -4,8 +4,9 @@
  * From the guest as Linux does it: with the device's offer of it (HOST_TSO4) segments are as large
  * as an IP packet and their checksum is left to the device, else they are as large as the MTU and
  * complete. The data are zeroes, so a checksum costs the driver nothing. As much as the window
- * allows is on its way. To the guest: the socket is kept full, and what a look at the ring finds is
- * acknowledged together. An operation is 1460 bytes, whatever they travelled in.
+ * allows is on its way. To the guest, which takes large segments (GUEST_TSO4) in mergeable buffers:
+ * the socket is kept full, and what a look at the ring finds is acknowledged together. An operation
+ * is 1460 bytes, whatever they travelled in.
  */
 #include "bench.h"
 
@@ -25,6 +26,7 @@
 #define SLOT	 128 /* header of a segment: that of virtio and its own */
 #define OWN_PORT 4000
 #define F_TSO	 (GNET_F_CSUM | GNET_F_HOST_TSO4)
+#define F_LARGE	 (GNET_F_MRG_RXBUF | GNET_F_GUEST_CSUM | GNET_F_GUEST_TSO4)
 
 struct stream {
 	struct bench *b;
@@ -65,7 +67,9 @@ static bool send_segment(struct stream *s, unsigned flags, unsigned len)
 {
 	struct gvq *q = &s->net.tx[0];
 	uint64_t at = s->slots + s->next % q->size * SLOT;
-	struct gseg seg[] = {{at, GNET_HDR + HEAD}, {s->data, len}};
+	static const uint8_t mss[] = {2, 4, MSS >> 8, MSS & 0xff};
+	unsigned options = flags & TH_SYN ? sizeof(mss) : 0;
+	struct gseg seg[] = {{at, GNET_HDR + HEAD + options}, {s->data, len}};
 	uint8_t *p = guest_ptr(&s->b->g, at, SLOT), *ip = p + GNET_HDR + IP,
 		*tcp = p + GNET_HDR + TCP;
 	struct gnet_hdr h = {0};
@@ -73,19 +77,21 @@ static bool send_segment(struct stream *s, unsigned flags, unsigned len)
 	if (q->free_count < 2)
 		return false;
 	memcpy(p + GNET_HDR, s->head, HEAD);
-	put_be16(ip + 2, 40 + len);
+	memcpy(p + GNET_HDR + HEAD, mss, options);
+	put_be16(ip + 2, 40 + options + len);
 	put_be16(ip + 10, ip_checksum(ip, 20));
 	put_be32(tcp + 4, s->seq);
 	put_be32(tcp + 8, s->peer);
+	tcp[12] = (uint8_t)((5 + options / 4) << 4);
 	tcp[13] = (uint8_t)flags;
-	put_be16(tcp + 16, pseudo_sum(ip, 20 + len));
+	put_be16(tcp + 16, pseudo_sum(ip, 20 + options + len));
 	if (s->tso) {
 		h = (struct gnet_hdr){
 			.flags = 1, .hdr_len = HEAD, .csum_start = TCP, .csum_offset = 16};
 		h.gso_type = len > MSS;
 		h.gso_size = len > MSS ? MSS : 0;
 	} else {
-		put_be16(tcp + 16, ip_checksum(tcp, 20));
+		put_be16(tcp + 16, ip_checksum(tcp, 20 + options));
 	}
 	memcpy(p, &h, GNET_HDR);
 	if (gvq_add(q, seg, len ? 2 : 1, 0, NULL) < 0)
@@ -136,14 +142,13 @@ static void open_stream(struct stream *s, struct bench *b)
 
 	s->b = b;
 	guest_start(&b->g, &b->config);
-	gnet_open(&b->g, &s->net, 0, 1, 2048, b->features | GNET_F_MAC | F_TSO);
+	gnet_open(&b->g, &s->net, 0, 1, 2048, b->features | GNET_F_MAC | F_TSO | F_LARGE);
 	s->tso = (s->net.v.features & F_TSO) == F_TSO;
 	s->slots = guest_alloc(&b->g, (uint64_t)s->net.tx[0].size * SLOT, 64);
 	s->data = guest_alloc(&b->g, LARGE, 64);
 	user_headers(&s->net, s->head, IPPROTO_TCP);
 	open_host(s);
 	put_be16(tcp, OWN_PORT);
-	tcp[12] = 5 << 4;
 	put_be16(tcp + 14, 65535);
 	send_segment(s, TH_SYN, 0);
 	gvq_kick(&s->net.tx[0]);
@@ -173,7 +178,7 @@ static void send_data(struct stream *s)
 /* Take what came of the stream: how many bytes. */
 static uint64_t take_data(struct stream *s)
 {
-	uint8_t f[2048];
+	static uint8_t f[65536];
 	struct gnet_hdr h;
 	uint64_t sum = 0;
 	int n;

@@ -162,8 +162,6 @@ static uint64_t possible_features(uint64_t f, unsigned caps)
 
 	if (!(caps & NET_VNET_HDR))
 		f &= ~(NET_F_CSUM | NET_F_GUEST_CSUM);
-	if (caps & NET_TX_ONLY)
-		f &= ~(NET_F_GUEST_TSO4 | NET_F_GUEST_TSO6);
 	if (!(caps & NET_UFO))
 		f &= ~ufo;
 	if (!(caps & NET_USO))

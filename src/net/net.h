@@ -46,7 +46,6 @@ enum {
 		1 << 0,	  /* carries the virtio-net header: checksum and segmentation offloads */
 	NET_UFO = 1 << 1, /* UDP fragmentation offload both ways */
 	NET_USO = 1 << 2, /* UDP segmentation offload both ways */
-	NET_TX_ONLY = 1 << 3, /* segmentation only from the guest: it hands over no large frames */
 };
 
 /* Offloads that the receiver of frames (the guest) takes: netdev_set_offloads(). */

@@ -9,11 +9,13 @@
  * Frames. The guest's are copied into one piece of our own before libslirp parses them, so that a
  * guest cannot change one under it. They carry the vnet header: TCP segments may be as large as an
  * IP packet, which libslirp takes as they are, so one system call and one acknowledgement do for
- * many; their checksums are finished here. What goes to the guest is libslirp's, segmented and with
- * its checksum. libslirp pushes frames when it likes; they wait in a ring until
- * the guest has buffers. With the ring half full libslirp is not asked any more what it wants to
- * watch: its peers on the host are held up by their own flow control. What overflows the ring
- * (answers to the guest's own frames while it takes none) is dropped and counted.
+ * many; their checksums are finished here. For the other way libslirp is told of a link with an MTU
+ * as large. What it then sends goes to the guest as it is where the guest takes that, and is cut
+ * here where not; see segment.h. libslirp pushes
+ * frames when it likes; they wait in a ring until the guest has buffers. With the ring half full
+ * libslirp is not asked any more what it wants to watch: its peers on the host are held up by their
+ * own flow control. What overflows the ring (answers to the guest's own frames while it takes none)
+ * is dropped and counted.
  *
  * Sockets. libslirp's interface is that of poll(): ask what to watch, wait, tell what is ready.
  * Here its sockets stay registered with the loop, and one pass (serve()) after anything happened -
@@ -34,7 +36,8 @@
 #include "net/offload.h"
 #include "net/user_int.h"
 
-#define HDR_DATA_VALID 2 /* VIRTIO_NET_HDR_F_DATA_VALID */
+#define HDR_DATA_VALID 2     /* VIRTIO_NET_HDR_F_DATA_VALID */
+#define SEGMENT	       32768 /* TCP_MAXSEG_MAX of libslirp */
 #define RING_SIZE      (1024 * 1024)
 #define RING_HIGH      (RING_SIZE / 2) /* do not read from the host any more */
 #define RING_LOW       (RING_SIZE / 8) /* do again */
@@ -272,19 +275,51 @@ static void serve_due(struct loop_timer *t)
 
 /* --- libslirp's other callbacks --- */
 
-static ssize_t send_packet(const void *buf, size_t len, void *opaque)
+/* The header and up to two pieces of the frame. */
+static void push(struct user *u, const struct iovec iov[3])
 {
-	struct user *u = opaque;
 	bool first = fifo_ring_empty(&u->in);
-	uint8_t hdr[NET_HDR_LEN] = {atomic_load(&u->checked) ? HDR_DATA_VALID : 0};
-	struct iovec iov[] = {{hdr, sizeof(hdr)}, {(void *)buf, len}};
 
-	if (!fifo_ring_put(&u->in, iov, 2)) {
+	if (!fifo_ring_put(&u->in, iov, 3)) {
 		if (!u->frames_lost++)
 			log_guest(&u->log, u->nd.id, "the guest takes no frames, some are lost");
 	} else if (first) {
 		netq_ready(queue(u));
 	}
+}
+
+static void push_piece(void *arg, const struct iovec iov[2])
+{
+	uint8_t hdr[NET_HDR_LEN] = {0};
+
+	push(arg, (struct iovec[]){{hdr, sizeof(hdr)}, iov[0], iov[1]});
+}
+
+/* More than the guest's link would carry. */
+static void send_large(struct user *u, const uint8_t *frame, size_t len)
+{
+	static const unsigned takes[NET_IPS] = {NET_RX_TSO4, NET_RX_TSO6};
+	uint8_t hdr[NET_HDR_LEN] = {0}, head[NET_HEADERS_MAX];
+	enum net_ip ip;
+	size_t n = net_gso_head(frame, len, u->mss, hdr, head, &ip);
+	struct iovec iov[] = {{hdr, sizeof(hdr)}, {head, n}, {(void *)(frame + n), len - n}};
+
+	if (n && atomic_load(&u->rx) & takes[ip])
+		push(u, iov);
+	else if (!net_cut(frame, len, u->mss, push_piece, u) &&
+		 !net_fragment(frame, len, NET_LINK_MTU, push_piece, u))
+		push(u, iov);
+}
+
+static ssize_t send_packet(const void *buf, size_t len, void *opaque)
+{
+	struct user *u = opaque;
+	uint8_t hdr[NET_HDR_LEN] = {atomic_load(&u->rx) & NET_RX_CSUM ? HDR_DATA_VALID : 0};
+
+	if (len > ETHER_HDR_LEN + NET_LINK_MTU)
+		send_large(u, buf, len);
+	else
+		push(u, (struct iovec[]){{hdr, sizeof(hdr)}, {(void *)buf, len}, {NULL, 0}});
 	return (ssize_t)len;
 }
 
@@ -413,6 +448,7 @@ static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
 	struct user *u = (struct user *)q->nd;
 	uint8_t *at = u->out, *frame = at + NET_HDR_LEN;
 	size_t len = iov_len(iov, n);
+	unsigned raise[NET_IPS];
 
 	if (len < NET_HDR_LEN || len > NET_HDR_LEN + NET_FRAME_MAX)
 		return -EMSGSIZE;
@@ -420,6 +456,9 @@ static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
 		memcpy(at, iov[i].iov_base, iov[i].iov_len);
 	len -= NET_HDR_LEN;
 	net_finish_checksum(u->out, frame, len);
+	raise[NET_IPV4] = atomic_load(&u->rx) & NET_RX_TSO4 ? SEGMENT : 0;
+	raise[NET_IPV6] = atomic_load(&u->rx) & NET_RX_TSO6 ? SEGMENT : 0;
+	net_note_mss(frame, len, raise, u->mss);
 	if (u->open >= u->open_max && !is_harmless(frame, len)) {
 		log_guest(&u->log, u->nd.id, "the guest has %u sockets open, no more are opened",
 			  u->open);
@@ -432,7 +471,7 @@ static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
 
 static int user_set_offloads(struct netdev *nd, unsigned rx)
 {
-	atomic_store(&((struct user *)nd)->checked, rx & NET_RX_CSUM);
+	atomic_store(&((struct user *)nd)->rx, rx);
 	return 0;
 }
 
@@ -452,7 +491,7 @@ static int user_open(struct netdev *nd, struct kvs *k, struct err *e)
 	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur / 2 < SOCKETS_MAX)
 		u->open_max = (unsigned)(files.rlim_cur / 2);
 	rc = netdev_alloc_queues(nd, 1, e);
-	nd->caps = NET_VNET_HDR | NET_TX_ONLY;
+	nd->caps = NET_VNET_HDR;
 	u->out = malloc(NET_HDR_LEN + NET_FRAME_MAX);
 	if (!rc && (!u->out || fifo_ring_init(&u->in, RING_SIZE) < 0))
 		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));

@@ -258,6 +258,8 @@ int user_config(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *e)
 	if (!rc)
 		rc = check_name("bootfile", u->bootfile, BOOTFILE_MAX, e);
 	cfg->version = 1;
+	/* Of what it exchanges with us: large segments, see user.c. */
+	cfg->if_mtu = cfg->if_mru = USER_MTU;
 	cfg->restricted = u->restricted;
 	cfg->vhostname = u->hostname;
 	cfg->vdomainname = u->domainname;

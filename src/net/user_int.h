@@ -10,15 +10,20 @@
 #include "base/log.h"
 #include "net/backend.h"
 #include "net/fifo.h"
+#include "net/segment.h"
 #include "net/slirp_lib.h"
+
+/* The largest that libslirp takes (IF_MTU_MAX): the guest's large segments are to fit as well. */
+#define USER_MTU 65521
 
 struct user {
 	struct netdev nd;
 	struct slirp_lib lib;
 	Slirp *slirp;
-	struct fifo_ring in; /* frames for the guest */
-	uint8_t *out;	     /* the guest's frame in one piece, behind its header */
-	atomic_bool checked; /* the guest believes us that a checksum is right */
+	struct fifo_ring in;   /* frames for the guest */
+	uint8_t *out;	       /* the guest's frame in one piece, behind its header */
+	atomic_uint rx;	       /* NET_RX_*: what the guest takes */
+	unsigned mss[NET_IPS]; /* TCP segments of the guest's link, as its last SYN said */
 	struct log_rate log;
 
 	/* libslirp's sockets, by descriptor; those that are watched; those that exist */

@@ -102,12 +102,13 @@ static void user_and_dump(void **state)
 	tb_arg(t, "filter-dump,id=d0,netdev=n0,file=%s", path);
 	tb_device(t, "virtio-net-pci,netdev=n0,id=nic0");
 	tb_start(t);
-	/* Large segments from the guest, none to it. */
+	/* Large segments both ways. */
 	gv_open(&t->g, &t->net.v, GV_NET, 0);
 	assert_int_equal(gv_offered(&t->net.v) & OFFLOADS,
 			 t->qemu ? 0
 				 : GNET_F_CSUM | GNET_F_GUEST_CSUM | GNET_F_HOST_TSO4 |
-					   GNET_F_HOST_TSO6);
+					   GNET_F_HOST_TSO6 | GNET_F_GUEST_TSO4 |
+					   GNET_F_GUEST_TSO6);
 	gnet_open(&t->g, &t->net, 0, 1, 2048, BASIC);
 	memset(f, 0xff, 6);
 	memcpy(f + 6, own, 6);

@@ -70,9 +70,25 @@ up=$(guest_run g0 'dd if=/dev/urandom of=/tmp/up bs=1M count=4 2>/dev/null; sha2
 check 'the server has all of it' wait_for 20 _process_gone "$(cat "$STATE/up.pid")"
 check_eq '4 MiB to dom0 by user' "$(sha256sum <"$TMP/up" | cut -d' ' -f1)" "$up"
 iperf3 -s -D -B 127.0.0.1 -I "$STATE/iperf.pid"
-sent=$(guest_run g0 'cd /sys/class/net/eth0/statistics; b=$(cat tx_bytes) p=$(cat tx_packets)
-	iperf3 -c 10.0.2.2 -n 8M >/dev/null && echo $((($(cat tx_bytes) - b) / ($(cat tx_packets) - p)))' 90)
-check "packets of $sent bytes" [ "${sent:-0}" -gt 2000 ]
+iperf3 -s -D -B ::1 -I "$STATE/iperf6.pid"
+# packets DIRECTION IPERF-ARGUMENT...: their size on average.
+packets() {
+	_way=$1
+	shift
+	guest_run g0 "cd /sys/class/net/eth0/statistics; b=\$(cat ${_way}_bytes) p=\$(cat ${_way}_packets)
+		iperf3 $* -n 8M >/dev/null && echo \$(((\$(cat ${_way}_bytes) - b) / (\$(cat ${_way}_packets) - p)))" 90
+}
+large() {
+	_size=$(packets "$@")
+	check "$*: packets of $_size bytes" [ "${_size:-0}" -gt 2000 ]
+}
+large tx -c 10.0.2.2
+large rx -c 10.0.2.2 -R
+check 'an IPv6 address by itself' guest_run g0 'for i in 1 2 3 4 5 6 7 8 9; do
+	ip -6 addr show dev eth0 | grep -q "inet6 fec0:.* scope" && ! ip -6 addr show dev eth0 | grep -q tentative && exit 0; sleep 1; done; exit 1'
+large tx -6 -c fec0::2
+large rx -6 -c fec0::2 -R
+check 'a ping larger than the link carries' guest_run g0 'ping -c 3 -s 4000 10.0.2.2'
 lease=$(guest_run g0 'udhcpc -i eth1 -n -q -f -t 10 -s /tmp/lease 2>&1' 60 | grep '^lease' | cut -d' ' -f1-3)
 check_eq 'lease of passt' "$lease" 'lease 10.7.0.2 10.7.0.1'
 check_eq '4 MiB from dom0 by passt' "$(fetch 10.7.0.1)" "$sum"

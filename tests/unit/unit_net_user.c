@@ -588,6 +588,133 @@ static void large_segment(void **state)
 	close(listener);
 }
 
+/* Next TCP segment for that port. */
+static const uint8_t *receive_tcp(struct bench *b, unsigned port)
+{
+	const uint8_t *tcp;
+
+	do
+		tcp = receive_ip(b, 6);
+	while (get16(tcp + 2) != port);
+	return tcp;
+}
+
+/* What the host sends on a connection whose SYN stated 1460, into `got`; the largest segment. */
+static size_t download(struct bench *b, unsigned from, uint8_t *got, size_t size)
+{
+	static uint8_t text[200000];
+	uint8_t f[FRAME_MAX] = {0}, *tcp = f + ETH + IP, pseudo[12] = {0};
+	size_t done = 0, sent = 0, largest = 0;
+	uint32_t peer;
+	unsigned port;
+	int listener = host_socket(SOCK_STREAM, &port), fd;
+
+	assert_int_equal(listen(listener, 1), 0);
+	put16(tcp, from);
+	put16(tcp + 2, port);
+	put32(tcp + 4, 1);
+	tcp[12] = 6 << 4;
+	tcp[13] = TCP_SYN;
+	put16(tcp + 14, 65535);
+	put16(tcp + 20, 0x0204);
+	put16(tcp + 22, 1460);
+	put32(pseudo, GUEST);
+	put32(pseudo + 4, GATEWAY);
+	pseudo[9] = 6;
+	put16(pseudo + 10, 24);
+	put16(tcp + 16, checksum(tcp, 24, ~checksum(pseudo, sizeof(pseudo), 0) & 0xffff));
+	send_ip(b, f, 6, GATEWAY, 24);
+	peer = get32(receive_tcp(b, from) + 4) + 1;
+	send_tcp(b, from, GATEWAY, port, 2, peer, TCP_ACK, "");
+	fd = accept(listener, NULL, NULL);
+	for (size_t i = 0; i < size; i++)
+		text[i] = (uint8_t)(i * 3 + i / 256);
+	while (done < size) {
+		const uint8_t *in;
+		size_t len;
+		ssize_t n = send(fd, text + sent, size - sent, MSG_DONTWAIT);
+
+		sent += n > 0 ? (size_t)n : 0;
+		in = receive_tcp(b, from);
+		len = (size_t)b->in_len - (size_t)(in - b->in) - (in[12] >> 4) * 4u;
+		if (!len)
+			continue;
+		assert_int_equal(get32(in + 4), peer + done);
+		assert_true(done + len <= size);
+		if (b->in_len > FRAME_MAX) {
+			assert_int_equal(b->in_hdr[0], 1); /* NEEDS_CSUM */
+			assert_int_equal(b->in_hdr[1], 1); /* GSO_TCPV4 */
+			assert_int_equal(get_le16(b->in_hdr + 4), 1460);
+			net_finish_checksum(b->in_hdr, b->in, (size_t)b->in_len);
+		} else {
+			assert_int_equal(b->in_hdr[1], 0);
+		}
+		memcpy(pseudo, b->in + ETH + 12, 8);
+		put16(pseudo + 10, (unsigned)(b->in_len - ETH - IP));
+		assert_int_equal(checksum(in, (size_t)b->in_len - ETH - IP,
+					  ~checksum(pseudo, sizeof(pseudo), 0) & 0xffff),
+				 0);
+		memcpy(got + done, in + (in[12] >> 4) * 4, len);
+		done += len;
+		largest = len > largest ? len : largest;
+		send_tcp(b, from, GATEWAY, port, 2, (uint32_t)(peer + done), TCP_ACK, "");
+	}
+	assert_memory_equal(got, text, size);
+	close(fd);
+	close(listener);
+	return largest;
+}
+
+/* Larger than the link carries, for a guest that takes them, and for no other. */
+static void large_segments_to_the_guest(void **state)
+{
+	struct bench *b = *state;
+	static uint8_t got[200000];
+
+	open_user(b, "");
+	greet(b, GATEWAY);
+	assert_in_range(download(b, 4000, got, sizeof(got)), 1000, 1460);
+	assert_int_equal(netdev_set_offloads(b->nd, NET_RX_CSUM | NET_RX_TSO4), 0);
+	assert_in_range(download(b, 4001, got, sizeof(got)), 20000, 32768);
+	assert_int_equal(netdev_set_offloads(b->nd, NET_RX_CSUM | NET_RX_TSO6), 0);
+	assert_in_range(download(b, 4002, got, sizeof(got)), 1000, 1460);
+}
+
+/* Other packets come in pieces that the link carries. */
+static void large_datagram_to_the_guest(void **state)
+{
+	struct bench *b = *state;
+	struct sockaddr_in in;
+	socklen_t in_len = sizeof(in);
+	uint8_t text[4000], got[8 + sizeof(text)];
+	unsigned port;
+	int fd = host_socket(SOCK_DGRAM, &port);
+
+	open_user(b, "");
+	greet(b, GATEWAY);
+	assert_int_equal(netdev_set_offloads(b->nd, NET_RX_CSUM | NET_RX_TSO4), 0);
+	send_udp(b, 5000, GATEWAY, port, "question", 8);
+	while (recvfrom(fd, text, sizeof(text), MSG_DONTWAIT, (struct sockaddr *)&in, &in_len) < 0)
+		loop_turn(b->loop, 20);
+	for (unsigned i = 0; i < sizeof(text); i++)
+		text[i] = (uint8_t)(i * 5 + i / 256);
+	assert_int_equal(sendto(fd, text, sizeof(text), 0, (struct sockaddr *)&in, in_len),
+			 sizeof(text));
+	for (size_t done = 0; done < sizeof(got);) {
+		const uint8_t *part = receive_ip(b, 17);
+		size_t len = get16(b->in + ETH + 2) - IP;
+
+		assert_in_range(b->in_len, ETH + IP + 1, FRAME_MAX);
+		assert_int_equal((get16(b->in + ETH + 6) & 0x1fff) * 8, done);
+		assert_int_equal(b->in_hdr[0], 0);
+		memcpy(got + done, part, len);
+		done += len;
+		assert_int_equal(!!(b->in[ETH + 6] & 0x20), done < sizeof(got));
+	}
+	assert_memory_equal(got + 8, text, sizeof(text));
+	close(fd);
+}
+
 /* Its frames are known to be right, and say so where the guest listens to that. */
 static void checked_frames(void **state)
 {
@@ -955,6 +1082,8 @@ int main(void)
 		T(forward_udp),
 		T(forward_tcp),
 		T(large_segment),
+		T(large_segments_to_the_guest),
+		T(large_datagram_to_the_guest),
 		T(checked_frames),
 		T(on_a_hub),
 		T(guest_forward),

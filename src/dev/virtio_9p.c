@@ -111,13 +111,10 @@ static void p9_kick(struct vqueue *vq)
 	struct virtio_9p *d = of(vq_dev(vq));
 	struct vchain *c;
 
-	for (;;) {
-		while (d->free && (c = vq_pop(vq)) && start(d, c)) {}
-		if (!p9_server_submit(d->server))
-			break;
-		/* The driver goes on with what is done, and what it sends joins the batch. */
+	while (d->free && (c = vq_pop(vq)) && start(d, c)) {}
+	/* The driver goes on with what is done. */
+	while (p9_server_submit(d->server))
 		vq_publish(vq);
-	}
 }
 
 static void time_up(struct loop_timer *t)

@@ -27,7 +27,7 @@
 #define VERSION	   "9P2000.L"
 #define LOOP_BYTES (2560 * KiB) /* that the loop copies in a batch: 250 to 500 us */
 #define LOOP_EACH  (64 * KiB)	/* what a request counts for, besides its data */
-#define LOOP_PART  (1 * MiB)	/* after so many the guest hears of what is done */
+#define LOOP_PART  (256 * KiB)	/* after so many the guest hears of what is done */
 
 struct p9_server {
 	struct p9_fs *fs;

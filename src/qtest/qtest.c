@@ -147,9 +147,13 @@ static int qtest_serve(struct hv *hv, struct loop *exits, struct loop *control,
 
 static int qtest_msi(struct hv *hv, uint64_t addr, uint32_t data)
 {
-	uint32_t v = htole32(data);
+	struct iovec iov;
 
-	gmem_write(hv->mem, addr, &v, sizeof(v));
+	/* One store: who takes the message between the two of a memcpy() gets it twice. */
+	if (addr % sizeof(data) || gmem_pin(hv->mem, addr, sizeof(data), &iov, 1) != 1)
+		return 0;
+	__atomic_store_n((uint32_t *)iov.iov_base, htole32(data), __ATOMIC_RELEASE);
+	gmem_unpin(hv->mem, &iov, 1);
 	return 0;
 }
 

@@ -22,20 +22,20 @@ SCRATCH_SIZE = 8 << 30
 
 
 class Boot:
-	def __init__(self, images, payload, results, memory, cpus=3, verbose=False):
-		"""images: a directory of images.get(); payload: a tar for /rig; memory: MiB of the outer machine."""
+	def __init__(self, release, images, payload, results, memory, cpus=3, verbose=False):
+		"""release: of Debian; images: a directory of images.get(); payload: a tar for /rig; memory: MiB of the outer machine."""
 		self.results = results
 		self.verbose = verbose
 		self._dir = tempfile.mkdtemp(prefix='xenpvh-rig.')
 		self._buf = b''
 		self._proc = None
 		try:
-			self._start(images, payload, memory, cpus)
+			self._start(emulator.command(release), images, payload, memory, cpus)
 		except BaseException:
 			self.close()
 			raise
 
-	def _start(self, images, payload, memory, cpus):
+	def _start(self, command, images, payload, memory, cpus):
 		d = self._dir
 		scratch = d + '/scratch.img'
 		with open(scratch, 'wb') as f:
@@ -48,7 +48,7 @@ class Boot:
 		con = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 		con.bind(d + '/tty')
 		con.listen(1)
-		argv = emulator.command() + ['-accel', 'tcg,thread=multi,tb-size=512', '-machine', 'q35',
+		argv = command + ['-accel', 'tcg,thread=multi,tb-size=512', '-machine', 'q35',
 			'-cpu', 'qemu64,+svm,+npt,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt',
 			'-smp', str(cpus), '-m', str(memory), '-nodefaults', '-display', 'none', '-no-reboot',
 			'-serial', 'file:' + self.results + '/xen-console.txt',

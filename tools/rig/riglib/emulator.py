@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""The emulator of the rig: QEMU of one Debian release, whatever the host runs.
+"""The emulator of the rig: QEMU of the Debian release that runs in it, whatever the host has.
 
 Until QEMU 8.1 a vCPU could translate code that another one was just writing, and keep the result. Linux patches its own
 code by way of a breakpoint, so guests of several vCPUs died ("Oops: int3") or hung, more often on a busy host; Debian 12
-has QEMU 7.2. That is why the emulator is no package of the host but a tree in the cache, started by its own loader.
+has QEMU 7.2. That is why the emulator is no package of the host but a tree in the cache, started by its own loader. Under
+Debian 13's QEMU 10.0 guests of Debian 12's Xen 4.17 get no console, so that one keeps its own, and its guests have one vCPU
+(guest_config in tests/sys/lib.sh).
 """
 from . import images
 
-RELEASE = 'trixie'
 PACKAGES = ['qemu-system-x86']
 
 
-def command():
+def command(release):
 	"""The words that start qemu-system-x86_64; what it needs is downloaded first if it is not there yet."""
-	root = images.get_tree('emulator', RELEASE, PACKAGES)
+	root = images.get_tree('emulator', release, PACKAGES)
 	lib = root + '/usr/lib/x86_64-linux-gnu'
-	return [root + '/lib64/ld-linux-x86-64.so.2', '--library-path', lib, root + '/usr/bin/qemu-system-x86_64',
-		'-L', root + '/usr/share/seabios', '-L', root + '/usr/share/qemu']
+	# env is replaced by what it starts, so the process is the emulator's own.
+	return ['env', 'QEMU_MODULE_DIR=' + lib + '/qemu', root + '/lib64/ld-linux-x86-64.so.2', '--library-path', lib,
+		root + '/usr/bin/qemu-system-x86_64', '-L', root + '/usr/share/seabios', '-L', root + '/usr/share/qemu']

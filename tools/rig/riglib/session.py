@@ -134,7 +134,7 @@ def _open(args, results, memory, needs=(), env=()):
 	found = images.get(args.release, 'base' if args.dm == 'xenpvh' else 'peer')
 	payload = os.path.join(results, 'payload.tar')
 	make_payload(payload, args, results, needs, env)
-	boot = Boot(found, payload, results, args.memory or memory)
+	boot = Boot(args.release, found, payload, results, args.memory or memory)
 	try:
 		with stage('boot of Xen and the control domain (%d MiB)' % (args.memory or memory)):
 			xen, linux = boot.wait_ready(BOOT_LIMIT)

@@ -175,6 +175,16 @@ static void send_data(struct stream *s)
 		gvq_kick(&s->net.tx[0]);
 }
 
+static void done(struct stream *s, uint64_t kicks)
+{
+	meter_end(&s->m);
+	s->m.kicks = kicks;
+	meter_print(&s->m);
+	close(s->host);
+	close(s->listener);
+	guest_stop(&s->b->g);
+}
+
 /* Take what came of the stream: how many bytes. */
 static uint64_t take_data(struct stream *s)
 {
@@ -230,12 +240,7 @@ void bench_user_tcp_rx(struct bench *b)
 		s.m.irqs += gpci_msix_take(&s.net.v.pci, s.net.rx[0].vector);
 		guest_tick(&b->g, &t, 1000);
 	}
-	meter_end(&s.m);
-	s.m.kicks = q->kicks - kicks;
-	meter_print(&s.m);
-	close(s.host);
-	close(s.listener);
-	guest_stop(&b->g);
+	done(&s, q->kicks - kicks);
 }
 
 void bench_user_tcp(struct bench *b)
@@ -265,10 +270,5 @@ void bench_user_tcp(struct bench *b)
 		s.m.irqs += gpci_msix_take(&s.net.v.pci, s.net.rx[0].vector);
 		guest_tick(&b->g, &t, 1000);
 	}
-	meter_end(&s.m);
-	s.m.kicks = q->kicks - kicks;
-	meter_print(&s.m);
-	close(s.host);
-	close(s.listener);
-	guest_stop(&b->g);
+	done(&s, q->kicks - kicks);
 }

@@ -10,20 +10,18 @@
 #include "base/util.h"
 #include "net/offload.h"
 
-#define IP4_MIN	     20u
-#define IP6_HEAD     40u
-#define TCP_MIN	     20u
-#define TCP_FLAGS    13
-#define TCP_SUM	     16
-#define IP_DONT	     0x4000
-#define IP_MORE	     0x2000
-#define IP_OFFSET    0x1fff
-#define MSS4_DEFAULT 536
-#define MSS6_DEFAULT 1220
-#define MSS_MIN	     64
-#define NEEDS_CSUM   1
-#define GSO_TCP4     1
-#define GSO_TCP6     4
+#define IP4_MIN	   20u
+#define IP6_HEAD   40u
+#define TCP_MIN	   20u
+#define TCP_FLAGS  13
+#define TCP_SUM	   16
+#define IP_DONT	   0x4000
+#define IP_MORE	   0x2000
+#define IP_OFFSET  0x1fff
+#define MSS_MIN	   64
+#define NEEDS_CSUM 1
+#define GSO_TCP4   1
+#define GSO_TCP6   4
 
 static unsigned get16(const uint8_t *p)
 {
@@ -140,7 +138,7 @@ void net_note_mss(uint8_t *frame, size_t len, const unsigned raise[NET_IPS], uns
 	if (option && now < raise[p.ip])
 		change_mss(frame, &p, option, raise[p.ip]);
 	if (now < MSS_MIN)
-		now = p.ip == NET_IPV4 ? MSS4_DEFAULT : MSS6_DEFAULT;
+		now = p.ip == NET_IPV4 ? NET_MSS4_DEFAULT : NET_MSS6_DEFAULT;
 	own[p.ip] = MIN(now, NET_LINK_MTU - TCP_MIN - (p.ip == NET_IPV4 ? IP4_MIN : IP6_HEAD));
 }
 

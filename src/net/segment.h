@@ -5,7 +5,8 @@
  * to take them. A guest with VIRTIO_NET_F_GUEST_TSO4/6 does, whatever the MSS of its SYN says,
  * which is about its link; so its SYN is changed on its way, and what comes back gets the header
  * that says how the link would have cut it. For any other guest it is cut here, as are packets that
- * are no TCP. All positions are checked: these may be the guest's bytes, but in memory of ours.
+ * are no TCP. All positions are checked: these may be the guest's bytes, but in memory of ours. No
+ * state, any thread.
  */
 #ifndef NET_SEGMENT_H
 #define NET_SEGMENT_H
@@ -21,6 +22,10 @@
 #define NET_LINK_MTU	1500
 
 enum net_ip { NET_IPV4, NET_IPV6, NET_IPS };
+
+/* own[] below before there was a SYN: what the standards let a host assume. */
+#define NET_MSS4_DEFAULT 536
+#define NET_MSS6_DEFAULT 1220
 
 /* Where `frame`, from the guest, is a TCP SYN: own[IPv4 or IPv6] becomes how much a segment may
  * carry by its maximum segment size (RFC 9293 §3.7.1), and by the link's; the standard's default if

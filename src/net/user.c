@@ -11,11 +11,10 @@
  * IP packet, which libslirp takes as they are, so one system call and one acknowledgement do for
  * many; their checksums are finished here. For the other way libslirp is told of a link with an MTU
  * as large. What it then sends goes to the guest as it is where the guest takes that, and is cut
- * here where not; see segment.h. libslirp pushes
- * frames when it likes; they wait in a ring until the guest has buffers. With the ring half full
- * libslirp is not asked any more what it wants to watch: its peers on the host are held up by their
- * own flow control. What overflows the ring (answers to the guest's own frames while it takes none)
- * is dropped and counted.
+ * here where not; see segment.h. libslirp pushes frames when it likes; they wait in a ring until
+ * the guest has buffers. With the ring half full libslirp is not asked any more what it wants to
+ * watch: its peers on the host are held up by their own flow control. What overflows the ring
+ * (answers to the guest's own frames while it takes none) is dropped and counted.
  *
  * Sockets. libslirp's interface is that of poll(): ask what to watch, wait, tell what is ready.
  * Here its sockets stay registered with the loop, and one pass (serve()) after anything happened -
@@ -488,6 +487,8 @@ static int user_open(struct netdev *nd, struct kvs *k, struct err *e)
 	list_init(&u->timers);
 	u->due.fn = serve_due;
 	u->open_max = SOCKETS_MAX;
+	u->mss[NET_IPV4] = NET_MSS4_DEFAULT;
+	u->mss[NET_IPV6] = NET_MSS6_DEFAULT;
 	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur / 2 < SOCKETS_MAX)
 		u->open_max = (unsigned)(files.rlim_cur / 2);
 	rc = netdev_alloc_queues(nd, 1, e);

@@ -14,7 +14,8 @@
  * here where not; see segment.h. libslirp pushes frames when it likes; they wait in a ring until
  * the guest has buffers. With the ring half full libslirp is not asked any more what it wants to
  * watch: its peers on the host are held up by their own flow control. What overflows the ring
- * (answers to the guest's own frames while it takes none) is dropped and counted.
+ * (answers to the guest's own frames while it takes none) is dropped and counted. The datagrams of a
+ * batch of frames leave in runs; see slirp_udp.h.
  *
  * Sockets. libslirp's interface is that of poll(): ask what to watch, wait, tell what is ready.
  * Here its sockets stay registered with the loop, and one pass (serve()) after anything happened -
@@ -177,6 +178,7 @@ static void unregister_fd(int fd, void *opaque)
 	struct user *u = opaque;
 	struct sock *s = fd >= 0 ? sock_of(u, fd) : NULL;
 
+	slirp_udp_end(&u->udp);
 	if (s)
 		sock_unwatch(s);
 	sock_opened(u, fd, false);
@@ -418,35 +420,43 @@ static bool user_pending(struct netq *q)
 	return !fifo_ring_empty(&((struct user *)q->nd)->in);
 }
 
+/* The protocol of the IP packet in a frame, and where that begins; -1 for no IP. */
+static int proto_of(const uint8_t *f, size_t len, size_t *at)
+{
+	unsigned type = len >= ETHER_HDR_LEN ? f[12] << 8 | f[13] : 0;
+
+	if (type == ETHERTYPE_IP && len >= ETHER_HDR_LEN + 20) {
+		*at = ETHER_HDR_LEN + (f[ETHER_HDR_LEN] & 15) * 4U;
+		return f[ETHER_HDR_LEN + 9];
+	}
+	if (type == ETHERTYPE_IPV6 && len >= ETHER_HDR_LEN + 40) {
+		*at = ETHER_HDR_LEN + 40;
+		return f[ETHER_HDR_LEN + 6];
+	}
+	return -1;
+}
+
 /* With too many sockets open, only what cannot open one is let through: ARP, neighbour discovery,
  * and TCP segments of connections that exist. */
 static bool is_harmless(const uint8_t *f, size_t len)
 {
-	unsigned type = len >= ETHER_HDR_LEN ? f[12] << 8 | f[13] : 0;
-	size_t at = ETHER_HDR_LEN;
-	unsigned proto;
+	size_t at;
 
-	if (type == ETHERTYPE_ARP)
-		return true;
-	if (type == ETHERTYPE_IP && len >= at + 20) {
-		proto = f[at + 9];
-		at += (f[at] & 15) * 4U;
-	} else if (type == ETHERTYPE_IPV6 && len >= at + 40) {
-		proto = f[at + 6];
-		at += 40;
-	} else {
-		return false;
-	}
-	if (proto == IPPROTO_TCP)
+	switch (proto_of(f, len, &at)) {
+	case IPPROTO_TCP:
 		return len >= at + 14 && !(f[at + 13] & 2); /* not SYN */
-	return proto == IPPROTO_ICMPV6 && len > at && f[at] >= 133 && f[at] <= 137;
+	case IPPROTO_ICMPV6:
+		return len > at && f[at] >= 133 && f[at] <= 137;
+	default:
+		return len >= ETHER_HDR_LEN && (f[12] << 8 | f[13]) == ETHERTYPE_ARP;
+	}
 }
 
-static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
+/* One frame of the guest's; `udp`: where its datagram may wait, NULL for nowhere. */
+static int input(struct user *u, const struct iovec *iov, unsigned n, struct slirp_udp *udp)
 {
-	struct user *u = (struct user *)q->nd;
 	uint8_t *at = u->out, *frame = at + NET_HDR_LEN;
-	size_t len = iov_len(iov, n);
+	size_t len = iov_len(iov, n), l4;
 	unsigned raise[NET_IPS];
 
 	if (len < NET_HDR_LEN || len > NET_HDR_LEN + NET_FRAME_MAX)
@@ -463,9 +473,28 @@ static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
 			  u->open);
 		return 0;
 	}
+	if (udp && proto_of(frame, len, &l4) == IPPROTO_UDP)
+		slirp_udp_gather(udp);
 	u->lib.input(u->slirp, frame, (int)len);
+	slirp_udp_gather(NULL);
 	soon(u);
 	return 0;
+}
+
+static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
+{
+	return input((struct user *)q->nd, iov, n, NULL);
+}
+
+static bool user_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
+{
+	struct user *u = (struct user *)q->nd;
+
+	for (unsigned i = 0; i < n; i++)
+		if (f[i].n)
+			input(u, f[i].iov, f[i].n, &u->udp);
+	slirp_udp_end(&u->udp);
+	return true;
 }
 
 static int user_set_offloads(struct netdev *nd, unsigned rx)
@@ -485,6 +514,7 @@ static int user_open(struct netdev *nd, struct kvs *k, struct err *e)
 
 	list_init(&u->watched);
 	list_init(&u->timers);
+	slirp_udp_init(&u->udp);
 	u->due.fn = serve_due;
 	u->open_max = SOCKETS_MAX;
 	u->mss[NET_IPV4] = NET_MSS4_DEFAULT;
@@ -556,6 +586,7 @@ const struct net_class net_user = {
 	.stop = user_stop,
 	.recv = user_recv,
 	.send = user_send,
+	.send_batch = user_send_batch,
 	.pending = user_pending,
 	.set_offloads = user_set_offloads,
 };

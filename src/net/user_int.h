@@ -12,6 +12,7 @@
 #include "net/fifo.h"
 #include "net/segment.h"
 #include "net/slirp_lib.h"
+#include "net/slirp_udp.h"
 
 /* The largest that libslirp takes (IF_MTU_MAX): the guest's large segments are to fit as well. */
 #define USER_MTU 65521
@@ -24,6 +25,7 @@ struct user {
 	uint8_t *out;	       /* the guest's frame in one piece, behind its header */
 	atomic_uint rx;	       /* NET_RX_*: what the guest takes */
 	unsigned mss[NET_IPS]; /* TCP segments of the guest's link, as its last SYN said */
+	struct slirp_udp udp;  /* datagrams of a batch of frames */
 	struct log_rate log;
 
 	/* libslirp's sockets, by descriptor; those that are watched; those that exist */

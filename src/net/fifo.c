@@ -60,7 +60,8 @@ bool fifo_ring_put(struct fifo_ring *f, const struct iovec *iov, unsigned n)
 	memcpy(f->data + f->tail, &len, sizeof(len));
 	to = f->data + f->tail + sizeof(len);
 	for (unsigned i = 0; i < n; i++) {
-		memcpy(to, iov[i].iov_base, iov[i].iov_len);
+		if (iov[i].iov_len)
+			memcpy(to, iov[i].iov_base, iov[i].iov_len);
 		to += iov[i].iov_len;
 	}
 	f->tail += need;

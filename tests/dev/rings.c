@@ -62,19 +62,20 @@ struct raw raw_chain(struct tb *t)
 
 void raw_indirect(struct tb *t, struct raw *r, uint64_t table)
 {
-	volatile struct gv_desc *d;
+	uint8_t *to;
 
 	if (!table)
 		table = guest_alloc(&t->g, 16 * ARRAY_SIZE(r->d), 16);
-	d = guest_ptr(&t->g, table, 16 * r->n);
+	to = guest_ptr(&t->g, table, 16 * r->n);
 	for (unsigned i = 0; i < r->n; i++) {
 		/* The packed table has the id before the flags, and knows no chain. */
-		uint16_t flags = r->d[i].flags, next = r->d[i].next;
+		struct gv_desc d = r->d[i];
 
-		d[i].addr = r->d[i].addr;
-		d[i].len = r->d[i].len;
-		d[i].flags = ring_packed() ? 0 : flags;
-		d[i].next = ring_packed() ? flags & (uint16_t)~GV_DESC_NEXT : next;
+		if (ring_packed()) {
+			d.next = d.flags & (uint16_t)~GV_DESC_NEXT;
+			d.flags = 0;
+		}
+		memcpy(to + i * sizeof(d), &d, sizeof(d));
 	}
 	r->d[0] = (struct gv_desc){table, 16 * r->n, GV_DESC_INDIRECT, 0};
 	r->n = 1;

@@ -120,8 +120,9 @@ uint8_t gnet_ctrl(struct gnet *n, uint8_t class, uint8_t cmd, const void *data, 
 	p[0] = class;
 	p[1] = cmd;
 	p[2] = 0xee;
-	memcpy(p + 64, data, len);
-	if (!len)
+	if (len)
+		memcpy(p + 64, data, len);
+	else
 		s[1] = s[2];
 	if (gvq_add(&n->ctrl, s, len ? 2 : 1, 1, NULL) < 0)
 		guest_panic("net: the control queue is full");

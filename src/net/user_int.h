@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* user_int.h - what the files of -netdev user share
  *
- * user.c moves frames and keeps libslirp's sockets on the loop; user_conf.c turns options into
- * libslirp's configuration.
+ * user.c moves frames; user_loop.c keeps libslirp's sockets and clocks on the loop; user_conf.c
+ * turns options into libslirp's configuration.
  */
 #ifndef NET_USER_INT_H
 #define NET_USER_INT_H
@@ -16,11 +16,16 @@
 
 /* The largest that libslirp takes (IF_MTU_MAX): the guest's large segments are to fit as well. */
 #define USER_MTU 65521
+/* Bytes of frames that may wait for the guest; with half of it used libslirp is not asked any more
+ * what to watch, below this it is again. */
+#define USER_RING     (1024 * 1024)
+#define USER_RING_LOW (USER_RING / 8)
 
 struct user {
 	struct netdev nd;
 	struct slirp_lib lib;
 	Slirp *slirp;
+	SlirpCb callbacks;
 	struct fifo_ring in;   /* frames for the guest */
 	uint8_t *out;	       /* the guest's frame in one piece, behind its header */
 	atomic_uint rx;	       /* NET_RX_*: what the guest takes */
@@ -48,6 +53,18 @@ struct user {
 	char *hostname, *domainname, *dnssearch, *tftp, *bootfile, *tftp_server_name;
 	char *hostfwd, *guestfwd, *smb, *smbserver;
 };
+
+/* On the loop of the one queue, but init and free. */
+
+/* The members for the loop, and its callbacks of libslirp's. */
+void user_loop_init(struct user *u, SlirpCb *callbacks);
+/* libslirp is gone, or has never been. */
+void user_loop_free(struct user *u);
+/* The queue has a loop; it will not have it any more. */
+void user_loop_start(struct user *u);
+void user_loop_stop(struct user *u);
+/* Something happened: serve libslirp in this turn of the loop. */
+void user_loop_soon(struct user *u);
 
 extern const struct opt user_options[];
 

@@ -205,7 +205,8 @@ void bench_floor(struct bench *b)
 {
 	struct floor f = {.random = 88172645463325252ULL};
 
-	f.buf = mmap(NULL, DEPTH_9P * BUFFERS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	f.buf = mmap(NULL, DEPTH_9P * BUFFERS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		     -1, 0);
 	if (f.buf == MAP_FAILED || !b->config.args[0] || !b->config.args[1])
 		guest_panic("floor: two images are needed");
 	measure(&f, "system call", call);

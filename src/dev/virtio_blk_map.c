@@ -97,7 +97,7 @@ static int by_mapping(struct blk *d, struct vm *vm, struct loop **loops, struct 
 		with_vqs += rc > 0;
 	}
 	rc = check_all(d, loops, n, with_vqs, e);
-	for (unsigned q = 0; !rc && !with_vqs && q < d->num_queues; q++)
+	for (unsigned q = 0; !rc && n && !with_vqs && q < d->num_queues; q++)
 		loops[q] = each[q % n];
 out:
 	free(each);

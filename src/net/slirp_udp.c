@@ -91,8 +91,8 @@ static ssize_t take(struct slirp_udp *u, int fd, const void *buf, size_t len,
 		memcpy(&u->to, to, u->to_len);
 		return rc;
 	}
-	if (u->n && (u->ended || len > u->each || u->n == SLIRP_UDP_RUN ||
-		     len > sizeof(u->data) - u->len))
+	if (u->n &&
+	    (u->ended || len > u->each || u->n == SLIRP_UDP_RUN || len > sizeof(u->data) - u->len))
 		flush(u);
 	if (!u->n)
 		u->each = len;

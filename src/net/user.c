@@ -69,11 +69,11 @@ static void send_large(struct user *u, const uint8_t *frame, size_t len)
 	size_t n = net_gso_head(frame, len, u->mss, hdr, head, &ip);
 	struct iovec iov[] = {{hdr, sizeof(hdr)}, {head, n}, {(void *)(frame + n), len - n}};
 
-	if (n && atomic_load(&u->rx) & takes[ip])
-		push(u, iov);
-	else if (!net_cut(frame, len, u->mss, push_piece, u) &&
-		 !net_fragment(frame, len, NET_LINK_MTU, push_piece, u))
-		push(u, iov);
+	if (!(n && atomic_load(&u->rx) & takes[ip]) &&
+	    (net_cut(frame, len, u->mss, push_piece, u) ||
+	     net_fragment(frame, len, NET_LINK_MTU, push_piece, u)))
+		return;
+	push(u, iov);
 }
 
 static ssize_t send_packet(const void *buf, size_t len, void *opaque)

@@ -202,16 +202,16 @@ static unsigned sized(const char *word, const char *prefix)
 
 void proto_command(struct qtest *q, char *line)
 {
-	char *w[WORDS_MAX + 1] = {line};
+	char *w[WORDS_MAX + 1] = {NULL};
 	unsigned n = 0, size;
 	const char *cmd;
 
-	for (char *p = line; p && n < WORDS_MAX; n++) {
-		w[n] = p;
-		p = strchr(p, ' ');
-		if (p)
-			*p++ = '\0';
-	}
+	do {
+		w[n++] = line;
+		line = strchr(line, ' ');
+		if (line)
+			*line++ = '\0';
+	} while (line && n < WORDS_MAX);
 	cmd = w[0];
 	if ((size = sized(cmd, "read")))
 		cmd_load(q, size, w);

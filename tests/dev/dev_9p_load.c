@@ -78,8 +78,8 @@ static void flushes(void **state)
 	/* One that is being served: it ends, and then the flush, and the flush of the flush. */
 	busy[0] = slow_read(p, 200);
 	g9p_kick(p);
-	/* Workers take what came first, first: with this answered, which the loop never does itself,
-	 * that one has been begun. */
+	/* Workers take what came first, first: with this answered, which the loop never does
+	 * itself, that one has been begun. */
 	assert_int_equal(g9p_do(p, G9P_STATFS, "d", ROOT), 0);
 	f = g9p_prepare(p, G9P_FLUSH, "w", busy[0]->tag);
 	g9p_queue(f, NULL, 0, 0);

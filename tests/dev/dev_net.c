@@ -2,7 +2,6 @@
 /* dev_net.c - virtio-net as a driver sees it, and what it must refuse */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 
 #include "cable.h"
 

@@ -239,10 +239,14 @@ static int resolve_keys(const struct path_rule *rule, const struct option_row *o
 			parse_bool(k->v[i].value, &abstract);
 	for (unsigned i = 0; i < k->n; i++) {
 		const char *key = last_part(k->v[i].key), *value = k->v[i].value;
-		bool name =
-			word_among(key, o->names) && strcmp(value, "no") && !has_protocol(value);
+		bool name = word_among(key, o->names) && strcmp(value, "no");
 		int rc = 0;
 
+		/* "file:NAME" is NAME, whatever is in it. */
+		if (name && !strncmp(value, "file:", 5))
+			memmove(k->v[i].value, value + 5, strlen(value + 5) + 1);
+		else if (name)
+			name = !has_protocol(value);
 		if (name || (word_among(key, o->paths) && !abstract))
 			rc = resolve(rule, &k->v[i].value, e);
 		if (rc < 0) {

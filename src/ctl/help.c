@@ -30,10 +30,11 @@ static const struct {
 } object_types[] = {
 	{"rng-random", "entropy from a file or device"},
 	{"rng-builtin", "entropy from the kernel's generator"},
-	{"iothread", "a loop with a thread of its own, for queues of disks"},
+	{"iothread", "a loop with a thread of its own, for queues"},
 	{"filter-dump", "frames of a -netdev into a file in pcap's format"},
 	{"memory-backend-file", "guest RAM in a file, for -accel qtest (size=, mem-path=)"},
-	{"memory-backend-memfd", "guest RAM in anonymous memory, for -accel qtest (size=)"},
+	{"memory-backend-memfd",
+	 "guest RAM in anonymous memory, for -accel qtest (size=); -ram and -shm are the same"},
 };
 
 /* --- `-option help` --- */

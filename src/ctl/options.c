@@ -155,7 +155,7 @@ static int take_memory(struct cmdline *c, const struct option_row *o, const char
 #define CPUS_MAX 4096
 
 static const struct opt smp_params[] = {
-	{"cpus", OPT_UINT, AT(cpus), 1, CPUS_MAX, .help = "vCPUs (without -smp, Xen is asked)"},
+	{"cpus", OPT_UINT, AT(cpus), 1, CPUS_MAX, .help = "vCPUs"},
 	{"maxcpus", OPT_UINT, AT(max_cpus), 1, CPUS_MAX, .help = "the offline ones too"},
 	{"drawers", OPT_IGNORED},
 	{"books", OPT_IGNORED},
@@ -438,7 +438,7 @@ const struct option_row option_rows[] = {
 	 .params = memory_params, .group = "memory", .implied = "size",
 	 .help = "RAM that the toolstack gave the guest, in MiB unless a suffix says otherwise"},
 	{"smp", "[cpus=]N[,maxcpus=N]", OPTION_PARAMS, .params = smp_params, .group = "smp-opts",
-	 .implied = "cpus", .help = "number of vCPUs; Xen knows it, so it is only checked"},
+	 .implied = "cpus", .help = "number of vCPUs, for -accel qtest; of a domain Xen is asked"},
 	{"name", "[guest=]NAME", OPTION_PARAMS, .params = name_params, .group = "name",
 	 .implied = "guest", .help = "the guest's name, for query-name"},
 	{"uuid", "UUID", OPTION_CALL, .call = take_uuid, .help = "for query-uuid"},
@@ -449,7 +449,7 @@ const struct option_row option_rows[] = {
 
 	SECTION("Devices and their back ends"),
 	{"device", "DRIVER[,PROP=VALUE...]", OPTION_LIST, AT(devices), .implied = "driver",
-	 .id = "id",
+	 .id = "id", .paths = "uds-path",
 	 .help = "add a device. -device help lists them, -device DRIVER,help their properties"},
 	{"drive", "[file=FILE][,id=ID][,format=raw][,if=none][,...]", OPTION_LIST, AT(drives),
 	 .id = "id", .names = "file|filename",

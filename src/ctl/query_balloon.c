@@ -74,8 +74,8 @@ static struct dev *resolve(struct vm *vm, const char *path)
 		char name[128];
 		size_t len;
 
-		if (d->fn->id)
-			snprintf(name, sizeof(name), "/machine/peripheral/%s", d->fn->id);
+		if (dev_id(d))
+			snprintf(name, sizeof(name), "/machine/peripheral/%s", dev_id(d));
 		else
 			snprintf(name, sizeof(name), "/machine/peripheral-anon/device[%u]",
 				 anonymous++);

@@ -45,7 +45,9 @@ BAD_LINES = [
     ('-xen-domid 99999999999999999999', 'expects the number of a domain'),
     ('-xen-domid 1 -accel qtest', 'exclude each other'),
     ('-xen-domid 1 -drive file=disk.img,id=d', "path 'disk.img' is relative"),
+    ('-xen-domid 1 -drive file=file:disk.img,id=d', "path 'disk.img' is relative"),
     ('-xen-domid 1 -chardev socket,id=c,path=s,server=on', "path 's' is relative"),
+    ('-xen-domid 1 -device virtio-vsock-pci,guest-cid=3,uds-path=v', "path 'v' is relative"),
     # -machine, -accel, -m, -smp, -name, -uuid
     ('-machine bogus', 'unsupported machine type: "bogus"'),
     ('-M pc', 'unsupported machine type: "pc"'),
@@ -176,7 +178,7 @@ BAD_LINES = [
     (Q + '-device virtio-vsock-pci,guest-cid=3,uds-path=', "Parameter 'uds-path' expects a path of 1 to"),
     (Q + '-device virtio-vsock-pci,guest-cid=3,uds-path=/' + 100 * 'x', "Parameter 'uds-path' expects a path of 1 to"),
     (Q + '-device virtio-vsock-pci,guest-cid=3,uds-path=/no/such/dir/v', 'could not listen on /no/such/dir/v: No such file'),
-    (Q + '-device virtio-vsock-pci,guest-cid=3,uds-path=text', 'could not listen on text: Address already in use'),
+    (Q + '-device virtio-vsock-pci,guest-cid=3,uds-path=text', '/text: Address already in use'),
     (Q + '-device virtio-vsock-pci,guest-cid=3,uds-path=v,max-connections=0', "Parameter 'max-connections'"),
     (Q + '-device virtio-vsock-pci,guest-cid=3,uds-path=v,max-connections=5000', "Parameter 'max-connections'"),
     (Q + '-device virtio-vsock-pci,guest-cid=3,uds-path=v,iothread=io', 'IOThread object "io" does not exist'),

@@ -414,7 +414,7 @@ static const struct field port_saved[] = {
 
 const struct dev_class dev_virtconsole = {
 	.name = "virtconsole",
-	.desc = "a console on virtio-serial: hvc0 and on",
+	.desc = "a console on virtio-serial: the next free hvcN",
 	.size = sizeof(struct serial_port),
 	.options = port_options,
 	.saved = port_saved,

@@ -4,8 +4,9 @@
  * A frame that enters a hub at one port leaves it at all others. At a port is a device of the
  * guest, or (netdev=) another back end. What leaves waits in a ring of that port, so one that does
  * not take its frames loses them alone, as on a hub of metal; only when no port has room, the
- * sender waits. Frames carry no vnet header here: a back end with one gets an empty header, and is
- * not asked for anything but whole frames with their checksums.
+ * sender waits. With its link down (QMP's set_link) a back end at a port loses what it is given and
+ * what it receives. Frames carry no vnet header here: a back end with one gets an empty header, and
+ * is not asked for anything but whole frames with their checksums.
  *
  * All ports of a hub are on one loop, that of the first device's queue; other back ends are served
  * there while a device is.
@@ -37,9 +38,11 @@ struct port {
 	struct fifo_ring out; /* frames that leave the hub here */
 	struct netdev *lower; /* the back end at this port; NULL: for a device */
 	struct net_client client;
-	size_t hdr;		 /* bytes of the vnet header before its frames */
-	struct loop_timer again; /* the back end's frames found no room */
-	uint8_t *frame;		 /* one of them, behind its header */
+	bool down;  /* the back end's link */
+	size_t hdr; /* bytes of the vnet header before its frames */
+	struct loop_timer
+		again;	/* to look at the back end's frames again: no room, or more of them */
+	uint8_t *frame; /* one of them, behind its header */
 
 	/* options */
 	uint64_t hubid;
@@ -76,7 +79,8 @@ static void drain(struct port *p)
 
 	while ((frame = fifo_ring_peek(&p->out))) {
 		iov[1] = *frame;
-		if (netq_send(lower_queue(p), p->hdr ? iov : frame, p->hdr ? 2 : 1) == -EAGAIN)
+		if (!p->down &&
+		    netq_send(lower_queue(p), p->hdr ? iov : frame, p->hdr ? 2 : 1) == -EAGAIN)
 			return;
 		fifo_ring_drop(&p->out);
 	}
@@ -149,7 +153,7 @@ static void lower_readable(struct net_client *c, struct netq *q)
 		struct iovec iov = {p->frame, p->hdr + NET_FRAME_MAX};
 		ssize_t len;
 
-		if (!has_room(p)) {
+		if (!p->down && !has_room(p)) {
 			netq_listen(q, false);
 			loop_timer_set(p->hub->loop, &p->again, RETRY_NS);
 			return;
@@ -158,9 +162,11 @@ static void lower_readable(struct net_client *c, struct netq *q)
 		if (len < 0)
 			return;
 		iov = (struct iovec){p->frame + p->hdr, (size_t)len - p->hdr};
-		if (len > (ssize_t)p->hdr)
+		if (len > (ssize_t)p->hdr && !p->down)
 			forward(p, &iov, 1);
 	}
+	/* What it keeps itself it does not tell of again. */
+	loop_timer_set(p->hub->loop, &p->again, 0);
 }
 
 static void lower_again(struct loop_timer *t)
@@ -168,6 +174,7 @@ static void lower_again(struct loop_timer *t)
 	struct port *p = container_of(t, struct port, again);
 
 	netq_listen(lower_queue(p), true);
+	lower_readable(&p->client, lower_queue(p));
 }
 
 static void lower_writable(struct net_client *c, struct netq *q)
@@ -175,9 +182,14 @@ static void lower_writable(struct net_client *c, struct netq *q)
 	drain(container_of(c, struct port, client));
 }
 
+/* Like a hub of metal, it shows its ports nothing of each other. */
 static void lower_link(struct net_client *c, bool up)
 {
-	/* Like a hub of metal, it shows its ports nothing of each other. */
+	struct port *p = container_of(c, struct port, client);
+
+	p->down = !up;
+	if (p->down && p->hub->loop)
+		drain(p);
 }
 
 static int lower_start(struct port *p)

@@ -333,6 +333,65 @@ static void hub_that_is_full(void **state)
 	close(sv[1]);
 }
 
+/* More frames come at once than a turn takes, and then nothing that would wake it. */
+static void hub_with_a_stream(void **state)
+{
+	enum { FRAMES = 500, EACH = 60 };
+	struct bench *b = *state;
+	static uint8_t out[FRAMES * (4 + EACH)];
+	uint8_t in[EACH];
+	unsigned got = 0;
+	int sv[2];
+
+	netdevs_on_stream(b->nds, NULL, NULL); /* it is not n0 */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	add_netdev(b, "stream,id=s0,addr.type=fd,addr.str=%d", sv[0]);
+	add_netdev(b, "hubport,id=p0,hubid=0,netdev=s0");
+	add_netdev(b, "hubport,id=n0,hubid=0");
+	attach(b);
+	netq_listen(b->q, true);
+	for (unsigned i = 0; i < FRAMES; i++) {
+		memset(out + i * (4 + EACH), 0, 4);
+		out[i * (4 + EACH) + 3] = EACH;
+		memset(out + i * (4 + EACH) + 4, (int)(i & 0xff), EACH);
+	}
+	assert_int_equal(write(sv[1], out, sizeof(out)), sizeof(out));
+	for (uint64_t end = now_ns() + TURN_MS * 1000000ULL; got < FRAMES && now_ns() < end;) {
+		loop_turn(b->loop, 20);
+		for (; recv_frame(b, in, sizeof(in)) == EACH; got++)
+			assert_int_equal(in[0], got & 0xff);
+	}
+	assert_int_equal(got, FRAMES);
+	close(sv[1]);
+}
+
+/* With its link down a back end at a port is not there. */
+static void hub_with_a_link_down(void **state)
+{
+	struct bench *b = *state;
+	struct err e = {0};
+	char in[64];
+	int sv[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, sv), 0);
+	add_netdev(b, "dgram,id=s0,local.type=fd,local.str=%d", sv[0]);
+	add_netdev(b, "hubport,id=p0,hubid=0,netdev=s0");
+	add_netdev(b, "hubport,id=n0,hubid=0");
+	attach(b);
+	netq_listen(b->q, true);
+	for (unsigned up = 0; up < 2; up++) {
+		assert_int_equal(netdev_set_link(b->nds, "s0", up, &e), 0);
+		assert_true(b->link); /* the client's own is another one */
+		assert_int_equal(send_frame(b, text, LEN), 0);
+		assert_int_equal(recv(sv[1], in, sizeof(in), MSG_DONTWAIT), up ? LEN : -1);
+		assert_int_equal(write(sv[1], text, LEN), LEN);
+		for (unsigned i = 0; i < 3; i++)
+			loop_turn(b->loop, 0);
+		assert_int_equal(recv_frame(b, in, sizeof(in)), up ? LEN : -EAGAIN);
+	}
+	close(sv[1]);
+}
+
 /* A tap is taken with its vnet header and without. */
 static void hub_with_a_tap(void **state)
 {
@@ -592,11 +651,12 @@ static void passt_comes_and_goes(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		T(socket_connect),   T(socket_listen),	      T(socket_udp),
-		T(socket_mcast),     T(socket_by_descriptor), T(bad_options),
-		T(hub_of_three),     T(hub_that_is_full),     T(link_of_a_server),
-		T(link_of_a_client), T(hub_with_a_tap),	      T(bridge_helper),
-		T(passt_started),    T(passt_comes_and_goes),
+		T(socket_connect),	 T(socket_listen),	  T(socket_udp),
+		T(socket_mcast),	 T(socket_by_descriptor), T(bad_options),
+		T(hub_of_three),	 T(hub_with_a_stream),	  T(hub_with_a_link_down),
+		T(hub_that_is_full),	 T(link_of_a_server),	  T(link_of_a_client),
+		T(hub_with_a_tap),	 T(bridge_helper),	  T(passt_started),
+		T(passt_comes_and_goes),
 	};
 
 	if (argc > 1)

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <net/ethernet.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -33,6 +34,12 @@
 #define HDR_DATA_VALID 2     /* VIRTIO_NET_HDR_F_DATA_VALID */
 #define SEGMENT	       32768 /* TCP_MAXSEG_MAX of libslirp */
 #define SOCKETS_MAX    4096
+
+/* Pieces of IPv4 packets wait in libslirp for the others, half a minute and without a limit. Each
+ * takes some pages at least. */
+#define PIECES_NS  30000000000ULL
+#define PIECES_MAX (256ULL * 1024 * 1024)
+#define PIECE_COST 8192
 
 static struct netq *queue(struct user *u)
 {
@@ -145,6 +152,22 @@ static bool is_harmless(const uint8_t *f, size_t len)
 	}
 }
 
+/* A piece of a packet, one too many of this half minute. */
+static bool is_surplus(struct user *u, const uint8_t *f, size_t len)
+{
+	size_t at;
+
+	if (proto_of(f, len, &at) < 0 || f[12] != 0x08 ||
+	    !((f[ETHER_HDR_LEN + 6] << 8 | f[ETHER_HDR_LEN + 7]) & (IP_MF | IP_OFFMASK)))
+		return false;
+	if (now_ns() - u->pieces_since > PIECES_NS) {
+		u->pieces_since = now_ns();
+		u->pieces = 0;
+	}
+	u->pieces += MAX(len, (size_t)PIECE_COST);
+	return u->pieces > PIECES_MAX;
+}
+
 /* One frame of the guest's; `udp`: where its datagram may wait, NULL for nowhere. */
 static int input(struct user *u, const struct iovec *iov, unsigned n, struct slirp_udp *udp)
 {
@@ -164,6 +187,11 @@ static int input(struct user *u, const struct iovec *iov, unsigned n, struct sli
 	if (u->open >= u->open_max && !is_harmless(frame, len)) {
 		log_guest(&u->log, u->nd.id, "the guest has %u sockets open, no more are opened",
 			  u->open);
+		return 0;
+	}
+	if (is_surplus(u, frame, len)) {
+		log_guest(&u->log, u->nd.id,
+			  "the guest sends too many IP fragments, some are lost");
 		return 0;
 	}
 	if (udp && proto_of(frame, len, &l4) == IPPROTO_UDP)
@@ -192,7 +220,14 @@ static bool user_send_batch(struct netq *q, const struct net_frame *f, unsigned 
 
 static int user_set_offloads(struct netdev *nd, unsigned rx)
 {
-	atomic_store(&((struct user *)nd)->rx, rx);
+	struct user *u = (struct user *)nd;
+
+	/* What waits may be of a kind that is not wanted any more. */
+	if (atomic_exchange(&u->rx, rx) & ~rx) {
+		while (fifo_ring_peek(&u->in))
+			fifo_ring_drop(&u->in);
+		user_loop_soon(u);
+	}
 	return 0;
 }
 
@@ -212,8 +247,8 @@ static int user_open(struct netdev *nd, struct kvs *k, struct err *e)
 	u->open_max = SOCKETS_MAX;
 	u->mss[NET_IPV4] = NET_MSS4_DEFAULT;
 	u->mss[NET_IPV6] = NET_MSS6_DEFAULT;
-	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur / 2 < SOCKETS_MAX)
-		u->open_max = (unsigned)(files.rlim_cur / 2);
+	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur / 4 < SOCKETS_MAX)
+		u->open_max = (unsigned)(files.rlim_cur / 4);
 	rc = netdev_alloc_queues(nd, 1, e);
 	nd->caps = NET_VNET_HDR;
 	u->out = malloc(NET_HDR_LEN + NET_FRAME_MAX);

@@ -44,6 +44,7 @@ struct user {
 	struct loop_timer due; /* when libslirp wants to look at its clocks */
 	bool soon, choked;     /* `due` is at once; too much waits in `in` */
 	uint64_t frames_lost;  /* since the guest last kept up */
+	uint64_t pieces, pieces_since;
 
 	/* options */
 	bool restricted, ipv4, ipv6;

@@ -6,12 +6,16 @@
  * is ready, the guest sent, a clock is due - tells, asks, and changes the registrations that
  * differ. So a turn of the loop costs one pass at most, and nothing when nothing of ours happened.
  *
- * While too much waits for the guest (u->in) libslirp is not asked what to watch.
+ * While too much waits for the guest (u->in) no socket is watched. libslirp is served all the same,
+ * so that its clocks run: what it keeps of broken packets and dead connections goes with them.
+ * Sockets that accept are left alone with most of the guest's sockets in use: who connects to a
+ * hostfwd= waits then, and cannot take the guest its last ones.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "net/user_int.h"
 
@@ -28,6 +32,7 @@ struct sock {
 	uint32_t had;	    /* what was told in that one */
 	unsigned round;
 	bool open;
+	enum { UNKNOWN, ACCEPTS, OTHER } kind;
 };
 
 struct user_timer {
@@ -132,6 +137,7 @@ static void sock_opened(struct user *u, int fd, bool open)
 	if (!s || s->open == open)
 		return;
 	s->open = open;
+	s->kind = UNKNOWN;
 	u->open += open ? 1 : -1;
 }
 
@@ -158,6 +164,17 @@ static void unregister_fd(int fd, void *opaque)
 	sock_opened(u, fd, false);
 }
 
+static bool accepts(struct sock *s, int fd)
+{
+	int yes = 0;
+
+	if (s->kind == UNKNOWN) {
+		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &(socklen_t){sizeof(yes)});
+		s->kind = yes ? ACCEPTS : OTHER;
+	}
+	return s->kind == ACCEPTS;
+}
+
 static int add_poll(int fd, int events, void *opaque)
 {
 	struct user *u = opaque;
@@ -166,6 +183,8 @@ static int add_poll(int fd, int events, void *opaque)
 	if (!s)
 		return -1;
 	sock_opened(u, fd, true);
+	if (u->choked || (u->open >= u->open_max / 4 * 3 && accepts(s, fd)))
+		return -1;
 	s->round = u->round;
 	sock_watch(s, fd,
 		   (events & SLIRP_POLL_IN ? EPOLLIN : 0) |
@@ -190,8 +209,7 @@ static uint32_t pass(struct user *u)
 	uint32_t timeout = UINT32_MAX;
 
 	u->soon = false;
-	if (!u->choked)
-		u->lib.pollfds_poll(u->slirp, 0, get_revents, u);
+	u->lib.pollfds_poll(u->slirp, 0, get_revents, u);
 	list_for_each (it, &u->watched) {
 		struct sock *s = list_entry(it, struct sock, link);
 
@@ -200,8 +218,7 @@ static uint32_t pass(struct user *u)
 	}
 	u->choked = u->in.used > (u->choked ? USER_RING_LOW : RING_HIGH);
 	u->round++;
-	if (!u->choked)
-		u->lib.pollfds_fill(u->slirp, &timeout, add_poll, u);
+	u->lib.pollfds_fill(u->slirp, &timeout, add_poll, u);
 	list_for_each (it, &u->watched) {
 		struct sock *s = list_entry(it, struct sock, link);
 
@@ -237,7 +254,7 @@ static void serve(struct user *u)
 		timeout = pass(u);
 	if (u->soon)
 		return; /* something happened meanwhile: `due` is set */
-	if (u->choked || (timeout >= IDLE_MS && list_empty(&u->watched)))
+	if (timeout >= IDLE_MS && list_empty(&u->watched))
 		loop_timer_del(&u->due);
 	else
 		loop_timer_set(loop_of(u), &u->due, (uint64_t)timeout * 1000000);

@@ -339,6 +339,98 @@ static void guest_that_opens_sockets(void **state)
 	close(fd);
 }
 
+/* Those who connect to a forwarded port cannot take the guest's last sockets either. */
+static void peers_that_open_sockets(void **state)
+{
+	struct bench *b = *state;
+	struct rlimit old, few;
+	unsigned host, port = free_port(SOCK_STREAM);
+	int clients[40], fd = host_socket(SOCK_DGRAM, &host);
+	struct sockaddr_in in = {.sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				 .sin_port = htons((uint16_t)port)};
+	char options[64], buf[16];
+
+	snprintf(options, sizeof(options), ",hostfwd=tcp:127.0.0.1:%u-:7", port);
+	getrlimit(RLIMIT_NOFILE, &old);
+	few = (struct rlimit){.rlim_cur = 160, .rlim_max = old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	open_user(b, options);
+	greet(b, GATEWAY);
+	for (unsigned i = 0; i < ARRAY_SIZE(clients); i++) {
+		clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(clients[i], (struct sockaddr *)&in, sizeof(in));
+		loop_turn(b->loop, 10);
+	}
+	for (unsigned i = 0; i < 5; i++)
+		send_udp(b, 5000 + i, GATEWAY, host, "x", 1);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(host_recv(b, fd, buf, sizeof(buf)), 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(clients); i++)
+		close(clients[i]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	close(fd);
+}
+
+/* Frames for a driver that takes offloads are not left to one that does not. */
+static void offloads_taken_away(void **state)
+{
+	struct bench *b = *state;
+	struct sockaddr_in in;
+	socklen_t len = sizeof(in);
+	char buf[16];
+	unsigned port;
+	int fd = host_socket(SOCK_DGRAM, &port);
+
+	open_user(b, "");
+	greet(b, GATEWAY);
+	assert_int_equal(netdev_set_offloads(b->nd, NET_RX_CSUM | NET_RX_TSO4), 0);
+	send_udp(b, 5000, GATEWAY, port, "question", 8);
+	assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&in, &len), 8);
+	assert_int_equal(sendto(fd, "answer", 6, 0, (struct sockaddr *)&in, len), 6);
+	netq_listen(b->q, true);
+	b->readable = 0;
+	while (!b->readable)
+		loop_turn(b->loop, TURN_MS);
+	assert_int_equal(netdev_set_offloads(b->nd, 0), 0);
+	assert_false(receive(b, 50));
+	greet(b, GATEWAY);
+	close(fd);
+}
+
+/* libslirp's clocks run also while the guest takes nothing: a connection that is not answered is
+ * asked for again, and given up. */
+static void clocks_of_a_guest_that_does_not_read(void **state)
+{
+	struct bench *b = *state;
+	unsigned port, udp = free_port(SOCK_DGRAM), asked = 0;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), listener = host_socket(SOCK_STREAM, &port);
+	static char load[1400];
+	char options[64];
+	uint64_t end;
+
+	snprintf(options, sizeof(options), ",hostfwd=udp:127.0.0.1:%u-:7", udp);
+	open_user(b, options);
+	greet(b, GATEWAY);
+	assert_int_equal(listen(listener, 1), 0);
+	send_tcp(b, 4000, GATEWAY, port, 1, 0, TCP_SYN, "");
+	assert_int_equal(receive_ip(b, 6)[13] & (TCP_SYN | TCP_ACK), TCP_SYN | TCP_ACK);
+	netq_listen(b->q, false);
+	connect_to(fd, udp);
+	for (unsigned i = 0; i < 1000; i++) {
+		send(fd, load, sizeof(load), MSG_DONTWAIT);
+		loop_turn(b->loop, 0);
+	}
+	end = now_ns() + 8000000000ULL;
+	while (now_ns() < end)
+		loop_turn(b->loop, 500);
+	while (receive(b, 100))
+		asked += get16(b->in + 12) == 0x0800 && b->in[ETH + 9] == 6;
+	assert_true(asked > 0);
+	close(fd);
+	close(listener);
+}
+
 /* Nonsense is dropped, whatever its length. */
 static void garbage(void **state)
 {
@@ -377,7 +469,10 @@ int main(void)
 		T(datagrams_in_runs),
 		T(refused_datagrams),
 		T(guest_that_does_not_read),
+		T(clocks_of_a_guest_that_does_not_read),
+		T(offloads_taken_away),
 		T(guest_that_opens_sockets),
+		T(peers_that_open_sockets),
 		T(garbage),
 	};
 

@@ -127,32 +127,15 @@ static void dgram_close(struct netdev *nd)
 		addr_unlink(&d->local);
 }
 
-/* The errors with which a socket reports that an earlier frame did not arrive, or that this one
- * cannot. */
-static bool peer_away(int error)
-{
-	switch (error) {
-	case ECONNREFUSED:
-	case ECONNRESET:
-	case ENOENT:
-	case ENOTCONN:
-	case EHOSTUNREACH:
-	case ENETUNREACH:
-	case ENETDOWN:
-	case EPERM:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static ssize_t dgram_recv(struct netq *q, const struct iovec *iov, unsigned n)
 {
 	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = n};
 	ssize_t rc = recvmsg(q->fd, &msg, MSG_DONTWAIT);
 
+	/* Any other error is what became of an earlier frame, by whatever the network said about
+	 * it; the socket tells it once and goes on. */
 	if (rc < 0)
-		return peer_away(errno) ? -EAGAIN : -errno;
+		return errno == EBADF || errno == ENOTSOCK ? -errno : -EAGAIN;
 	/* A frame that was cut is not a frame. */
 	return msg.msg_flags & MSG_TRUNC ? 0 : rc;
 }

@@ -335,7 +335,10 @@ static ssize_t tap_recv(struct netq *q, const struct iovec *iov, unsigned n)
 {
 	ssize_t rc = readv(q->fd, iov, n);
 
-	return rc < 0 ? -errno : rc;
+	/* EINVAL: the kernel has dropped this frame, whose offload it could not tell us. */
+	if (rc < 0)
+		return errno == EINVAL ? 0 : -errno;
+	return rc;
 }
 
 static int tap_send(struct netq *q, const struct iovec *iov, unsigned n)

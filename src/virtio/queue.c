@@ -212,9 +212,10 @@ void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written)
 
 void vq_rewind(struct vqueue *vq, struct vchain *c)
 {
-	if (vq->ring->rewind(vq, container_of(c, struct chain_slot, c)))
+	if (vq->ring->rewind(vq, container_of(c, struct chain_slot, c))) {
+		vq->drained = false;
 		vq_chain_put(c);
-	else
+	} else
 		vq_push(vq, c, 0);
 }
 

@@ -188,8 +188,13 @@ static void listener_ready(struct loop_fd *w, uint32_t events)
 	struct sock *s = container_of(w, struct sock, listener);
 	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (addr_accept_later(errno)) {
+			loop_fd_del(s->w.cd.loop, &s->listener);
+			loop_timer_set(s->w.cd.loop, &s->again, ADDR_ACCEPT_NS);
+		}
 		return;
+	}
 	loop_fd_del(s->w.cd.loop, &s->listener);
 	tune(s, fd);
 	if (session_begin(s, fd) < 0)
@@ -257,7 +262,9 @@ static void timer_rings(struct loop_timer *t)
 {
 	struct sock *s = container_of(t, struct sock, again);
 
-	if (s->client_fd < 0 && s->pending_fd < 0)
+	if (s->listen_fd >= 0)
+		look(s);
+	else if (s->client_fd < 0 && s->pending_fd < 0)
 		connect_again(s);
 }
 

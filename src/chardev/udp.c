@@ -72,14 +72,15 @@ static void udp_ready(struct loop_fd *w, uint32_t events)
 		update(u);
 		chardev_is_writable(&u->cd);
 	}
-	if (u->watch.fd < 0 || u->at < u->end || (u->cd.paused && !(events & EPOLLERR)))
+	if (u->watch.fd < 0)
 		return;
-	/* An error is what an earlier datagram met (nobody listens there); reading it clears it. */
-	if (u->cd.paused) {
+	if (u->cd.paused || u->at < u->end) {
 		int error;
 		socklen_t len = sizeof(error);
 
-		getsockopt(u->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+		/* What an earlier datagram met (nobody listens there); reading it clears it. */
+		if (events & EPOLLERR)
+			getsockopt(u->fd, SOL_SOCKET, SO_ERROR, &error, &len);
 		return;
 	}
 	n = recv(u->fd, u->buf, sizeof(u->buf), MSG_DONTWAIT);

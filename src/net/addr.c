@@ -123,6 +123,11 @@ int addr_socket(const struct addr *a, int socktype)
 	return fd < 0 ? -errno : fd;
 }
 
+bool addr_accept_later(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 unsigned addr_port(const struct addr *a)
 {
 	if (a->u.sa.sa_family == AF_INET)

@@ -72,6 +72,11 @@ static inline int addr_family(bool ipv4, bool ipv6)
 void addr_unlink(const struct addr *a);
 /* New non-blocking socket of the family of `a`. Descriptor or -errno. */
 int addr_socket(const struct addr *a, int socktype);
+/* accept() failed with `error` for want of something that others have to give back first. The
+ * client stays in the backlog, so the listener stays readable: it is not to be watched for a while.
+ */
+bool addr_accept_later(int error);
+#define ADDR_ACCEPT_NS 100000000 /* that while */
 /* IPv4 or IPv6 port of `a`, 0 for others; and setting it. */
 unsigned addr_port(const struct addr *a);
 void addr_set_port(struct addr *a, unsigned port);

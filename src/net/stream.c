@@ -34,7 +34,7 @@ struct stream {
 	struct loop_fd accepting;
 	int pending; /* client: socket that connects; -1: none */
 	struct loop_fd connecting;
-	struct loop_timer again; /* reconnect-ms */
+	struct loop_timer again; /* reconnect-ms; a listener that has to rest */
 	struct frame_buf in;
 	uint8_t *rest; /* FRAME_PREFIX + NET_FRAME_MAX: tail of a frame that was sent in part */
 	size_t rest_at, rest_end;
@@ -133,13 +133,24 @@ static void unplug(struct stream *s, int why)
 	await_peer(s);
 }
 
+static void accept_due(struct loop_timer *t)
+{
+	await_peer(container_of(t, struct stream, again));
+}
+
 static void accept_event(struct loop_fd *w, uint32_t events)
 {
 	struct stream *s = container_of(w, struct stream, accepting);
 	int fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (addr_accept_later(errno)) {
+			loop_fd_del(queue(s)->loop, w);
+			s->again.fn = accept_due;
+			loop_timer_set(queue(s)->loop, &s->again, ADDR_ACCEPT_NS);
+		}
 		return;
+	}
 	/* One peer at a time: others wait in the backlog. */
 	loop_fd_del(queue(s)->loop, w);
 	plug(s, fd);

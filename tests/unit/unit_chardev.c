@@ -3,6 +3,7 @@
  * chardev does about a pause */
 #include <errno.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -96,6 +97,35 @@ static void unix_server(void **state)
 	UNTIL(b, b->opened == 1);
 	second = unix_peer(path, false);
 	serve_two(b, first, second);
+}
+
+/* With no descriptor left a client waits, and the loop sleeps. */
+static void no_descriptors(void **state)
+{
+	struct bench *b = *state;
+	struct rlimit old, few;
+	char path[64];
+	uint64_t before;
+	int peer, next;
+
+	snprintf(path, sizeof(path), "%s/s", b->dir);
+	ADD(b, "socket,id=c,path=%s,server=on,wait=off", path);
+	attach(b);
+	peer = unix_peer(path, false);
+	next = dup(peer);
+	close(next);
+	getrlimit(RLIMIT_NOFILE, &old);
+	few = (struct rlimit){.rlim_cur = (rlim_t)next, .rlim_max = old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	loop_turn(b->loop, 50);
+	before = now_ns();
+	loop_turn(b->loop, 50);
+	assert_true(now_ns() - before > 25000000);
+	assert_int_equal(b->opened, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	UNTIL(b, b->opened == 1);
+	both_ways(b, peer, peer);
+	close(peer);
 }
 
 static void abstract_server(void **state)
@@ -365,11 +395,21 @@ static void press_socket(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(one_front_end),	   TEST(unix_server),	    TEST(abstract_server),
-		TEST(tcp_server),	   TEST(inherited),	    TEST(client),
-		TEST(reconnect),	   TEST(reconnect_tcp),	    TEST(wait_on),
-		TEST(pause_inside),	   TEST(pause_and_hang_up), TEST(room_after_hang_up),
-		TEST(dropped_while_short), TEST(press_socket),
+		TEST(one_front_end),
+		TEST(unix_server),
+		TEST(no_descriptors),
+		TEST(abstract_server),
+		TEST(tcp_server),
+		TEST(inherited),
+		TEST(client),
+		TEST(reconnect),
+		TEST(reconnect_tcp),
+		TEST(wait_on),
+		TEST(pause_inside),
+		TEST(pause_and_hang_up),
+		TEST(room_after_hang_up),
+		TEST(dropped_while_short),
+		TEST(press_socket),
 	};
 
 	return cmocka_run_group_tests_name("chardev", tests, NULL, NULL);

@@ -296,6 +296,7 @@ static void udp(void **state)
 	socklen_t len = sizeof(from);
 	int fd = udp_peer(&a);
 	char buf[64];
+	uint64_t before;
 
 	ADD(b, "udp,id=c,host=127.0.0.1,port=%d", ntohs(a.sin_port));
 	attach(b);
@@ -313,6 +314,15 @@ static void udp(void **state)
 	UNTIL(b, b->in_len == CHARDEV_READ_MAX);
 	settle(b);
 	assert_int_equal(b->in_len, CHARDEV_READ_MAX);
+	/* The rest of it waits while an error is there: the loop sleeps all the same. */
+	close(fd);
+	front_writes(b, "anybody?");
+	loop_turn(b->loop, 100);
+	before = now_ns();
+	loop_turn(b->loop, 100);
+	assert_true(now_ns() - before > 50000000);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	b->pause_when_received = false;
 	chardev_pause(b->cd, false);
 	UNTIL(b, b->in_len == sizeof(big));

@@ -394,7 +394,7 @@ static char *run_tool(const char *tool, const char *format, bool intx)
 
 static void assert_says(const char *text, const char *what)
 {
-	if (!strstr(text, what))
+	if (!text || !strstr(text, what))
 		fail_msg("'%s' is not in: %s", what, text);
 }
 

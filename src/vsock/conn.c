@@ -280,24 +280,43 @@ static size_t cut(struct iovec *iov, unsigned *n, size_t limit)
 	return sum;
 }
 
+/* recvmsg() of a message. A peer that has closed with messages of the guest unread shows as an
+ * error, once and ahead of what it had sent: that is still there for the next call. */
+static ssize_t recv_message(struct conn *c, struct msghdr *m, int flags)
+{
+	ssize_t got = recvmsg(c->fd, m, flags | MSG_DONTWAIT);
+
+	if (got < 0 && errno == ECONNRESET) {
+		c->hung_up = true;
+		got = recvmsg(c->fd, m, flags | MSG_DONTWAIT);
+	}
+	return got;
+}
+
+/* Take a message, or what is left of it, from the socket. */
+static ssize_t drop_message(struct conn *c)
+{
+	struct msghdr none = {0};
+
+	return recv_message(c, &none, 0);
+}
+
 /* recv() of a message has said 0: is that an empty one (taken now), or the end? */
 static bool at_end(struct conn *c)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
 	int waiting = 0;
-	char none;
 
 	if (poll(&p, 1, 0) == 1 && !(ioctl(c->fd, FIONREAD, &waiting) == 0 && waiting))
 		return true;
-	return recv(c->fd, &none, 0, MSG_DONTWAIT) < 0 && errno != EAGAIN;
+	return drop_message(c) < 0 && errno != EAGAIN;
 }
 
 /* Bytes of a message that went into iov; whether it is complete is in h->flags. */
 static ssize_t receive_message(struct conn *c, struct vsock_hdr *h, struct iovec *iov, unsigned n)
 {
 	struct msghdr m = {.msg_iov = iov, .msg_iovlen = n};
-	ssize_t left = recvmsg(c->fd, &m, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
-	char none;
+	ssize_t left = recv_message(c, &m, MSG_PEEK | MSG_TRUNC);
 
 	if (left <= 0)
 		return left < 0 ? -errno : 0;
@@ -311,7 +330,7 @@ static ssize_t receive_message(struct conn *c, struct vsock_hdr *h, struct iovec
 		c->message += (uint32_t)left;
 		return left;
 	}
-	if (recv(c->fd, &none, 0, MSG_DONTWAIT) < 0)
+	if (drop_message(c) < 0)
 		return -errno;
 	h->flags = VSOCK_SEQ_EOM;
 	c->message = 0;

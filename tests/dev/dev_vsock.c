@@ -340,6 +340,51 @@ static void tail_of_data(void **state)
 	tb_stop(t);
 }
 
+/* The host has closed without reading all that the guest sent. What it sent itself before is not
+ * lost on a guest that had no room for it, or for a part of a message. */
+static void tail_of_messages(void **state)
+{
+	struct tb *t = *state;
+	uint8_t data[9000], buf[9000];
+	struct gvsock_hdr h;
+	struct gvconn c;
+	uint32_t got;
+	int fd;
+
+	vs_start(t);
+	tb_pattern(data, sizeof(data), 8);
+	for (uint32_t room = 0; room <= 7000; room += 7000) {
+		fd = vs_from_host(&c, GVSOCK_SEQPACKET, 5);
+		gvsock_say(&c, GVSOCK_RW, GVSOCK_EOM, "unread", 6);
+		c.alloc = room;
+		gvsock_say(&c, GVSOCK_CREDIT_UPDATE, 0, NULL, 0);
+		vs_host_send(fd, data, 3000);
+		vs_host_send(fd, data + 3000, 6000);
+		vs_host_send(fd, data, 0);
+		vs_host_send(fd, "end", 3);
+		got = room ? gvsock_read(&c, buf, 3000) : 0;
+		if (room)
+			got += (uint32_t)gvsock_hear(&c, &h, buf + got, 4000, GUEST_WAIT_MS);
+		assert_int_equal(got, room);
+		gvsock_expect(&c, GVSOCK_CREDIT_REQUEST, NULL);
+		close(fd);
+		c.alloc = GVSOCK_ALLOC;
+		c.fwd = got;
+		gvsock_say(&c, GVSOCK_CREDIT_UPDATE, 0, NULL, 0);
+		if (!room)
+			got = gvsock_read(&c, buf, 3000);
+		assert_int_equal(gvsock_read(&c, buf + got, 6000), sizeof(data) - got);
+		assert_memory_equal(buf, data, sizeof(data));
+		assert_int_equal(gvsock_read(&c, buf, 4), 3);
+		do {
+			gvsock_expect(&c, GVSOCK_SHUTDOWN, &h);
+		} while (h.flags != (GVSOCK_NO_RECV | GVSOCK_NO_SEND));
+		gvsock_say(&c, GVSOCK_RST, 0, NULL, 0);
+	}
+	vs_works();
+	tb_stop(t);
+}
+
 /* The host has closed, and the guest does not react: it is over after eight seconds. */
 static void no_reaction(void **state)
 {
@@ -432,6 +477,7 @@ int main(void)
 		tb_test(guest_shuts_down),
 		tb_test(host_shuts_down),
 		tb_test(tail_of_data),
+		tb_test(tail_of_messages),
 		tb_test(no_reaction),
 		tb_test(reset_in_flight),
 		tb_test(paused),

@@ -30,6 +30,9 @@
 
 #include "vsock/internal.h"
 
+/* Reads of what is left in a socket: more than the kernel lets it hold. */
+#define DISCARD_CALLS 1024
+
 static bool messages(const struct conn *c)
 {
 	return c->type == VSOCK_SEQPACKET;
@@ -98,6 +101,27 @@ static void close_socket(struct conn *c)
 	close(c->fd);
 	c->fd = -1;
 	ring_free(&c->ring);
+}
+
+/* The guest has closed in good order and what it sent is with the socket. A socket that is closed
+ * with data unread is an error for the program at the other end, ahead of what that has not read
+ * yet; so read it. Nothing new comes after the shutdown. What a program has urgent is counted and
+ * never read, hence the limit. */
+static void close_in_order(struct conn *c)
+{
+	char scratch[4096];
+	ssize_t got = 0;
+	int left = 0;
+
+	if (c->fd < 0)
+		return;
+	shutdown(c->fd, SHUT_RDWR);
+	ioctl(c->fd, FIONREAD, &left);
+	for (unsigned i = 0; i < DISCARD_CALLS && left > 0 && got >= 0; i++) {
+		got = recv(c->fd, scratch, sizeof(scratch), MSG_TRUNC | MSG_DONTWAIT);
+		left -= (int)got;
+	}
+	close_socket(c);
 }
 
 /* After anything has happened: say what has to be said, watch what has to be watched, or free it
@@ -197,7 +221,7 @@ static void after_drain(struct conn *c)
 	if (!drained(c))
 		return;
 	if (c->state == CONN_CLOSED)
-		close_socket(c);
+		close_in_order(c);
 	else if (c->guest_done & VSOCK_NO_SEND && !c->gone)
 		shutdown(c->fd, SHUT_WR);
 }

@@ -340,6 +340,44 @@ static void tail_of_data(void **state)
 	tb_stop(t);
 }
 
+/* The guest has closed without reading all that the host sent: the host gets the guest's last data
+ * and the end, no error. So with what the socket took at once, and with what waits for it. */
+static void guest_closes_unread(void **state)
+{
+	struct tb *t = *state;
+	uint8_t data[32768];
+	struct gvsock_hdr h;
+	struct gvconn c;
+
+	vs_start(t);
+	tb_pattern(data, sizeof(data), 9);
+	for (unsigned type = GVSOCK_STREAM; type <= GVSOCK_SEQPACKET; type++) {
+		for (unsigned n = 1; n <= 10; n += 9) {
+			int fd = vs_from_host(&c, type, 5);
+
+			c.alloc = 0;
+			gvsock_say(&c, GVSOCK_CREDIT_UPDATE, 0, NULL, 0);
+			vs_host_send(fd, data, sizeof(data));
+			gvsock_expect(&c, GVSOCK_CREDIT_REQUEST, NULL);
+			vs_host_send(fd, "", 0);
+			vs_host_send(fd, "unread", 6);
+			for (unsigned i = 0; i < n; i++)
+				gvsock_say(&c, GVSOCK_RW, GVSOCK_EOM, data, sizeof(data));
+			gvsock_say(&c, GVSOCK_SHUTDOWN, GVSOCK_NO_RECV | GVSOCK_NO_SEND, NULL, 0);
+			do {
+				assert_true(gvsock_hear(&c, &h, NULL, 0, GUEST_WAIT_MS) >= 0);
+			} while (h.op == GVSOCK_CREDIT_UPDATE);
+			assert_int_equal(h.op, GVSOCK_RST);
+			for (unsigned i = 0; i < n; i++)
+				vs_host_wants(fd, data, sizeof(data));
+			vs_host_wants_end(fd);
+			close(fd);
+		}
+	}
+	vs_works();
+	tb_stop(t);
+}
+
 /* The host has closed without reading all that the guest sent. What it sent itself before is not
  * lost on a guest that had no room for it, or for a part of a message. */
 static void tail_of_messages(void **state)
@@ -464,23 +502,12 @@ static void paused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		tb_test(identity),
-		tb_test(stream_to_host),
-		tb_test(stream_from_host),
-		tb_test(seqpacket_to_host),
-		tb_test(seqpacket_from_host),
-		tb_test(on_iothread),
-		tb_test(hello_in_pieces),
-		tb_test(hello_wrong),
-		tb_test(refused),
-		tb_test(no_answer),
-		tb_test(guest_shuts_down),
-		tb_test(host_shuts_down),
-		tb_test(tail_of_data),
-		tb_test(tail_of_messages),
-		tb_test(no_reaction),
-		tb_test(reset_in_flight),
-		tb_test(paused),
+		tb_test(identity),	    tb_test(stream_to_host),	  tb_test(stream_from_host),
+		tb_test(seqpacket_to_host), tb_test(seqpacket_from_host), tb_test(on_iothread),
+		tb_test(hello_in_pieces),   tb_test(hello_wrong),	  tb_test(refused),
+		tb_test(no_answer),	    tb_test(guest_shuts_down),	  tb_test(host_shuts_down),
+		tb_test(tail_of_data),	    tb_test(guest_closes_unread), tb_test(tail_of_messages),
+		tb_test(no_reaction),	    tb_test(reset_in_flight),	  tb_test(paused),
 	};
 
 	return tb_run("vsock", tests);

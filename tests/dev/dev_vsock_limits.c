@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* dev_vsock_limits.c - virtio-vsock with slow readers, small buffers, and many connections */
 #include <dirent.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "vsocks.h"
@@ -386,12 +387,44 @@ static void at_the_limit(void **state)
 	tb_stop(t);
 }
 
+/* Without descriptors it is the same, and costs no time; when there are some again all goes on. */
+static void no_descriptors(void **state)
+{
+	struct rlimit old, none;
+	struct gvconn c, more;
+	struct tb *t = *state;
+	unsigned long before;
+	int listener, fd, late;
+
+	vs_start(t);
+	listener = vs_serve(GVSOCK_STREAM, 80);
+	fd = vs_to_host(&c, GVSOCK_STREAM, listener, 80);
+	assert_int_equal(prlimit(t->g.pid, RLIMIT_NOFILE, NULL, &old), 0);
+	none = (struct rlimit){0, old.rlim_max};
+	assert_int_equal(prlimit(t->g.pid, RLIMIT_NOFILE, &none, NULL), 0);
+	assert_false(gvsock_connect(&vs.s, &more, GVSOCK_STREAM, 1, 80));
+	late = vs_client(GVSOCK_STREAM);
+	vs_host_send(late, "CONNECT 5\n", 10);
+	before = cpu_ms(t);
+	assert_false(guest_wait_ms(&t->g, 500, vs_used(&vs.s.rx)));
+	assert_in_range(cpu_ms(t) - before, 0, 100);
+	vs_exchange(&c, fd, VS_BULK / 8);
+	assert_int_equal(prlimit(t->g.pid, RLIMIT_NOFILE, &old, NULL), 0);
+	gvsock_accept(&vs.s, &more, GVSOCK_STREAM, 5);
+	vs_host_close(&more, late);
+	vs_guest_close(&c, fd);
+	close(listener);
+	vs_works();
+	tb_stop(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		tb_test(host_is_slow), tb_test(host_is_slow_messages), tb_test(guest_is_slow),
-		tb_test(few_buffers),  tb_test(tiny_buffers),	       tb_test(waiting_is_idle),
-		tb_test(in_sequence),  tb_test(in_parallel),	       tb_test(at_the_limit),
+		tb_test(host_is_slow),	 tb_test(host_is_slow_messages), tb_test(guest_is_slow),
+		tb_test(few_buffers),	 tb_test(tiny_buffers),		 tb_test(waiting_is_idle),
+		tb_test(in_sequence),	 tb_test(in_parallel),		 tb_test(at_the_limit),
+		tb_test(no_descriptors),
 	};
 
 	return tb_run("vsock_limits", tests);

@@ -18,13 +18,18 @@
  * Connections do not outlive the driver's reset, and would not outlive a saved state.
  */
 #include <errno.h>
+#include <sys/resource.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "dev/dev.h"
 #include "dev/virtio_vsock.h"
 #include "iothread/iothread.h"
 #include "vm.h"
 #include "vsock/vsock.h"
+
+/* Of the descriptors that the process may have, one in so many is for connections. */
+#define FILES_SHARE 8
 
 struct virtio_vsock {
 	struct vdev v;
@@ -211,6 +216,21 @@ static int find_loop(struct virtio_vsock *d, struct vm *vm, struct err *e)
 	return 0;
 }
 
+/* How many connections there may be. The guest decides how many there are, and must not leave the
+ * other devices and back ends of the process without descriptors. */
+static unsigned max_connections(struct virtio_vsock *d)
+{
+	struct rlimit files;
+	uint64_t share;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || d->max <= files.rlim_cur / FILES_SHARE)
+		return (unsigned)d->max;
+	share = MAX(files.rlim_cur / FILES_SHARE, 1);
+	log_warn("%s: %u connections at a time, not %u: the process may have %u descriptors",
+		 vdev_name(&d->v), (unsigned)share, (unsigned)d->max, (unsigned)files.rlim_cur);
+	return (unsigned)share;
+}
+
 static int realize(struct vdev *v, struct vm *vm, struct err *e)
 {
 	struct virtio_vsock *d = of(v);
@@ -218,7 +238,7 @@ static int realize(struct vdev *v, struct vm *vm, struct err *e)
 		.name = vdev_name(v),
 		.path = d->path,
 		.guest_cid = (uint32_t)d->guest_cid,
-		.max = (unsigned)d->max,
+		.max = max_connections(d),
 		.seqpacket = d->seqpacket,
 		.wake = wake,
 		.arg = d,

@@ -418,13 +418,40 @@ static void no_descriptors(void **state)
 	tb_stop(t);
 }
 
+/* A process that may have few descriptors does not give them all to connections. */
+static void few_descriptors(void **state)
+{
+	struct rlimit old, few = {80, 80};
+	struct gvconn c[10], more;
+	struct tb *t = *state;
+	int listener, fd[10];
+	char *text;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	vs_start(t);
+	setrlimit(RLIMIT_NOFILE, &old);
+	listener = vs_serve(GVSOCK_STREAM, 80);
+	for (unsigned i = 0; i < 10; i++)
+		fd[i] = vs_to_host(&c[i], GVSOCK_STREAM, listener, 80);
+	assert_false(gvsock_connect(&vs.s, &more, GVSOCK_STREAM, 1, 80));
+	text = guest_log(&t->g);
+	assert_non_null(strstr(text, "10 connections at a time, not 1024"));
+	free(text);
+	for (unsigned i = 0; i < 10; i++)
+		vs_guest_close(&c[i], fd[i]);
+	close(listener);
+	vs_works();
+	tb_stop(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		tb_test(host_is_slow),	 tb_test(host_is_slow_messages), tb_test(guest_is_slow),
 		tb_test(few_buffers),	 tb_test(tiny_buffers),		 tb_test(waiting_is_idle),
 		tb_test(in_sequence),	 tb_test(in_parallel),		 tb_test(at_the_limit),
-		tb_test(no_descriptors),
+		tb_test(no_descriptors), tb_test(few_descriptors),
 	};
 
 	return tb_run("vsock_limits", tests);

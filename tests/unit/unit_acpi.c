@@ -395,7 +395,7 @@ static char *run_tool(const char *tool, const char *format, bool intx)
 static void assert_says(const char *text, const char *what)
 {
 	if (!text || !strstr(text, what))
-		fail_msg("'%s' is not in: %s", what, text);
+		fail_msg("'%s' is not in: %s", what, text ? text : "nothing");
 }
 
 static void the_ssdt_can_be_disassembled_and_compiled_again(void **state)

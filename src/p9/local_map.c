@@ -147,10 +147,12 @@ static void meta_read(int fd, struct creds *c)
 		parse_line(line, c);
 }
 
+/* Over what is there: on a full disk the room for it is had, and once given up somebody else's. */
 static int meta_write(int fd, const struct creds *c)
 {
 	char text[META_MAX];
 	int len = 0;
+	ssize_t put;
 
 	if (c->has_uid)
 		len += sprintf(text + len, "virtfs.uid=%u\n", c->uid);
@@ -160,9 +162,10 @@ static int meta_write(int fd, const struct creds *c)
 		len += sprintf(text + len, "virtfs.mode=%u\n", c->mode);
 	if (c->has_rdev)
 		len += sprintf(text + len, "virtfs.rdev=%llu\n", (unsigned long long)c->rdev);
-	if (ftruncate(fd, 0) < 0)
-		return -errno;
-	return pwrite(fd, text, (size_t)len, 0) == len ? 0 : -EIO;
+	put = pwrite(fd, text, (size_t)len, 0);
+	if (put != len)
+		return put < 0 ? -errno : -ENOSPC;
+	return ftruncate(fd, len) < 0 ? -errno : 0;
 }
 
 static void meta_load(struct p9_node *n, struct creds *c)

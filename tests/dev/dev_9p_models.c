@@ -2,7 +2,10 @@
 /* dev_9p_models.c - virtio-9p: whose the files are on the host and what is kept beside them,
  * extended attributes, confinement, several file systems */
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -256,6 +259,66 @@ static void metadata(void **state)
 	tb_stop(s.t);
 }
 
+static int set_owner(struct g9p *p, uint32_t fid, unsigned valid, unsigned mode, unsigned uid)
+{
+	return g9p_do(p, G9P_SETATTR, "dddddqqqqq", fid, valid, mode, uid, 0, 0ULL, 0ULL, 0ULL,
+		      0ULL, 0ULL);
+}
+
+struct filler {
+	char path[512];
+	atomic_bool stop;
+	pthread_t thread;
+};
+
+/* Take every block that is free, as soon as it is. */
+static void *fill(void *arg)
+{
+	static const char block[4096];
+	struct filler *f = arg;
+	int fd = open(f->path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+	while (!atomic_load(&f->stop))
+		if (write(fd, block, sizeof(block)) < 0 && errno != ENOSPC)
+			break;
+	close(fd);
+	return NULL;
+}
+
+/* A change where the disk is full, and somebody waits for what the file of metadata gives up. */
+static void full(void **state)
+{
+	struct share s;
+	struct g9p *p = &s.p;
+	struct g9p_attr a;
+	struct filler f = {0};
+
+	tb_skip_qemu("it empties the file before it writes it");
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		skip(); /* not allowed here */
+	share_start(&s, state, ",security_model=mapped-file");
+	assert_int_equal(mkdir(share_file(&s, "d"), 0755), 0);
+	assert_int_equal(mount("none", share_file(&s, "d"), "tmpfs", 0, "size=64k"), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 1, "d"), 0);
+	assert_int_equal(g9p_walk(p, 1, 2, ""), 0);
+	assert_int_equal(g9p_lcreate(p, 2, "f", O9_RDWR, 0644), 0);
+	strcpy(f.path, share_file(&s, "d/filler"));
+	assert_int_equal(pthread_create(&f.thread, NULL, fill, &f), 0);
+	for (unsigned i = 0; i < 6000; i++) {
+		assert_int_equal(set_owner(p, 2, 0x3, 0600 + i % 64, 1000 + i), 0);
+		assert_int_equal(g9p_getattr(p, 2, &a), 0);
+		assert_int_equal(a.mode, S_IFREG | (0600 + i % 64));
+		assert_int_equal(a.uid, 1000 + i);
+	}
+	atomic_store(&f.stop, true);
+	pthread_join(f.thread, NULL);
+	/* Shorter than before: nothing of the old is left. */
+	assert_int_equal(set_owner(p, 2, 0x2, 0, 7), 0);
+	share_expect(&s, "d/.virtfs_metadata/f", "virtfs.uid=7\nvirtfs.gid=0\nvirtfs.mode=33199\n");
+	tb_stop(s.t);
+	umount2(share_file(&s, "d"), MNT_DETACH);
+}
+
 /* Without the file system, as somebody else, without capabilities: all that does not need root's
  * rights works, since it goes by descriptors. */
 static void confined(void **state)
@@ -353,7 +416,7 @@ int main(void)
 		share_test(xattrs),	   share_test(passthrough),    share_test(none),
 		share_test(mapped_xattr),  share_test(mapped_file),    share_test(formats),
 		share_test(metadata),	   share_test(confined),       share_test(devices_warn),
-		share_test(devices_remap), share_test(devices_forbid),
+		share_test(devices_remap), share_test(devices_forbid), share_test(full),
 	};
 
 	return tb_run("9p-models", tests);

@@ -79,8 +79,12 @@ static int settle(struct p9_node *dir, const char *name, const struct p9_new *wh
 {
 	int rc = local_walk(dir, name, out);
 
-	if (rc < 0)
+	if (rc < 0) {
+		/* It could not be held, for want of a descriptor for example; or it has gone. */
+		if (rc != -ENOENT)
+			undo(dir, name, what);
 		return rc;
+	}
 	if (!is_new(*out, what)) {
 		p9_node_put(*out);
 		return -EEXIST;

@@ -215,6 +215,14 @@ static void few_files(void **state)
 	assert_int_equal(rc, ENFILE);
 	assert_in_range(n, 200, 700);
 	assert_int_equal(g9p_lopen(&s.p, 1, O9_RDONLY), ENFILE);
+	/* What was refused is not there. */
+	assert_int_equal(g9p_do(&s.p, G9P_MKDIR, "dsdd", ROOT, "d", 0755, 0), ENFILE);
+	assert_int_equal(g9p_do(&s.p, G9P_SYMLINK, "dssd", ROOT, "l", "x", 0), ENFILE);
+	assert_int_equal(g9p_do(&s.p, G9P_MKNOD, "dsdddd", ROOT, "n", S_IFIFO | 0600, 0, 0, 0),
+			 ENFILE);
+	assert_int_equal(access(share_file(&s, "d"), F_OK), -1);
+	assert_int_equal(faccessat(AT_FDCWD, share_file(&s, "l"), F_OK, AT_SYMLINK_NOFOLLOW), -1);
+	assert_int_equal(access(share_file(&s, "n"), F_OK), -1);
 	/* Another fid for a file that is known costs nothing. */
 	assert_int_equal(g9p_walk(&s.p, 1, 2000, ""), 0);
 	assert_int_equal(g9p_clunk(&s.p, 2), 0);

@@ -90,8 +90,10 @@ int local_map_set(struct p9_node *n, const struct p9_attr *a);
 /* mapped-file: the name of a file has come, gone, or moved; the tree is locked as for the change.
  */
 int local_meta_link(struct p9_node *n, struct p9_node *dir, const char *name);
-void local_meta_rename(struct p9_node *from, const char *name, struct p9_node *to,
-		       const char *name_to);
+/* Before it moves: a place in `to`, if anything is kept in `from`. */
+int local_meta_ready(struct p9_node *from, struct p9_node *to);
+int local_meta_rename(struct p9_node *from, const char *name, struct p9_node *to,
+		      const char *name_to);
 void local_meta_unlink(struct p9_node *dir, const char *name);
 /* Make an otherwise empty directory really empty. True when there was something. */
 bool local_meta_clear(struct p9_node *dir, const char *name);

@@ -196,12 +196,20 @@ int local_rename(struct p9_node *from, const char *name, struct p9_node *to, con
 		return rc;
 	if (same_file(from, name, to, name_to))
 		return 1;
+	rc = local_meta_ready(from, to);
+	if (rc < 0)
+		return rc;
 	do {
 		rc = renameat2(local_fd(from), name, local_fd(to), name_to, 0) < 0 ? -errno : 0;
 		/* An empty directory is replaced; ours may hold what the guest does not see. */
 	} while ((rc == -ENOTEMPTY || rc == -EEXIST) && !tries++ && local_meta_clear(to, name_to));
-	if (rc == 0)
-		local_meta_rename(from, name, to, name_to);
+	if (rc < 0)
+		return rc;
+	rc = local_meta_rename(from, name, to, name_to);
+	/* Without its owner and mode it must not arrive; what it has replaced is lost all the same.
+	 */
+	if (rc < 0)
+		renameat2(local_fd(to), name_to, local_fd(from), name, 0);
 	return rc;
 }
 

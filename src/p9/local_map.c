@@ -324,23 +324,39 @@ int local_meta_link(struct p9_node *n, struct p9_node *dir, const char *name)
 	return rc;
 }
 
-void local_meta_rename(struct p9_node *from, const char *name, struct p9_node *to,
-		       const char *name_to)
+int local_meta_ready(struct p9_node *from, struct p9_node *to)
 {
-	int a, b;
+	int fd = by_name(from) ? meta_dir(from, false) : -ENOENT;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	close(fd);
+	fd = meta_dir(to, true);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+int local_meta_rename(struct p9_node *from, const char *name, struct p9_node *to,
+		      const char *name_to)
+{
+	int a, b, rc;
 
 	if (!by_name(from))
-		return;
+		return 0;
 	/* That of a file which was replaced must not speak for the new one. */
 	local_meta_unlink(to, name_to);
 	a = meta_dir(from, false);
-	b = a < 0 ? a : meta_dir(to, true);
+	if (a < 0)
+		return a == -ENOENT ? 0 : a;
+	rc = b = meta_dir(to, true);
 	if (b >= 0) {
-		renameat(a, name, b, name_to);
+		rc = renameat(a, name, b, name_to) < 0 && errno != ENOENT ? -errno : 0;
 		close(b);
 	}
-	if (a >= 0)
-		close(a);
+	close(a);
+	return rc;
 }
 
 bool local_meta_clear(struct p9_node *dir, const char *name)

@@ -265,6 +265,43 @@ static int set_owner(struct g9p *p, uint32_t fid, unsigned valid, unsigned mode,
 		      0ULL, 0ULL);
 }
 
+/* A file does not move where its metadata cannot follow. */
+static void stays(void **state)
+{
+	static const char kept[] = "virtfs.uid=0\nvirtfs.gid=0\nvirtfs.mode=33188\n";
+	struct share s;
+	struct g9p *p = &s.p;
+	struct g9p_attr a;
+
+	tb_skip_qemu("it moves the file only");
+	share_start(&s, state, ",security_model=mapped-file");
+	share_create(&s, "f", "text");
+	assert_int_equal(mkdir(share_file(&s, "d"), 0755), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 1, "d"), 0);
+	/* There is no folder for it, and there cannot be one. */
+	share_put(&s, "d/.virtfs_metadata", "");
+	assert_int_equal(g9p_do(p, G9P_RENAMEAT, "dsds", ROOT, "f", 1, "g"), ENOTDIR);
+	assert_int_equal(access(share_file(&s, "d/g"), F_OK), -1);
+	share_expect(&s, "f", "text");
+	share_expect(&s, ".virtfs_metadata/f", kept);
+	/* Its name there is taken: it goes back. */
+	assert_int_equal(unlink(share_file(&s, "d/.virtfs_metadata")), 0);
+	assert_int_equal(mkdir(share_file(&s, "d/.virtfs_metadata"), 0700), 0);
+	assert_int_equal(mkdir(share_file(&s, "d/.virtfs_metadata/g"), 0700), 0);
+	assert_int_equal(g9p_do(p, G9P_RENAMEAT, "dsds", ROOT, "f", 1, "g"), EISDIR);
+	assert_int_equal(access(share_file(&s, "d/g"), F_OK), -1);
+	share_expect(&s, "f", "text");
+	share_expect(&s, ".virtfs_metadata/f", kept);
+	assert_int_equal(g9p_walk(p, ROOT, 2, "f"), 0);
+	assert_int_equal(g9p_getattr(p, 2, &a), 0);
+	assert_int_equal(a.mode, S_IFREG | 0644);
+	/* One that has none moves. */
+	share_put(&s, "plain", "text");
+	assert_int_equal(g9p_do(p, G9P_RENAMEAT, "dsds", ROOT, "plain", 1, "h"), 0);
+	share_expect(&s, "d/h", "text");
+	tb_stop(s.t);
+}
+
 struct filler {
 	char path[512];
 	atomic_bool stop;
@@ -417,6 +454,7 @@ int main(void)
 		share_test(mapped_xattr),  share_test(mapped_file),    share_test(formats),
 		share_test(metadata),	   share_test(confined),       share_test(devices_warn),
 		share_test(devices_remap), share_test(devices_forbid), share_test(full),
+		share_test(stays),
 	};
 
 	return tb_run("9p-models", tests);

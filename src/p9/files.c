@@ -120,6 +120,16 @@ static ssize_t move_data(struct p9_fid *f, transfer *io, const struct iovec *iov
 	return (ssize_t)done;
 }
 
+/* The guest may have changed its message since the limits were asked: no more than they were asked
+ * for, and -EIO where that was for something else. */
+static int check_limits(const struct p9_call *c, uint32_t *count)
+{
+	if (!c->fs->throttle)
+		return 0;
+	*count = MIN(*count, c->r->charged);
+	return c->r->charged_type == c->r->type ? 0 : -EIO;
+}
+
 /* What an answer with data has room for, of `count`. */
 static uint64_t data_room(const struct p9_call *c, uint64_t count)
 {
@@ -166,16 +176,17 @@ int p9_read(struct p9_call *c)
 {
 	uint32_t number = p9_get32(&c->in);
 	uint64_t off = p9_get64(&c->in);
-	uint64_t count = p9_get32(&c->in);
+	uint32_t count = p9_get32(&c->in);
 	struct p9_fid *f;
 	ssize_t got;
+	int rc = c->in.err ? c->in.err : check_limits(c, &count);
 
-	if (c->in.err)
-		return c->in.err;
+	if (rc < 0)
+		return rc;
 	f = p9_fid_use(c, number, false);
 	if (!f)
 		return -EBADF;
-	count = data_room(c, count);
+	count = (uint32_t)data_room(c, count);
 	if (c->now)
 		got = move_now(c, f, c->fs->ops->read_now, c->r->in, c->r->n_in, P9_DATA_AT, count,
 			       off);
@@ -257,11 +268,15 @@ int p9_write(struct p9_call *c)
 	uint64_t off = p9_get64(&c->in);
 	uint32_t count = p9_get32(&c->in);
 	ssize_t put;
+	int rc;
 
 	if (c->in.err)
 		return c->in.err;
 	if (count > c->r->size - P9_WRITE_AT)
 		return -EPROTO;
+	rc = check_limits(c, &count);
+	if (rc < 0)
+		return rc;
 	put = (c->now ? write_now : write_waiting)(c, number, off, count);
 	if (put < 0)
 		return (int)put;

@@ -62,8 +62,9 @@ struct p9_request {
 	struct p9_request *next; /* started, done, or waiting with others for the same request */
 	struct p9_request *flushers; /* what waits for this one */
 	uint32_t size, written;
+	uint32_t charged; /* with limits: the bytes that they were asked for */
 	uint16_t tag;
-	uint8_t type;
+	uint8_t type, charged_type;
 };
 
 /* All on the server's loop, or while it does not run. NULL: out of memory. */
@@ -71,8 +72,10 @@ struct p9_server *p9_server_new(struct p9_fs *fs, struct loop *loop);
 /* Nothing is in flight. Harmless with NULL. */
 void p9_server_free(struct p9_server *s);
 /* How long, in ns, this request has to wait for the limits of the export (throttling.*); 0: it may
- * be started, and is accounted for. `r` is filled in as for p9_request_start(). */
-uint64_t p9_request_wait(struct p9_server *s, const struct p9_request *r);
+ * be started, and is accounted for. `r` is filled in as for p9_request_start(); it will be served
+ * as what it was here, whatever the guest makes of it in between. On an export with limits to be
+ * called before each start. */
+uint64_t p9_request_wait(struct p9_server *s, struct p9_request *r);
 /* Take a request. -EPROTO: there is no way to answer it (no header, no room), it was not taken. */
 int p9_request_start(struct p9_server *s, struct p9_request *r);
 /* Have what was started since the last call done: by the workers, or here if it needs no waiting.

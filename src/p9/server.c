@@ -500,19 +500,19 @@ void p9_server_reset(struct p9_server *s)
 	leave_session(s);
 }
 
-uint64_t p9_request_wait(struct p9_server *s, const struct p9_request *r)
+uint64_t p9_request_wait(struct p9_server *s, struct p9_request *r)
 {
-	uint8_t p[P9_WRITE_AT];
-	bool write;
+	uint8_t p[P9_WRITE_AT] = {0};
 
-	if (!s->fs->throttle || r->out_len < sizeof(p))
+	if (!s->fs->throttle)
 		return 0;
-	p9_iov_read(r->out, r->n_out, 0, p, sizeof(p));
-	write = p[4] == P9_TWRITE;
-	if (!write && p[4] != P9_TREAD)
+	p9_iov_read(r->out, r->n_out, 0, p, MIN(sizeof(p), r->out_len));
+	r->charged_type = p[4];
+	r->charged = MIN(get_le32(p + 19), P9_MSIZE_MAX);
+	if (r->charged_type != P9_TREAD && r->charged_type != P9_TWRITE)
 		return 0;
-	return p9_throttle_take(s->fs->throttle, now_ns(), write,
-				MIN(get_le32(p + 19), P9_MSIZE_MAX));
+	return p9_throttle_take(s->fs->throttle, now_ns(), r->charged_type == P9_TWRITE,
+				r->charged);
 }
 
 static void begin_worker(void *arg)

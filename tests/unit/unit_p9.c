@@ -197,11 +197,16 @@ static void begin(const char *options)
 	flood.server = p9_server_new(fsdev_find(flood.all, "f"), flood.loop);
 }
 
-static void end(void)
+static void wait_all(void)
 {
 	for (unsigned i = 0; i < REQUESTS; i++)
 		while (flood.slot[i].busy)
 			loop_turn(flood.loop, 100);
+}
+
+static void end(void)
+{
+	wait_all();
 	p9_server_free(flood.server);
 	fsdevs_free(flood.all);
 	loop_free(flood.loop);
@@ -216,8 +221,8 @@ static unsigned rnd(unsigned below)
 	return (unsigned)(seed >> 33) % below;
 }
 
-/* Start the message of `len` bytes in `s`, in pieces. */
-static void send_it(struct slot *s, unsigned len, unsigned room)
+/* The message of `len` bytes in `s`, in pieces. */
+static void cut_it(struct slot *s, unsigned len, unsigned room)
 {
 	unsigned cut = rnd(len + 1), cut_in = rnd(room + 1);
 
@@ -232,6 +237,11 @@ static void send_it(struct slot *s, unsigned len, unsigned room)
 	s->r.n_in = 2;
 	s->r.in_len = room;
 	s->r.done = done;
+}
+
+static void send_it(struct slot *s, unsigned len, unsigned room)
+{
+	cut_it(s, len, room);
 	s->busy = true;
 	if (p9_request_start(flood.server, &s->r) < 0) {
 		assert_true(len < 7 || room < 11);
@@ -341,6 +351,64 @@ static void version(void)
 	p9_server_submit(flood.server);
 }
 
+/* Start it, and wait: 0 or the error of the answer. */
+static int have_served(struct slot *s, unsigned len)
+{
+	send_it(s, len, ROOM);
+	p9_server_submit(flood.server);
+	wait_all();
+	return s->in[4] == P9_RLERROR ? (int)get_le32(s->in + 7) : 0;
+}
+
+#define IO_LEN 63
+
+/* A read, or a write with 40 bytes of data, of the fid 3. */
+static void put_io(struct slot *s, uint8_t type, uint32_t count)
+{
+	memset(s->out, 0, IO_LEN);
+	s->out[0] = IO_LEN;
+	s->out[4] = type;
+	s->out[7] = 3;
+	put_le32(s->out + 19, count);
+}
+
+/* Ask the limits about one message, and start another in its place. */
+static int exchange(uint8_t type, uint32_t count, uint8_t type_then, uint32_t count_then)
+{
+	struct slot *s = idle();
+
+	put_io(s, type, count);
+	cut_it(s, IO_LEN, ROOM);
+	assert_int_equal(p9_request_wait(flood.server, &s->r), 0);
+	put_io(s, type_then, count_then);
+	return have_served(s, IO_LEN) ? -1 : (int)get_le32(s->in + 7);
+}
+
+/* What is served is what the limits were asked for, whatever the guest has made of it since. */
+static void rewritten(void **state)
+{
+	struct slot *s;
+
+	begin(",security_model=none,throttling.bps-total=1000M");
+	version();
+	wait_all();
+	s = idle();
+	memcpy(s->out, "\x11\0\0\0\x6e\0\0\0\0\0\0\x03\0\0\0\0\0", 17);
+	assert_int_equal(have_served(s, 17), 0);
+	s = idle();
+	memcpy(s->out, "\x1a\0\0\0\x0e\0\0\x03\0\0\0\x01\0f\x02\0\0\0\x80\x01\0\0\0\0\0\0", 26);
+	assert_int_equal(have_served(s, 26), 0);
+	assert_int_equal(exchange(P9_TWRITE, 40, P9_TWRITE, 40), 40);
+	assert_int_equal(exchange(P9_TWRITE, 7, P9_TWRITE, 40), 7);
+	assert_int_equal(exchange(P9_TWRITE, 40, P9_TWRITE, 7), 7);
+	assert_int_equal(exchange(P9_TREAD, 40, P9_TREAD, 50), 40);
+	assert_int_equal(exchange(P9_TREAD, 5, P9_TREAD, 40), 5);
+	assert_int_equal(exchange(P9_TREAD, 40, P9_TWRITE, 40), -1);
+	assert_int_equal(exchange(P9_TGETATTR, 40, P9_TREAD, 40), -1);
+	assert_int_equal(get_le32(idle()->in + 7), EIO);
+	end();
+}
+
 static void pour(const char *options, unsigned messages)
 {
 	static const uint8_t always[] = {P9_TWALK,  P9_TLOPEN,	 P9_TLCREATE, P9_TMKDIR,
@@ -397,10 +465,15 @@ static void flood_xattr(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(readers),	cmocka_unit_test(writers),
-		cmocka_unit_test(windows),	cmocka_unit_test(throttle),
-		cmocka_unit_test(qids),		cmocka_unit_test(flood_passthrough),
-		cmocka_unit_test(flood_mapped), cmocka_unit_test(flood_xattr),
+		cmocka_unit_test(readers),
+		cmocka_unit_test(writers),
+		cmocka_unit_test(windows),
+		cmocka_unit_test(throttle),
+		cmocka_unit_test(qids),
+		cmocka_unit_test(rewritten),
+		cmocka_unit_test(flood_passthrough),
+		cmocka_unit_test(flood_mapped),
+		cmocka_unit_test(flood_xattr),
 	};
 
 	return cmocka_run_group_tests_name("p9", tests, NULL, NULL);

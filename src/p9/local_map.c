@@ -265,27 +265,60 @@ int local_map_new(struct p9_node *n, const struct p9_new *what)
 	return local_mapped(local_of(n)) ? store(n, &c) : set_plain(n, what);
 }
 
-int local_map_set(struct p9_node *n, const struct p9_attr *a)
+static void change(const struct p9_node *n, struct creds *c, const struct p9_attr *a)
 {
-	struct creds c;
-	struct stat st;
-
-	if (fstat(local_fd(n), &st) < 0)
-		return -errno;
-	load(n, &c);
 	if (a->valid & P9_SET_UID) {
-		c.has_uid = true;
-		c.uid = a->uid;
+		c->has_uid = true;
+		c->uid = a->uid;
 	}
 	if (a->valid & P9_SET_GID) {
-		c.has_gid = true;
-		c.gid = a->gid;
+		c->has_gid = true;
+		c->gid = a->gid;
 	}
 	if (a->valid & P9_SET_MODE) {
-		c.mode = ((c.has_mode ? c.mode : st.st_mode) & S_IFMT) | (a->mode & 07777);
-		c.has_mode = true;
+		c->mode = ((c->has_mode ? c->mode : n->type) & S_IFMT) | (a->mode & 07777);
+		c->has_mode = true;
 	}
-	return store(n, &c);
+}
+
+/* Only what is to change: another request may be changing the rest. */
+static int xattr_set(struct p9_node *n, const struct p9_attr *a)
+{
+	struct creds c;
+
+	if (!has_xattrs(n))
+		return -EPERM;
+	xattr_load(n, &c);
+	change(n, &c, a);
+	c.has_uid = a->valid & P9_SET_UID;
+	c.has_gid = a->valid & P9_SET_GID;
+	c.has_mode = a->valid & P9_SET_MODE;
+	c.has_rdev = false;
+	return xattr_store(n, &c);
+}
+
+/* All of it is written, so nobody else may between reading and that. */
+static int meta_set(struct p9_node *n, const struct p9_attr *a)
+{
+	struct local *l = local_of(n);
+	struct creds c = {0};
+	int fd, rc;
+
+	pthread_mutex_lock(&l->meta);
+	rc = fd = meta_open(n, true);
+	if (fd >= 0) {
+		meta_read(fd, &c);
+		change(n, &c, a);
+		rc = meta_write(fd, &c);
+		close(fd);
+	}
+	pthread_mutex_unlock(&l->meta);
+	return rc;
+}
+
+int local_map_set(struct p9_node *n, const struct p9_attr *a)
+{
+	return local_of(n)->model == P9_MODEL_FILE ? meta_set(n, a) : xattr_set(n, a);
 }
 
 /* --- names of metadata --- */

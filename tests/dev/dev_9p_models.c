@@ -265,6 +265,45 @@ static int set_owner(struct g9p *p, uint32_t fid, unsigned valid, unsigned mode,
 		      0ULL, 0ULL);
 }
 
+/* chmod and chown at the same time: both are done. */
+static void check_both(void **state, const char *options)
+{
+	struct share s;
+	struct g9p *p = &s.p;
+	struct g9p_req *r[2];
+	struct g9p_attr a;
+
+	share_start(&s, state, options);
+	share_create(&s, "f", "");
+	assert_int_equal(g9p_walk(p, ROOT, 1, "f"), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		r[0] = g9p_prepare(p, G9P_SETATTR, "dddddqqqqq", 1, 0x1, i % 512, 0, 0, 0ULL, 0ULL,
+				   0ULL, 0ULL, 0ULL);
+		r[1] = g9p_prepare(p, G9P_SETATTR, "dddddqqqqq", 1, 0x6, 0, i, i, 0ULL, 0ULL, 0ULL,
+				   0ULL, 0ULL);
+		g9p_queue(r[i % 2], NULL, 0, 0);
+		g9p_queue(r[!(i % 2)], NULL, 0, 0);
+		g9p_kick(p);
+		assert_int_equal(g9p_wait(r[0]), 0);
+		assert_int_equal(g9p_wait(r[1]), 0);
+		assert_int_equal(g9p_getattr(p, 1, &a), 0);
+		assert_int_equal(a.mode, S_IFREG | i % 512);
+		assert_int_equal(a.uid, i);
+		assert_int_equal(a.gid, i);
+	}
+	tb_stop(s.t);
+}
+
+static void both_xattr(void **state)
+{
+	check_both(state, ",security_model=mapped-xattr");
+}
+
+static void both_file(void **state)
+{
+	check_both(state, ",security_model=mapped-file");
+}
+
 /* A file does not move where its metadata cannot follow. */
 static void stays(void **state)
 {
@@ -454,7 +493,7 @@ int main(void)
 		share_test(mapped_xattr),  share_test(mapped_file),    share_test(formats),
 		share_test(metadata),	   share_test(confined),       share_test(devices_warn),
 		share_test(devices_remap), share_test(devices_forbid), share_test(full),
-		share_test(stays),
+		share_test(stays),	   share_test(both_xattr),     share_test(both_file),
 	};
 
 	return tb_run("9p-models", tests);

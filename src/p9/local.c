@@ -227,7 +227,9 @@ static ssize_t local_write(struct p9_node *n, int file, const struct iovec *iov,
 
 static int local_fsync(struct p9_node *n, int file, bool datasync)
 {
-	return (datasync ? fdatasync(file) : fsync(file)) < 0 ? -errno : 0;
+	if ((datasync ? fdatasync(file) : fsync(file)) < 0)
+		return -errno;
+	return datasync ? 0 : local_map_sync(n);
 }
 
 /* What the kernel puts into the buffer. */

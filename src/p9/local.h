@@ -87,6 +87,10 @@ void local_map_stat(struct p9_node *n, struct stat *st);
 int local_map_new(struct p9_node *n, const struct p9_new *what);
 /* Owner and mode by `a`, where they are mapped. */
 int local_map_set(struct p9_node *n, const struct p9_attr *a);
+/* Have owner and mode on stable storage; for a directory also the places of those of its files.
+ * What is kept in the file itself is there with it. The tree is not locked: it is here, for a
+ * moment. */
+int local_map_sync(struct p9_node *n);
 /* mapped-file: the name of a file has come, gone, or moved; the tree is locked as for the change.
  */
 int local_meta_link(struct p9_node *n, struct p9_node *dir, const char *name);

@@ -118,6 +118,18 @@ static int meta_open(struct p9_node *n, bool make)
 	return -EINVAL;
 }
 
+/* The folder of metadata in `dir`, open for fsync(). */
+static int meta_dir_open(struct p9_node *dir)
+{
+	int fd = meta_dir(dir, false), got;
+
+	if (fd < 0)
+		return fd;
+	got = local_reopen(local_of(dir), fd, O_RDONLY | O_DIRECTORY);
+	close(fd);
+	return got;
+}
+
 static void parse_line(const char *line, struct creds *c)
 {
 	unsigned long long v;
@@ -319,6 +331,38 @@ static int meta_set(struct p9_node *n, const struct p9_attr *a)
 int local_map_set(struct p9_node *n, const struct p9_attr *a)
 {
 	return local_of(n)->model == P9_MODEL_FILE ? meta_set(n, a) : xattr_set(n, a);
+}
+
+static int sync_and_close(int fd)
+{
+	int rc;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	/* There are file systems that cannot do that to a directory. */
+	rc = fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
+	close(fd);
+	return rc;
+}
+
+int local_map_sync(struct p9_node *n)
+{
+	int fd[3], rc = 0;
+
+	if (local_of(n)->model != P9_MODEL_FILE)
+		return 0;
+	/* For as long as names count only: fsync() takes its time. */
+	pthread_rwlock_rdlock(&n->fs->tree);
+	fd[0] = meta_open(n, false);
+	fd[1] = n->parent && n->name ? meta_dir_open(n->parent) : -ENOENT;
+	fd[2] = S_ISDIR(n->type) ? meta_dir_open(n) : -ENOENT;
+	pthread_rwlock_unlock(&n->fs->tree);
+	for (unsigned i = 0; i < ARRAY_SIZE(fd); i++) {
+		int one = sync_and_close(fd[i]);
+
+		rc = rc < 0 ? rc : one;
+	}
+	return rc;
 }
 
 /* --- names of metadata --- */

@@ -3,9 +3,12 @@
  * extended attributes, confinement, several file systems */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -304,6 +307,52 @@ static void both_file(void **state)
 	check_both(state, ",security_model=mapped-file");
 }
 
+/* Has the file data that no block was chosen for yet, so that it cannot be on the disk? */
+static bool is_unwritten(const char *path)
+{
+	union {
+		struct fiemap map;
+		char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+	} u = {.map = {.fm_length = 4096, .fm_extent_count = 1}};
+	int fd = open(path, O_RDONLY), rc;
+
+	assert_true(fd >= 0);
+	rc = ioctl(fd, FS_IOC_FIEMAP, &u.map);
+	close(fd);
+	return rc == 0 && u.map.fm_mapped_extents &&
+	       u.map.fm_extents[0].fe_flags & FIEMAP_EXTENT_DELALLOC;
+}
+
+/* fsync() is for owner and mode, too. */
+static void synced(void **state)
+{
+	struct share s;
+	struct g9p *p = &s.p;
+
+	tb_skip_qemu("it syncs the file only");
+	share_start(&s, state, ",security_model=mapped-file");
+	share_create(&s, "f", "");
+	assert_int_equal(g9p_do(p, G9P_MKDIR, "dsdd", ROOT, "d", 0755, 0), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 1, "f"), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 2, "d"), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 3, ""), 0);
+	assert_int_equal(g9p_lopen(p, 1, O9_RDWR), 0);
+	assert_int_equal(g9p_lopen(p, 2, O9_RDONLY), 0);
+	assert_int_equal(g9p_lopen(p, 3, O9_RDONLY), 0);
+	assert_int_equal(g9p_do(p, G9P_FSYNC, "dd", 1, 1), 0);
+	assert_int_equal(g9p_do(p, G9P_FSYNC, "dd", 1, 0), 0);
+	assert_false(is_unwritten(share_file(&s, ".virtfs_metadata/f")));
+	assert_int_equal(g9p_do(p, G9P_FSYNC, "dd", 2, 0), 0);
+	assert_false(is_unwritten(share_file(&s, ".virtfs_metadata/d")));
+	assert_int_equal(g9p_do(p, G9P_FSYNC, "dd", 3, 0), 0);
+	/* Without metadata there is nothing more to do; nor for what has no name any more. */
+	assert_int_equal(unlink(share_file(&s, ".virtfs_metadata/f")), 0);
+	assert_int_equal(g9p_do(p, G9P_FSYNC, "dd", 1, 0), 0);
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", ROOT, "f", 0), 0);
+	assert_int_equal(g9p_do(p, G9P_FSYNC, "dd", 1, 0), 0);
+	tb_stop(s.t);
+}
+
 /* A file does not move where its metadata cannot follow. */
 static void stays(void **state)
 {
@@ -494,6 +543,7 @@ int main(void)
 		share_test(metadata),	   share_test(confined),       share_test(devices_warn),
 		share_test(devices_remap), share_test(devices_forbid), share_test(full),
 		share_test(stays),	   share_test(both_xattr),     share_test(both_file),
+		share_test(synced),
 	};
 
 	return tb_run("9p-models", tests);

@@ -394,6 +394,21 @@ int p9_renameat(struct p9_call *c)
 	return rc;
 }
 
+/* Is what `n` was found as, `name` of `dir`, still this file? The host may have put another there.
+ * The tree is locked. 0, or -errno. */
+static int check_same(struct p9_node *n, struct p9_node *dir, const char *name)
+{
+	struct p9_node *now;
+	int rc = n->fs->ops->walk(dir, name, &now);
+
+	if (rc < 0)
+		return rc;
+	rc = now->dev == n->dev && now->ino == n->ino ? 0 : -ENOENT;
+	p9_node_put(now);
+	return rc;
+}
+
+/* Moves the file if its name still is its own. */
 int p9_rename(struct p9_call *c)
 {
 	char name[P9_NAME_MAX + 1], name_to[P9_NAME_MAX + 1];
@@ -414,7 +429,9 @@ int p9_rename(struct p9_call *c)
 		/* Both are changed by what they are used for. */
 		strcpy(name, f->node->name);
 		parent = p9_node_get(f->node->parent);
-		rc = rename_locked(c->fs, parent, name, t->node, name_to);
+		rc = check_same(f->node, parent, name);
+		if (rc == 0)
+			rc = rename_locked(c->fs, parent, name, t->node, name_to);
 	}
 	pthread_rwlock_unlock(&c->fs->tree);
 	p9_node_put(parent);
@@ -460,7 +477,7 @@ int p9_unlinkat(struct p9_call *c)
 int p9_remove(struct p9_call *c)
 {
 	uint32_t number = p9_get32(&c->in);
-	struct p9_node *now = NULL, *n, *parent = NULL;
+	struct p9_node *n, *parent = NULL;
 	char name[P9_NAME_MAX + 1];
 	struct p9_fid *f;
 	int rc;
@@ -481,15 +498,11 @@ int p9_remove(struct p9_call *c)
 	if (n->name && n->parent) {
 		strcpy(name, n->name);
 		parent = p9_node_get(n->parent);
-		rc = c->fs->ops->walk(parent, name, &now);
-	}
-	if (now) {
-		rc = now->dev == n->dev && now->ino == n->ino ? 0 : -ENOENT;
+		rc = check_same(n, parent, name);
 		if (rc == 0)
 			rc = unlink_locked(parent, name, S_ISDIR(n->type));
 	}
 	pthread_rwlock_unlock(&c->fs->tree);
-	p9_node_put(now);
 	p9_node_put(parent);
 	p9_fid_done(c, f);
 	return rc;

@@ -440,6 +440,8 @@ static void moved_out(void **state)
 	/* By fid, a name that is not there any more is not touched. */
 	assert_int_equal(mkdir(share_file(&s, "d"), 0755), 0);
 	assert_int_equal(g9p_walk(p, 1, 5, ".."), 0);
+	assert_int_equal(g9p_do(p, G9P_RENAME, "dds", 5, ROOT, "x"), ENOENT);
+	assert_int_equal(access(share_file(&s, "x"), F_OK), -1);
 	assert_int_not_equal(g9p_do(p, G9P_REMOVE, "d", 5), 0);
 	assert_int_equal(access(share_file(&s, "d"), F_OK), 0);
 	share_again(&s);

@@ -12,9 +12,8 @@
 #include "p9/synth.h"
 #include "p9/throttle.h"
 
-/* Descriptors that are left to the rest of the program. */
-#define FILES_OTHERS 512
-#define FILES_MAX    (1 << 20)
+/* Descriptors for all exports; half of what the process may have is left to the rest of it. */
+#define FILES_MAX (1 << 20)
 
 struct fsdevs {
 	struct list all; /* struct p9_fs */
@@ -123,8 +122,8 @@ struct fsdevs *fsdevs_new(void)
 		return NULL;
 	list_init(&all->all);
 	atomic_init(&all->files, FILES_MAX);
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < FILES_MAX + FILES_OTHERS)
-		atomic_init(&all->files, MAX((int)r.rlim_cur - FILES_OTHERS, FILES_OTHERS / 2));
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur / 2 < FILES_MAX)
+		atomic_init(&all->files, (int)(r.rlim_cur / 2));
 	return all;
 }
 

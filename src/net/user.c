@@ -23,7 +23,6 @@
 #include <errno.h>
 #include <net/ethernet.h>
 #include <netinet/in.h>
-#include <netinet/ip.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -34,12 +33,6 @@
 #define HDR_DATA_VALID 2     /* VIRTIO_NET_HDR_F_DATA_VALID */
 #define SEGMENT	       32768 /* TCP_MAXSEG_MAX of libslirp */
 #define SOCKETS_MAX    4096
-
-/* Pieces of IPv4 packets wait in libslirp for the others, half a minute and without a limit. Each
- * takes some pages at least. */
-#define PIECES_NS  30000000000ULL
-#define PIECES_MAX (256ULL * 1024 * 1024)
-#define PIECE_COST 8192
 
 static struct netq *queue(struct user *u)
 {
@@ -152,28 +145,13 @@ static bool is_harmless(const uint8_t *f, size_t len)
 	}
 }
 
-/* A piece of a packet, one too many of this half minute. */
-static bool is_surplus(struct user *u, const uint8_t *f, size_t len)
-{
-	size_t at;
-
-	if (proto_of(f, len, &at) < 0 || f[12] != 0x08 ||
-	    !((f[ETHER_HDR_LEN + 6] << 8 | f[ETHER_HDR_LEN + 7]) & (IP_MF | IP_OFFMASK)))
-		return false;
-	if (now_ns() - u->pieces_since > PIECES_NS) {
-		u->pieces_since = now_ns();
-		u->pieces = 0;
-	}
-	u->pieces += MAX(len, (size_t)PIECE_COST);
-	return u->pieces > PIECES_MAX;
-}
-
 /* One frame of the guest's; `udp`: where its datagram may wait, NULL for nowhere. */
 static int input(struct user *u, const struct iovec *iov, unsigned n, struct slirp_udp *udp)
 {
 	uint8_t *at = u->out, *frame = at + NET_HDR_LEN;
 	size_t len = iov_len(iov, n), l4;
 	unsigned raise[NET_IPS];
+	int proto;
 
 	if (len < NET_HDR_LEN || len > NET_HDR_LEN + NET_FRAME_MAX)
 		return -EMSGSIZE;
@@ -189,12 +167,14 @@ static int input(struct user *u, const struct iovec *iov, unsigned n, struct sli
 			  u->open);
 		return 0;
 	}
-	if (is_surplus(u, frame, len)) {
+	proto = proto_of(frame, len, &l4);
+	if (proto >= 0 && frame[12] == ETHERTYPE_IP >> 8 &&
+	    !pieces_take(&u->pieces, frame + ETHER_HDR_LEN, len - ETHER_HDR_LEN, now_ns())) {
 		log_guest(&u->log, u->nd.id,
 			  "the guest sends too many IP fragments, some are lost");
 		return 0;
 	}
-	if (udp && proto_of(frame, len, &l4) == IPPROTO_UDP)
+	if (udp && proto == IPPROTO_UDP)
 		slirp_udp_gather(udp);
 	u->lib.input(u->slirp, frame, (int)len);
 	slirp_udp_gather(NULL);

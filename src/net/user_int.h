@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "net/backend.h"
 #include "net/fifo.h"
+#include "net/pieces.h"
 #include "net/segment.h"
 #include "net/slirp_lib.h"
 #include "net/slirp_udp.h"
@@ -38,13 +39,16 @@ struct user {
 	int socks;
 	struct list watched;
 	unsigned open, open_max;
-	unsigned round; /* of asking libslirp what to watch */
+	unsigned accepted; /* of these: connections to a hostfwd= */
+	bool polls;	   /* libslirp is being told what is ready, and so may accept() */
+	bool full;	   /* no more are accepted */
+	unsigned round;	   /* of asking libslirp what to watch */
 
 	struct list timers;    /* struct user_timer */
 	struct loop_timer due; /* when libslirp wants to look at its clocks */
 	bool soon, choked;     /* `due` is at once; too much waits in `in` */
 	uint64_t frames_lost;  /* since the guest last kept up */
-	uint64_t pieces, pieces_since;
+	struct pieces pieces;  /* of packets, that libslirp may be keeping */
 
 	/* options */
 	bool restricted, ipv4, ipv6;

@@ -8,8 +8,8 @@
  *
  * While too much waits for the guest (u->in) no socket is watched. libslirp is served all the same,
  * so that its clocks run: what it keeps of broken packets and dead connections goes with them.
- * Sockets that accept are left alone with most of the guest's sockets in use: who connects to a
- * hostfwd= waits then, and cannot take the guest its last ones.
+ * With most of the sockets taken by those who connected to a hostfwd=, others wait: the last ones
+ * are for the guest.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ struct sock {
 	uint32_t want, got; /* EPOLL*: registered for; seen since the last pass */
 	uint32_t had;	    /* what was told in that one */
 	unsigned round;
-	bool open;
+	bool open, accepted;
 	enum { UNKNOWN, ACCEPTS, OTHER } kind;
 };
 
@@ -138,6 +138,9 @@ static void sock_opened(struct user *u, int fd, bool open)
 		return;
 	s->open = open;
 	s->kind = UNKNOWN;
+	u->accepted -= s->accepted;
+	s->accepted = open && u->polls;
+	u->accepted += s->accepted;
 	u->open += open ? 1 : -1;
 }
 
@@ -183,7 +186,7 @@ static int add_poll(int fd, int events, void *opaque)
 	if (!s)
 		return -1;
 	sock_opened(u, fd, true);
-	if (u->choked || (u->open >= u->open_max / 4 * 3 && accepts(s, fd)))
+	if (u->choked || (u->full && accepts(s, fd)))
 		return -1;
 	s->round = u->round;
 	sock_watch(s, fd,
@@ -203,19 +206,33 @@ static int get_revents(int fd, void *opaque)
 	       (got & EPOLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
+static void check_full(struct user *u)
+{
+	bool full = u->accepted >= u->open_max / 4 * 3 || u->open >= u->open_max;
+
+	if (full && !u->full)
+		log_guest(&u->log, u->nd.id,
+			  "%u sockets are open, %u of them for a hostfwd=, where others wait now",
+			  u->open, u->accepted);
+	u->full = full;
+}
+
 /* One pass: tell what happened, run the clocks, ask what to watch. How long to wait then, in ms. */
 static uint32_t pass(struct user *u)
 {
 	uint32_t timeout = UINT32_MAX;
 
 	u->soon = false;
+	u->polls = true;
 	u->lib.pollfds_poll(u->slirp, 0, get_revents, u);
+	u->polls = false;
 	list_for_each (it, &u->watched) {
 		struct sock *s = list_entry(it, struct sock, link);
 
 		s->had = s->got;
 		s->got = 0;
 	}
+	check_full(u);
 	u->choked = u->in.used > (u->choked ? USER_RING_LOW : RING_HIGH);
 	u->round++;
 	u->lib.pollfds_fill(u->slirp, &timeout, add_poll, u);

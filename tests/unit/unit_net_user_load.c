@@ -372,6 +372,35 @@ static void peers_that_open_sockets(void **state)
 	close(fd);
 }
 
+/* And a guest with many sockets of its own can be reached. */
+static void forward_beside_many_sockets(void **state)
+{
+	struct bench *b = *state;
+	struct rlimit old, few;
+	unsigned host, port = free_port(SOCK_STREAM);
+	int client = socket(AF_INET, SOCK_STREAM, 0), fd = host_socket(SOCK_DGRAM, &host);
+	const uint8_t *tcp;
+	char options[64], buf[16];
+
+	snprintf(options, sizeof(options), ",hostfwd=tcp:127.0.0.1:%u-:7", port);
+	getrlimit(RLIMIT_NOFILE, &old);
+	few = (struct rlimit){.rlim_cur = 160, .rlim_max = old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	open_user(b, options);
+	greet(b, GATEWAY);
+	for (unsigned i = 0; i < 34; i++) {
+		send_udp(b, 5000 + i, GATEWAY, host, "x", 1);
+		assert_int_equal(host_recv(b, fd, buf, sizeof(buf)), 1);
+	}
+	connect_to(client, port);
+	tcp = receive_ip(b, 6);
+	assert_int_equal(get16(tcp + 2), 7);
+	assert_int_equal(tcp[13] & TCP_SYN, TCP_SYN);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	close(client);
+	close(fd);
+}
+
 /* Frames for a driver that takes offloads are not left to one that does not. */
 static void offloads_taken_away(void **state)
 {
@@ -473,6 +502,7 @@ int main(void)
 		T(offloads_taken_away),
 		T(guest_that_opens_sockets),
 		T(peers_that_open_sockets),
+		T(forward_beside_many_sockets),
 		T(garbage),
 	};
 

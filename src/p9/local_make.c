@@ -186,6 +186,21 @@ static bool same_file(struct p9_node *from, const char *name, struct p9_node *to
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+/* Without its owner and mode it must not arrive. What it has replaced is lost all the same; and if
+ * its old name has been taken meanwhile, it stays where it is. */
+static void move_back(struct p9_node *from, const char *name, struct p9_node *to,
+		      const char *name_to)
+{
+	int rc = renameat2(local_fd(to), name_to, local_fd(from), name, RENAME_NOREPLACE);
+
+	if (rc < 0 && errno == EINVAL) /* not with this file system */
+		rc = renameat2(local_fd(to), name_to, local_fd(from), name, 0);
+	if (rc < 0)
+		p9_tree_renamed(from, name, to, name_to);
+	else
+		p9_tree_removed(to, name_to);
+}
+
 int local_rename(struct p9_node *from, const char *name, struct p9_node *to, const char *name_to)
 {
 	int rc = check(from, name), tries = 0;
@@ -206,10 +221,8 @@ int local_rename(struct p9_node *from, const char *name, struct p9_node *to, con
 	if (rc < 0)
 		return rc;
 	rc = local_meta_rename(from, name, to, name_to);
-	/* Without its owner and mode it must not arrive; what it has replaced is lost all the same.
-	 */
 	if (rc < 0)
-		renameat2(local_fd(to), name_to, local_fd(from), name, 0);
+		move_back(from, name, to, name_to);
 	return rc;
 }
 

@@ -337,8 +337,9 @@ static int sync_and_close(int fd)
 {
 	int rc;
 
+	/* What we cannot open for another reason is none of ours. */
 	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
+		return fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -EIO ? fd : 0;
 	/* There are file systems that cannot do that to a directory. */
 	rc = fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
 	close(fd);

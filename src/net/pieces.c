@@ -102,8 +102,6 @@ bool pieces_take(struct pieces *p, const uint8_t *ip, size_t len, uint64_t now)
 	uint8_t key[PIECES_KEY];
 	struct piece *o;
 
-	if (!more && !off)
-		return true;
 	if (now - p->since > PIECES_PERIOD_NS)
 		begin_period(p, now);
 	if (p->kept + cost > PIECES_MAX)

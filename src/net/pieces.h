@@ -31,8 +31,13 @@ struct pieces {
 	uint64_t odd[2][1024];
 };
 
-/* An IPv4 packet in `len` >= 20 bytes, at time `now` (ns): may libslirp have it? Packets that are
- * whole always may. */
+/* Is this IPv4 packet (20 bytes at least) one of several pieces? */
+static inline bool is_piece(const uint8_t *ip)
+{
+	return ip[6] & 0x3f || ip[7]; /* more to come, or an offset */
+}
+
+/* A piece in `len` bytes, at time `now` (ns): may libslirp have it? */
 bool pieces_take(struct pieces *p, const uint8_t *ip, size_t len, uint64_t now);
 
 #endif

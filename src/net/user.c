@@ -12,8 +12,8 @@
  * many; their checksums are finished here. For the other way libslirp is told of a link with an MTU
  * as large. What it then sends goes to the guest as it is where the guest takes that, and is cut
  * here where not; see segment.h. libslirp pushes frames when it likes; they wait in a ring until
- * the guest has buffers. With the ring half full libslirp is not asked any more what it wants to
- * watch: its peers on the host are held up by their own flow control. What overflows the ring
+ * the guest has buffers. With the ring half full no socket is watched any more: libslirp's
+ * peers on the host are held up by their own flow control. What overflows the ring
  * (answers to the guest's own frames while it takes none) is dropped and counted. The datagrams of
  * a batch of frames leave in runs; see slirp_udp.h.
  *
@@ -168,7 +168,7 @@ static int input(struct user *u, const struct iovec *iov, unsigned n, struct sli
 		return 0;
 	}
 	proto = proto_of(frame, len, &l4);
-	if (proto >= 0 && frame[12] == ETHERTYPE_IP >> 8 &&
+	if (proto >= 0 && frame[12] == ETHERTYPE_IP >> 8 && is_piece(frame + ETHER_HDR_LEN) &&
 	    !pieces_take(&u->pieces, frame + ETHER_HDR_LEN, len - ETHER_HDR_LEN, now_ns())) {
 		log_guest(&u->log, u->nd.id,
 			  "the guest sends too many IP fragments, some are lost");

@@ -17,8 +17,8 @@
 
 /* The largest that libslirp takes (IF_MTU_MAX): the guest's large segments are to fit as well. */
 #define USER_MTU 65521
-/* Bytes of frames that may wait for the guest; with half of it used libslirp is not asked any more
- * what to watch, below this it is again. */
+/* Bytes of frames that may wait for the guest; with half of it used none of libslirp's sockets is
+ * watched any more, below this they are again. */
 #define USER_RING     (1024 * 1024)
 #define USER_RING_LOW (USER_RING / 8)
 

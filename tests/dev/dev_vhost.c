@@ -4,7 +4,7 @@
  *
  * A tap in a network namespace of our own with the kernel's vhost-net behind the card. Where there
  * is no /dev/vhost-net only the ways to do without are tested. Ordinary frames through vhost are
- * also in dev_net, which runs with TB_VHOST=1 too.
+ * also in dev_net_tap, which runs with TB_VHOST=1 too.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>

@@ -17,7 +17,7 @@
 
 static const uint64_t second = 1000000000ULL;
 
-/* `data` bytes from offset `off` on of packet `id`. */
+/* May it pass? `data` bytes from offset `off` on of packet `id`. */
 static bool take(struct pieces *p, unsigned id, unsigned off, unsigned data, bool more,
 		 uint64_t now)
 {
@@ -37,7 +37,7 @@ static bool take(struct pieces *p, unsigned id, unsigned off, unsigned data, boo
 	memcpy(ip + 12, (uint8_t[]){10, 0, 2, 15, 10, 0, 2, 2}, 8);
 	sum = ~net_sum(ip, HEADER) & 0xffff;
 	memcpy(ip + 10, &(uint16_t){(uint16_t)sum}, 2);
-	return pieces_take(p, ip, total, now);
+	return !is_piece(ip) || pieces_take(p, ip, total, now);
 }
 
 static int setup(void **state)

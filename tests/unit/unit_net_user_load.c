@@ -313,17 +313,26 @@ static unsigned count_fds(void)
 	return n;
 }
 
+/* At most `n` descriptors; what it was before. */
+static struct rlimit limit_files(rlim_t n)
+{
+	struct rlimit old, few;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few = (struct rlimit){.rlim_cur = n, .rlim_max = old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	return old;
+}
+
 /* A guest that opens sockets without end does not get the last descriptors. */
 static void guest_that_opens_sockets(void **state)
 {
 	struct bench *b = *state;
-	struct rlimit old, few;
+	struct rlimit old;
 	unsigned port, base;
 	int fd = host_socket(SOCK_DGRAM, &port);
 
-	getrlimit(RLIMIT_NOFILE, &old);
-	few = (struct rlimit){.rlim_cur = 80, .rlim_max = old.rlim_max};
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	old = limit_files(80);
 	open_user(b, "");
 	base = count_fds();
 	greet(b, GATEWAY);
@@ -343,7 +352,7 @@ static void guest_that_opens_sockets(void **state)
 static void peers_that_open_sockets(void **state)
 {
 	struct bench *b = *state;
-	struct rlimit old, few;
+	struct rlimit old;
 	unsigned host, port = free_port(SOCK_STREAM);
 	int clients[40], fd = host_socket(SOCK_DGRAM, &host);
 	struct sockaddr_in in = {.sin_family = AF_INET,
@@ -352,9 +361,7 @@ static void peers_that_open_sockets(void **state)
 	char options[64], buf[16];
 
 	snprintf(options, sizeof(options), ",hostfwd=tcp:127.0.0.1:%u-:7", port);
-	getrlimit(RLIMIT_NOFILE, &old);
-	few = (struct rlimit){.rlim_cur = 160, .rlim_max = old.rlim_max};
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	old = limit_files(160);
 	open_user(b, options);
 	greet(b, GATEWAY);
 	for (unsigned i = 0; i < ARRAY_SIZE(clients); i++) {
@@ -376,16 +383,14 @@ static void peers_that_open_sockets(void **state)
 static void forward_beside_many_sockets(void **state)
 {
 	struct bench *b = *state;
-	struct rlimit old, few;
+	struct rlimit old;
 	unsigned host, port = free_port(SOCK_STREAM);
 	int client = socket(AF_INET, SOCK_STREAM, 0), fd = host_socket(SOCK_DGRAM, &host);
 	const uint8_t *tcp;
 	char options[64], buf[16];
 
 	snprintf(options, sizeof(options), ",hostfwd=tcp:127.0.0.1:%u-:7", port);
-	getrlimit(RLIMIT_NOFILE, &old);
-	few = (struct rlimit){.rlim_cur = 160, .rlim_max = old.rlim_max};
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	old = limit_files(160);
 	open_user(b, options);
 	greet(b, GATEWAY);
 	for (unsigned i = 0; i < 34; i++) {

@@ -111,8 +111,8 @@ static int attach_qtest(struct vm *vm, struct layout *layout, struct err *e)
 			goto out;
 		q.ram_ranges = (unsigned)rc;
 	}
-	vm->hv = hv_qtest_open(&q, e);
-	if (!vm->hv) {
+	vm->env.hv = hv_qtest_open(&q, e);
+	if (!vm->env.hv) {
 		rc = -EINVAL;
 		goto out;
 	}
@@ -122,7 +122,8 @@ static int attach_qtest(struct vm *vm, struct layout *layout, struct err *e)
 		conf.mmio = (struct hv_range){QTEST_MMIO_BASE, QTEST_MMIO_SIZE};
 	if (!conf.mmio_high.size)
 		conf.mmio_high = (struct hv_range){QTEST_MMIO_HIGH_BASE, QTEST_MMIO_HIGH_SIZE};
-	rc = layout_resolve(&conf, vm->hv->ram, vm->hv->ram_ranges, vm->hv->paddr_bits, layout, e);
+	rc = layout_resolve(&conf, vm->env.hv->ram, vm->env.hv->ram_ranges, vm->env.hv->paddr_bits,
+			    layout, e);
 out:
 	opts_release(memory_tables, &mem);
 	return rc;
@@ -136,11 +137,11 @@ static int attach_xen(struct vm *vm, struct layout *layout, struct err *e)
 		return err_set(
 			e, -EINVAL,
 			"-xen-domid is missing: say which domain to serve (or -accel qtest)");
-	vm->hv = hv_xen_open((unsigned)c->domid, &c->map, c->domid_restrict || c->user || c->chroot,
-			     e);
-	if (!vm->hv)
+	vm->env.hv = hv_xen_open((unsigned)c->domid, &c->map,
+				 c->domid_restrict || c->user || c->chroot, e);
+	if (!vm->env.hv)
 		return -EINVAL;
-	return hv_xen_layout(vm->hv, &c->map, layout, e);
+	return hv_xen_layout(vm->env.hv, &c->map, layout, e);
 }
 
 int build_attach(struct vm *vm, struct err *e)
@@ -150,12 +151,12 @@ int build_attach(struct vm *vm, struct err *e)
 
 	if (rc < 0)
 		return rc;
-	vm->bus = pci_bus_new(vm->hv, vm->layout.ecam.base, vm->layout.ecam.size);
-	vm->io = loop_new("xenpvh/io");
-	if (!vm->bus || !vm->io)
+	vm->env.bus = pci_bus_new(vm->env.hv, vm->layout.ecam.base, vm->layout.ecam.size);
+	vm->env.io = loop_new("xenpvh/io");
+	if (!vm->env.bus || !vm->env.io)
 		return err_set(e, -ENOMEM, "out of memory");
-	loop_set_polling(vm->io, vm->cmd->exit_poll_ns, 0, 0);
-	return pci_host_bridge_add(vm->bus, e);
+	loop_set_polling(vm->env.io, vm->cmd->exit_poll_ns, 0, 0);
+	return pci_host_bridge_add(vm->env.bus, e);
 }
 
 /* --- open --- */
@@ -164,16 +165,16 @@ int build_monitors(struct vm *vm, struct err *e)
 {
 	const struct kvs_list *list = &vm->cmd->chardevs;
 
-	vm->chardevs = chardevs_new();
-	if (!vm->chardevs)
+	vm->env.chardevs = chardevs_new();
+	if (!vm->env.chardevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < list->n; i++) {
-		int rc = chardev_add(vm->chardevs, &list->v[i], e);
+		int rc = chardev_add(vm->env.chardevs, &list->v[i], e);
 
 		if (rc < 0) {
 			err_prefix(e, "%s", list->v[i].origin);
-			chardevs_free(vm->chardevs, true);
-			vm->chardevs = NULL;
+			chardevs_free(vm->env.chardevs, true);
+			vm->env.chardevs = NULL;
 			return rc;
 		}
 	}
@@ -188,9 +189,9 @@ static int add_object(struct vm *vm, struct kvs *k, struct err *e)
 	if (!type)
 		return err_set(e, -EINVAL, "Parameter 'qom-type' is missing");
 	if (rng_is_type(type))
-		return rng_add(vm->rngs, k, e);
+		return rng_add(vm->env.rngs, k, e);
 	if (iothread_is_type(type))
-		return iothread_add(vm->iothreads, k, e);
+		return iothread_add(vm->env.iothreads, k, e);
 	if (is_memory_backend(type))
 		return 0; /* build_attach() has used it, if anybody does */
 	if (net_filter_is_type(type))
@@ -202,27 +203,33 @@ static int add_object(struct vm *vm, struct kvs *k, struct err *e)
 
 static int add_drive(struct vm *vm, struct kvs *k, struct err *e)
 {
-	return blocks_add_drive(vm->blocks, k, e);
+	return blocks_add_drive(vm->env.blocks, k, e);
 }
 
 static int add_node(struct vm *vm, struct kvs *k, struct err *e)
 {
-	return blocks_add_node(vm->blocks, k, e);
+	return blocks_add_node(vm->env.blocks, k, e);
 }
 
 static int add_netdev(struct vm *vm, struct kvs *k, struct err *e)
 {
-	return netdev_add(vm->netdevs, k, e);
+	return netdev_add(vm->env.netdevs, k, e);
 }
 
 static int add_filter(struct vm *vm, struct kvs *k, struct err *e)
 {
-	return net_filter_is_type(kvs_get(k, "qom-type")) ? net_filter_add(vm->netdevs, k, e) : 0;
+	return net_filter_is_type(kvs_get(k, "qom-type")) ? net_filter_add(vm->env.netdevs, k, e)
+							  : 0;
 }
 
 static int add_fsdev(struct vm *vm, struct kvs *k, struct err *e)
 {
-	return fsdev_add(vm->fsdevs, k, e);
+	return fsdev_add(vm->env.fsdevs, k, e);
+}
+
+static int add_device(struct vm *vm, struct kvs *k, struct err *e)
+{
+	return dev_add(&vm->env, k, e);
 }
 
 static int add_all(struct vm *vm, const struct kvs_list *list,
@@ -264,7 +271,7 @@ static int add_own(struct vm *vm, const char *driver, const char *const *pairs, 
 
 	for (; rc == 0 && *pairs; pairs += 2)
 		rc = kvs_add(&k, pairs[0], pairs[1]);
-	rc = rc < 0 ? err_set(e, rc, "%s", strerror(-rc)) : dev_add(vm, &k, e);
+	rc = rc < 0 ? err_set(e, rc, "%s", strerror(-rc)) : dev_add(&vm->env, &k, e);
 	kvs_free(&k);
 	return rc;
 }
@@ -279,13 +286,13 @@ static int add_channels(struct vm *vm, struct err *e)
 
 	if (vm->cmd->accel != ACCEL_XEN)
 		return 0;
-	for (unsigned i = 0; rc == 0 && (name = hv_xen_channel(vm->hv, i, &devid)); i++) {
+	for (unsigned i = 0; rc == 0 && (name = hv_xen_channel(vm->env.hv, i, &devid)); i++) {
 		char id[32];
 
 		snprintf(id, sizeof(id), "libxl-channel%u", devid);
-		if (!chardev_find(vm->chardevs, id) || is_used_chardev(vm->cmd, id))
+		if (!chardev_find(vm->env.chardevs, id) || is_used_chardev(vm->cmd, id))
 			continue;
-		if (!dev_find(vm, CHANNEL_DEVICE))
+		if (!dev_find(&vm->env, CHANNEL_DEVICE))
 			rc = add_own(vm, "virtio-serial-pci",
 				     (const char *const[]){"id", CHANNEL_DEVICE, NULL}, e);
 		if (rc == 0)
@@ -304,15 +311,15 @@ int build_devices(struct vm *vm, struct err *e)
 	const struct cmdline *c = vm->cmd;
 	int rc;
 
-	vm->rngs = rngs_new();
-	vm->iothreads = iothreads_new();
-	vm->blocks = blocks_new();
-	vm->netdevs = netdevs_new(vm->io);
-	vm->fsdevs = fsdevs_new();
-	if (!vm->rngs || !vm->iothreads || !vm->blocks || !vm->netdevs || !vm->fsdevs)
+	vm->env.rngs = rngs_new();
+	vm->env.iothreads = iothreads_new();
+	vm->env.blocks = blocks_new();
+	vm->env.netdevs = netdevs_new(vm->env.io);
+	vm->env.fsdevs = fsdevs_new();
+	if (!vm->env.rngs || !vm->env.iothreads || !vm->env.blocks || !vm->env.netdevs ||
+	    !vm->env.fsdevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	qmp_watch_nets(vm);
-	qmp_watch_ports(vm);
 	rc = add_all(vm, &c->objects, add_object, e);
 	if (rc == 0)
 		rc = add_all(vm, &c->blockdevs, add_node, e);
@@ -325,7 +332,7 @@ int build_devices(struct vm *vm, struct err *e)
 	if (rc == 0)
 		rc = add_all(vm, &c->fsdevs, add_fsdev, e);
 	if (rc == 0)
-		rc = add_all(vm, &c->devices, dev_add, e);
+		rc = add_all(vm, &c->devices, add_device, e);
 	if (rc == 0)
 		rc = add_channels(vm, e);
 	return rc;
@@ -337,14 +344,14 @@ static uint64_t client_read(void *ctx, uint64_t addr, unsigned size)
 {
 	struct vm *vm = ctx;
 
-	return pci_bus_read(vm->bus, addr, size);
+	return pci_bus_read(vm->env.bus, addr, size);
 }
 
 static void client_write(void *ctx, uint64_t addr, uint64_t data, unsigned size)
 {
 	struct vm *vm = ctx;
 
-	pci_bus_write(vm->bus, addr, data, size);
+	pci_bus_write(vm->env.bus, addr, data, size);
 }
 
 static void client_event(void *ctx, enum hv_event event)
@@ -364,14 +371,14 @@ int build_serve(struct vm *vm, struct err *e)
 	int rc = 0;
 
 	if (vm->cmd->accel == ACCEL_XEN)
-		rc = hv_xen_acpi(vm->hv, &vm->layout, vm->cmd->acpi, e);
+		rc = hv_xen_acpi(vm->env.hv, &vm->layout, vm->cmd->acpi, e);
 	for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(windows); i++)
 		if (windows[i]->size)
-			rc = hv_claim(vm->hv, windows[i]->base, windows[i]->size, e);
+			rc = hv_claim(vm->env.hv, windows[i]->base, windows[i]->size, e);
 	if (rc < 0)
 		return rc;
 	vm->client = (struct hv_client){client_read, client_write, client_event, vm};
-	return hv_serve(vm->hv, vm->io, vm->control, &vm->client, e);
+	return hv_serve(vm->env.hv, vm->env.io, vm->control, &vm->client, e);
 }
 
 int build_seal(struct vm *vm, struct guard *g, struct err *e)
@@ -381,44 +388,44 @@ int build_seal(struct vm *vm, struct guard *g, struct err *e)
 	if (vm->cmd->domid_restrict && vm->cmd->accel == ACCEL_XEN) {
 		uid_t uid;
 
-		if (hv_xen_kill_uid(vm->hv, &uid))
+		if (hv_xen_kill_uid(vm->env.hv, &uid))
 			guard_user(g, uid);
-		rc = hv_restrict(vm->hv, e);
+		rc = hv_restrict(vm->env.hv, e);
 	}
-	guard_keep(g, fsdevs_capabilities(vm->fsdevs));
+	guard_keep(g, fsdevs_capabilities(vm->env.fsdevs));
 	if (rc == 0)
 		rc = guard_seal(g, e);
 	if (rc < 0)
 		return rc;
 	/* Capabilities belong to a thread: the others begin without any. Exits come last, when all
 	 * that they hand work to runs. */
-	rc = iothreads_start(vm->iothreads, e);
+	rc = iothreads_start(vm->env.iothreads, e);
 	if (rc < 0)
 		return rc;
-	rc = loop_start(vm->io);
+	rc = loop_start(vm->env.io);
 	if (rc < 0)
 		return err_set(e, rc, "could not start a thread: %s", strerror(-rc));
-	return hv_announce(vm->hv, e);
+	return hv_announce(vm->env.hv, e);
 }
 
 /* --- the end --- */
 
 void build_undo(struct vm *vm)
 {
-	if (vm->io)
-		loop_join(vm->io);
-	iothreads_join(vm->iothreads);
-	dev_free_all(vm);
-	fsdevs_free(vm->fsdevs);
-	netdevs_free(vm->netdevs);
-	blocks_free(vm->blocks);
-	rngs_free(vm->rngs);
-	iothreads_free(vm->iothreads);
+	if (vm->env.io)
+		loop_join(vm->env.io);
+	iothreads_join(vm->env.iothreads);
+	dev_free_all(&vm->env);
+	fsdevs_free(vm->env.fsdevs);
+	netdevs_free(vm->env.netdevs);
+	blocks_free(vm->env.blocks);
+	rngs_free(vm->env.rngs);
+	iothreads_free(vm->env.iothreads);
 	/* The probe run must leave its socket file: the real run is about to replace it. */
-	monitors_free(vm->monitors);
-	chardevs_free(vm->chardevs, vm->cmd->machine != MACHINE_NONE);
-	pci_bus_free(vm->bus);
-	if (vm->hv)
-		hv_close(vm->hv);
-	loop_free(vm->io);
+	monitors_free(vm->monitors, vm->env.events);
+	chardevs_free(vm->env.chardevs, vm->cmd->machine != MACHINE_NONE);
+	pci_bus_free(vm->env.bus);
+	if (vm->env.hv)
+		hv_close(vm->env.hv);
+	loop_free(vm->env.io);
 }

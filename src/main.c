@@ -85,6 +85,9 @@ static int start(struct vm *vm, struct signals *signals, struct guard *guard, st
 	vm->control = loop_new("xenpvh");
 	if (!vm->control)
 		return err_set(e, -errno, "event loop: %s", strerror(errno));
+	vm->env.events = events_new(vm->control);
+	if (!vm->env.events)
+		return err_set(e, -ENOMEM, "out of memory");
 	if (rc == 0)
 		rc = take_signals(signals, vm, e);
 	if (rc == 0 && c->machine == MACHINE_NONE)
@@ -120,7 +123,7 @@ int main(int argc, char **argv)
 	/* The tables of a queue's requests: zeroed by the kernel, and only where they are used. */
 	mallopt(M_MMAP_THRESHOLD, 64 * 1024);
 	log_init(argv[0]);
-	list_init(&vm.devices);
+	list_init(&vm.env.devices);
 	rc = cmdline_parse(&cmd, argc, argv, &e);
 	if (rc == 0) {
 		vm.state = cmd.paused || cmd.machine == MACHINE_NONE ? RUN_PRELAUNCH : RUN_RUNNING;
@@ -135,6 +138,7 @@ int main(int argc, char **argv)
 		unlink(cmd.pidfile);
 	if (signals.w.fd >= 0)
 		close(signals.w.fd);
+	events_free(vm.env.events);
 	loop_free(vm.control);
 	cmdline_free(&cmd);
 	return rc < 0;

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* vm.c - stop, continue, and the end
  *
- * Control thread, but for vm_guest_report(). All three go the same way: the exit loop pauses every
+ * Control thread. All three go the same way: the exit loop pauses every
  * device, each queue reports when nothing of it is in flight, and when the last one has, the
  * control thread goes on: it writes the disks' caches to stable storage and tells whoever asked.
  * The vCPUs' register accesses are answered all the while.
  */
 #include "vm.h"
 
-#include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "block/block.h"
-#include "ctl/qmp.h"
 #include "dev/dev.h"
 
 /* One pause of all devices. */
@@ -39,7 +38,7 @@ static void pause_devices(void *arg)
 	struct pause *p = arg;
 
 	p->left = 1;
-	list_for_each (it, &p->vm->devices) {
+	list_for_each (it, &p->vm->env.devices) {
 		struct vdev *v = dev_vdev(list_entry(it, struct dev, link));
 
 		if (!v)
@@ -55,11 +54,11 @@ static void all_paused(struct loop_task *t)
 	struct pause *p = container_of(t, struct pause, done);
 	struct vm *vm = p->vm;
 
-	blocks_drain(vm->blocks);
+	blocks_drain(vm->env.blocks);
 	vm->pause = NULL;
 	if (p->stop && vm->state != RUN_SHUTDOWN) {
 		vm->state = RUN_PAUSED;
-		qmp_event(vm, "STOP", NULL);
+		events_post(vm->env.events, "STOP", NULL);
 	}
 	if (p->fn)
 		p->fn(p->arg);
@@ -77,13 +76,13 @@ static bool pause_all(struct vm *vm, bool stop, void (*fn)(void *arg), void *arg
 		return false;
 	*p = (struct pause){.vm = vm, .done.fn = all_paused, .stop = stop, .fn = fn, .arg = arg};
 	vm->pause = p;
-	loop_call(vm->io, pause_devices, p);
+	loop_call(vm->env.io, pause_devices, p);
 	return true;
 }
 
 void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg)
 {
-	if (vm->state != RUN_RUNNING || !vm->io || vm->pause || !pause_all(vm, true, done, arg))
+	if (vm->state != RUN_RUNNING || !vm->env.io || vm->pause || !pause_all(vm, true, done, arg))
 		done(arg);
 }
 
@@ -91,7 +90,7 @@ static void resume_devices(void *arg)
 {
 	struct vm *vm = arg;
 
-	list_for_each (it, &vm->devices) {
+	list_for_each (it, &vm->env.devices) {
 		struct vdev *v = dev_vdev(list_entry(it, struct dev, link));
 
 		if (v)
@@ -104,21 +103,9 @@ void vm_cont(struct vm *vm)
 	if (vm->state != RUN_PAUSED && vm->state != RUN_PRELAUNCH)
 		return;
 	if (vm->state == RUN_PAUSED)
-		loop_call(vm->io, resume_devices, vm);
+		loop_call(vm->env.io, resume_devices, vm);
 	vm->state = RUN_RUNNING;
-	qmp_event(vm, "RESUME", NULL);
-}
-
-void vm_guest_report(struct vm *vm, enum vm_report what)
-{
-	static const char *const names[] = {
-		[VM_PANICKED] = "GUEST_PANICKED",
-		[VM_CRASH_LOADED] = "GUEST_CRASHLOADED",
-		[VM_PV_SHUTDOWN] = "GUEST_PVSHUTDOWN",
-	};
-
-	qmp_event(vm, names[what],
-		  what == VM_PV_SHUTDOWN ? NULL : json_pack("{s:s}", "action", "run"));
+	events_post(vm->env.events, "RESUME", NULL);
 }
 
 /* libxl takes a connection that closes together with the last reply for an error. So the probe run
@@ -132,26 +119,27 @@ static void linger_over(struct loop_timer *t)
 
 void vm_client_gone(struct vm *vm)
 {
-	if (vm->quitting && !vm->io)
+	if (vm->quitting && !vm->env.io)
 		loop_stop(vm->control);
 }
 
 void vm_quit(struct vm *vm, const char *reason)
 {
 	if (vm->quitting) {
-		if (!vm->io)
+		if (!vm->env.io)
 			loop_stop(vm->control);
 		return;
 	}
 	vm->quitting = true;
-	qmp_event(vm, "SHUTDOWN", json_pack("{s:b, s:s}", "guest", 0, "reason", reason));
+	events_post(vm->env.events, "SHUTDOWN",
+		    json_pack("{s:b, s:s}", "guest", 0, "reason", reason));
 	vm->state = RUN_SHUTDOWN;
-	if (!vm->io && !strcmp(reason, "host-qmp-quit")) {
+	if (!vm->env.io && !strcmp(reason, "host-qmp-quit")) {
 		vm->linger.fn = linger_over;
 		loop_timer_set(vm->control, &vm->linger, LINGER_NS);
 		return;
 	}
 	/* A stop that is under way ends first, and sees `quitting`. */
-	if (!vm->io || (!vm->pause && !pause_all(vm, false, NULL, NULL)))
+	if (!vm->env.io || (!vm->pause && !pause_all(vm, false, NULL, NULL)))
 		loop_stop(vm->control);
 }

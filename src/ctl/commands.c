@@ -298,7 +298,7 @@ static int device_add(struct qmp_call *call)
 	rc = kvs_parse(&k, "device_add", text, "driver", &call->err);
 	free(text);
 	if (!rc)
-		rc = dev_hotplug(call->vm, &k, &call->err);
+		rc = dev_hotplug(&call->vm->env, &k, &call->err);
 	kvs_free(&k);
 	return rc;
 }
@@ -306,33 +306,23 @@ static int device_add(struct qmp_call *call)
 static int device_del(struct qmp_call *call)
 {
 	const char *id = qmp_string(call, "id");
-	int rc = dev_unplug(call->vm, id, &call->err);
+	int rc = dev_unplug(&call->vm->env, id, &call->err);
 
 	if (!rc)
-		qmp_event(call->vm, "DEVICE_DELETED",
-			  json_pack("{s:s, s:o}", "device", id, "path",
-				    json_sprintf("/machine/peripheral/%s", id)));
+		events_post(call->vm->env.events, "DEVICE_DELETED",
+			    json_pack("{s:s, s:o}", "device", id, "path",
+				      json_sprintf("/machine/peripheral/%s", id)));
 	return rc;
-}
-
-static void port_changed(struct vm *vm, const char *id, bool open)
-{
-	qmp_event(vm, "VSERPORT_CHANGE", json_pack("{s:s, s:b}", "id", id, "open", open));
-}
-
-void qmp_watch_ports(struct vm *vm)
-{
-	vm->port_changed = port_changed;
 }
 
 static int set_link(struct qmp_call *call)
 {
-	if (!call->vm->netdevs) {
+	if (!call->vm->env.netdevs) {
 		err_set(&call->err, 0, "Device '%s' not found", qmp_string(call, "name"));
 		call->err.class = ERR_DEVICE_NOT_FOUND;
 		return -ENODEV;
 	}
-	return netdev_set_link(call->vm->netdevs, qmp_string(call, "name"),
+	return netdev_set_link(call->vm->env.netdevs, qmp_string(call, "name"),
 			       qmp_bool(call, "up", true), &call->err);
 }
 

@@ -169,7 +169,7 @@ static void print_dev(struct vm *vm, const struct dev *d, FILE *out)
 	if (!d->bus_name)
 		return;
 	fprintf(out, "    bus: %s" EOL "      type %s" EOL, d->bus_name, d->class->bus);
-	list_for_each (it, &vm->devices) {
+	list_for_each (it, &vm->env.devices) {
 		const struct dev *s = list_entry(it, struct dev, link);
 
 		if (s->sub && s->sub->parent == d->fn)
@@ -180,9 +180,9 @@ static void print_dev(struct vm *vm, const struct dev *d, FILE *out)
 
 static void info_qtree(struct qmp_call *call, FILE *out)
 {
-	if (call->vm->bus)
+	if (call->vm->env.bus)
 		fputs("bus: pcie.0" EOL "  type PCIE" EOL, out);
-	list_for_each (it, &call->vm->devices) {
+	list_for_each (it, &call->vm->env.devices) {
 		const struct dev *d = list_entry(it, struct dev, link);
 
 		if (d->fn)

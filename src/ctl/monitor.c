@@ -9,15 +9,12 @@
  * cannot cause more. Events come without being asked for: a client with more than OUT_HARD bytes
  * waiting is thrown out.
  *
- * Events may be posted by any thread; at most EVENTS_POSTED are on their way to the control thread,
- * the rest are dropped, so that a guest that can cause events cannot fill our memory.
+ * Events come from base/events.h, on the control thread.
  */
 #include <errno.h>
 #include <poll.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/list.h"
 #include "base/log.h"
@@ -28,13 +25,11 @@
 #include "ctl/qmp_input.h"
 #include "vm.h"
 
-#define OUT_SOFT      (64 * 1024)
-#define OUT_HARD      (1024 * 1024)
-#define EVENTS_POSTED 256
+#define OUT_SOFT (64 * 1024)
+#define OUT_HARD (1024 * 1024)
 
 struct monitors {
 	struct list all;
-	atomic_uint posted;
 };
 
 struct monitor {
@@ -396,7 +391,7 @@ static int monitor_add(struct monitors *ms, struct vm *vm, const struct kvs *con
 		rc = opts_apply(mon_tables, &k, m, e);
 	if (!rc && kvs_unused(&k))
 		rc = err_set(e, -EINVAL, "Invalid parameter '%s'", kvs_unused(&k));
-	if (!rc && !(m->chardev = chardev_find(vm->chardevs, m->chardev_id)))
+	if (!rc && !(m->chardev = chardev_find(vm->env.chardevs, m->chardev_id)))
 		rc = err_set(e, -ENODEV, "chardev \"%s\" not found", m->chardev_id);
 	if (!rc) {
 		m->user = (struct chardev_user){opened, closed, received, writable};
@@ -413,6 +408,19 @@ static int monitor_add(struct monitors *ms, struct vm *vm, const struct kvs *con
 	return 0;
 }
 
+/* An event for all who have negotiated. */
+static void monitors_send_event(void *arg, json_t *event)
+{
+	struct monitors *ms = arg;
+
+	list_for_each (it, &ms->all) {
+		struct monitor *m = list_entry(it, struct monitor, link);
+
+		if (m->negotiated)
+			out_message(m, json_incref(event));
+	}
+}
+
 struct monitors *monitors_open(struct vm *vm, struct err *e)
 {
 	struct monitors *ms = calloc(1, sizeof(*ms));
@@ -424,16 +432,18 @@ struct monitors *monitors_open(struct vm *vm, struct err *e)
 	list_init(&ms->all);
 	for (unsigned i = 0; i < vm->cmd->mons.n; i++)
 		if (monitor_add(ms, vm, &vm->cmd->mons.v[i], e) < 0) {
-			monitors_free(ms);
+			monitors_free(ms, vm->env.events);
 			return NULL;
 		}
+	events_subscribe(vm->env.events, monitors_send_event, ms);
 	return ms;
 }
 
-void monitors_free(struct monitors *ms)
+void monitors_free(struct monitors *ms, struct events *events)
 {
 	if (!ms)
 		return;
+	events_subscribe(events, NULL, NULL);
 	list_for_each (it, &ms->all) {
 		struct monitor *m = list_entry(it, struct monitor, link);
 
@@ -442,68 +452,4 @@ void monitors_free(struct monitors *ms)
 		monitor_free(m);
 	}
 	free(ms);
-}
-
-/* --- events --- */
-
-static void broadcast(struct monitors *ms, json_t *event)
-{
-	list_for_each (it, &ms->all) {
-		struct monitor *m = list_entry(it, struct monitor, link);
-
-		if (m->negotiated)
-			out_message(m, json_incref(event));
-	}
-	json_decref(event);
-}
-
-struct posted_event {
-	struct loop_task task;
-	struct vm *vm;
-	json_t *event;
-};
-
-static void event_arrives(struct loop_task *t)
-{
-	struct posted_event *p = container_of(t, struct posted_event, task);
-
-	if (p->vm->monitors) {
-		atomic_fetch_sub(&p->vm->monitors->posted, 1);
-		broadcast(p->vm->monitors, p->event);
-	} else {
-		json_decref(p->event);
-	}
-	free(p);
-}
-
-void qmp_event(struct vm *vm, const char *name, json_t *data)
-{
-	struct posted_event *p;
-	struct timespec now;
-	json_t *event;
-
-	if (!vm->monitors) {
-		json_decref(data);
-		return;
-	}
-	clock_gettime(CLOCK_REALTIME, &now);
-	event = json_pack("{s:{s:I, s:I}, s:s, s:o*}", "timestamp", "seconds",
-			  (json_int_t)now.tv_sec, "microseconds", (json_int_t)now.tv_nsec / 1000,
-			  "event", name, "data", data);
-	if (!event)
-		return;
-	if (loop_is_mine(vm->control)) {
-		broadcast(vm->monitors, event);
-		return;
-	}
-	p = malloc(sizeof(*p));
-	if (!p || atomic_fetch_add(&vm->monitors->posted, 1) >= EVENTS_POSTED) {
-		if (p)
-			atomic_fetch_sub(&vm->monitors->posted, 1);
-		free(p);
-		json_decref(event);
-		return;
-	}
-	*p = (struct posted_event){.task.fn = event_arrives, .vm = vm, .event = event};
-	loop_post(vm->control, &p->task);
 }

@@ -4,7 +4,7 @@
  * monitor.c is the wire (greeting, negotiation, replies, events, back pressure) for any number of
  * independent monitors; qmp_input.c cuts the byte stream into JSON values; commands.c is the one
  * table of commands, query*.c what they show; hmp.c the few human monitor commands.
- * All on the control thread, but qmp_event().
+ * All on the control thread.
  */
 #ifndef CTL_QMP_H
 #define CTL_QMP_H
@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "conf/opts.h"
 
+struct events;
 struct monitors;
 struct vm;
 
@@ -24,17 +25,10 @@ extern const struct opt monitor_options[];
  * included). */
 struct monitors *monitors_open(struct vm *vm, struct err *e);
 /* Sends what is queued as far as it goes, then closes. Before chardevs_free(). NULL is allowed. */
-void monitors_free(struct monitors *ms);
-
-/* Any thread: send event `name` with `data` (may be NULL; the reference is taken over) to all
- * monitors that have negotiated. On the control thread it is queued before this returns, so it
- * comes before the reply to the command that caused it. */
-void qmp_event(struct vm *vm, const char *name, json_t *data);
+void monitors_free(struct monitors *ms, struct events *events);
 
 /* vm->netdevs is there: send NIC_RX_FILTER_CHANGED when a driver changes its receive filter, and
  * NETDEV_STREAM_CONNECTED and _DISCONNECTED when a stream gets or loses its peer. */
 void qmp_watch_nets(struct vm *vm);
-/* Send VSERPORT_CHANGE when a guest opens or closes a port. */
-void qmp_watch_ports(struct vm *vm);
 
 #endif

@@ -48,7 +48,7 @@ int query_uuid(struct qmp_call *call)
 
 int query_cpus_fast(struct qmp_call *call)
 {
-	unsigned cpus = call->vm->hv ? call->vm->hv->vcpus : 0;
+	unsigned cpus = call->vm->env.hv ? call->vm->env.hv->vcpus : 0;
 
 	call->ret = json_array();
 	for (unsigned i = 0; i < cpus; i++)
@@ -61,7 +61,7 @@ int query_cpus_fast(struct qmp_call *call)
 
 int query_iothreads(struct qmp_call *call)
 {
-	struct iothreads *all = call->vm->iothreads;
+	struct iothreads *all = call->vm->env.iothreads;
 
 	call->ret = json_array();
 	for (struct iothread *t = NULL; all && (t = iothread_next(all, t));) {
@@ -87,7 +87,7 @@ static json_t *device_path(struct vm *vm, const char *user)
 {
 	unsigned anonymous = 0, found = 0, place = 0;
 
-	list_for_each (it, &vm->devices) {
+	list_for_each (it, &vm->env.devices) {
 		const struct dev *d = list_entry(it, struct dev, link);
 
 		if (dev_id(d) && !strcmp(dev_id(d), user))
@@ -131,7 +131,7 @@ static json_t *describe_node(const struct block_info *i)
 
 int query_block(struct qmp_call *call)
 {
-	struct blocks *bs = call->vm->blocks;
+	struct blocks *bs = call->vm->env.blocks;
 
 	call->ret = json_array();
 	for (struct block *b = NULL; bs && (b = block_next(bs, b));) {
@@ -154,7 +154,7 @@ int query_block(struct qmp_call *call)
 
 int query_named_block_nodes(struct qmp_call *call)
 {
-	struct blocks *bs = call->vm->blocks;
+	struct blocks *bs = call->vm->env.blocks;
 
 	call->ret = json_array();
 	for (struct block *b = NULL; bs && (b = block_next(bs, b));) {
@@ -211,7 +211,7 @@ static json_t *describe_stats(const struct block_stats *s)
 
 int query_blockstats(struct qmp_call *call)
 {
-	struct blocks *bs = call->vm->blocks;
+	struct blocks *bs = call->vm->env.blocks;
 
 	call->ret = json_array();
 	for (struct block *b = NULL; bs && (b = block_next(bs, b));) {
@@ -294,7 +294,7 @@ static void describe_bus(void *arg)
 	json_t *devices = json_array();
 
 	for (unsigned devfn = 0; devfn < 256; devfn++) {
-		struct pci_fn *fn = pci_bus_fn(call->vm->bus, devfn);
+		struct pci_fn *fn = pci_bus_fn(call->vm->env.bus, devfn);
 
 		if (fn)
 			json_array_append_new(devices, describe_function(fn));
@@ -304,8 +304,8 @@ static void describe_bus(void *arg)
 
 int query_pci(struct qmp_call *call)
 {
-	if (call->vm->bus)
-		loop_call(call->vm->io, describe_bus, call);
+	if (call->vm->env.bus)
+		loop_call(call->vm->env.io, describe_bus, call);
 	else
 		call->ret = json_array();
 	return 0;

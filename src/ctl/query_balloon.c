@@ -23,7 +23,7 @@ static const char *const stat_names[BALLOON_STATS] = {
 
 static struct dev *find_balloon(struct vm *vm)
 {
-	list_for_each (it, &vm->devices) {
+	list_for_each (it, &vm->env.devices) {
 		struct dev *d = list_entry(it, struct dev, link);
 
 		if (d->class == &dev_virtio_balloon)
@@ -46,8 +46,8 @@ int query_balloon(struct qmp_call *call)
 
 	if (!d)
 		return no_balloon(call);
-	for (unsigned i = 0; i < call->vm->hv->ram_ranges; i++)
-		ram += call->vm->hv->ram[i].size;
+	for (unsigned i = 0; i < call->vm->env.hv->ram_ranges; i++)
+		ram += call->vm->env.hv->ram[i].size;
 	held = virtio_balloon_held(d->fn);
 	call->ret = json_pack("{s:I}", "actual", (json_int_t)(ram - MIN(held, ram)));
 	return 0;
@@ -69,7 +69,7 @@ static struct dev *resolve(struct vm *vm, const char *path)
 {
 	unsigned anonymous = 0;
 
-	list_for_each (it, &vm->devices) {
+	list_for_each (it, &vm->env.devices) {
 		struct dev *d = list_entry(it, struct dev, link);
 		char name[128];
 		size_t len;

@@ -17,12 +17,12 @@
 
 static struct chardev *find(struct qmp_call *call, const char *id)
 {
-	return call->vm->chardevs ? chardev_find(call->vm->chardevs, id) : NULL;
+	return call->vm->env.chardevs ? chardev_find(call->vm->env.chardevs, id) : NULL;
 }
 
 int query_chardev(struct qmp_call *call)
 {
-	struct chardevs *cs = call->vm->chardevs;
+	struct chardevs *cs = call->vm->env.chardevs;
 
 	call->ret = json_array();
 	for (struct chardev *cd = NULL; cs && (cd = chardev_next(cs, cd));) {

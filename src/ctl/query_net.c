@@ -65,14 +65,14 @@ static json_t *describe_filter(struct pci_fn *fn)
 int query_rx_filter(struct qmp_call *call)
 {
 	const char *wanted = qmp_string(call, "name");
-	struct dev *named = wanted ? dev_find(call->vm, wanted) : NULL;
+	struct dev *named = wanted ? dev_find(&call->vm->env, wanted) : NULL;
 
 	call->ret = json_array();
 	if (wanted && !named)
 		return err_set(&call->err, -ENODEV, "invalid net client name: %s", wanted);
 	if (named && named->class != &dev_virtio_net)
 		return err_set(&call->err, -EINVAL, "net client(%s) isn't a NIC", wanted);
-	list_for_each (it, &call->vm->devices) {
+	list_for_each (it, &call->vm->env.devices) {
 		struct dev *d = list_entry(it, struct dev, link);
 
 		if (d->class == &dev_virtio_net && (!named || d == named))
@@ -101,7 +101,7 @@ int announce_self(struct qmp_call *call)
 	if (names && !json_is_array(names))
 		return err_set(&call->err, -EINVAL,
 			       "Invalid parameter type for 'interfaces', expected: array");
-	list_for_each (it, &call->vm->devices) {
+	list_for_each (it, &call->vm->env.devices) {
 		struct dev *d = list_entry(it, struct dev, link);
 
 		if (d->class == &dev_virtio_net && is_among(names, d->fn))
@@ -120,7 +120,7 @@ static void filter_changed(void *arg, const char *device)
 		json_object_set_new(data, "path",
 				    json_sprintf("/machine/peripheral/%s/virtio-backend", device));
 	}
-	qmp_event(arg, "NIC_RX_FILTER_CHANGED", data);
+	events_post(arg, "NIC_RX_FILTER_CHANGED", data);
 }
 
 /* An address as QMP's SocketAddress has it. */
@@ -162,11 +162,11 @@ static void stream_changed(void *arg, const char *id, const struct sockaddr *pee
 
 	if (peer)
 		json_object_set_new(data, "addr", address(peer, len));
-	qmp_event(arg, peer ? "NETDEV_STREAM_CONNECTED" : "NETDEV_STREAM_DISCONNECTED", data);
+	events_post(arg, peer ? "NETDEV_STREAM_CONNECTED" : "NETDEV_STREAM_DISCONNECTED", data);
 }
 
 void qmp_watch_nets(struct vm *vm)
 {
-	netdevs_on_stream(vm->netdevs, stream_changed, vm);
-	netdevs_on_rx_filter(vm->netdevs, filter_changed, vm);
+	netdevs_on_stream(vm->env.netdevs, stream_changed, vm->env.events);
+	netdevs_on_rx_filter(vm->env.netdevs, filter_changed, vm->env.events);
 }

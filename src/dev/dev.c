@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/util.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define DEVICE_ON(bus, x) DEVICE(x)
 #define DEVICE(x)	  extern const struct dev_class dev_##x;
@@ -93,9 +93,9 @@ const char *dev_id(const struct dev *d)
 	return d->fn ? d->fn->id : d->sub->id;
 }
 
-struct dev *dev_find(struct vm *vm, const char *id)
+struct dev *dev_find(struct dev_env *env, const char *id)
 {
-	list_for_each (it, &vm->devices) {
+	list_for_each (it, &env->devices) {
 		struct dev *d = list_entry(it, struct dev, link);
 
 		if (dev_id(d) && !strcmp(dev_id(d), id))
@@ -134,7 +134,7 @@ static void destroy(struct dev *d, bool realized)
 	free(d);
 }
 
-static int check_options(struct vm *vm, struct dev *d, struct kvs *k, struct err *e)
+static int check_options(struct dev_env *env, struct dev *d, struct kvs *k, struct err *e)
 {
 	const char *unused = kvs_unused(k), *id = dev_id(d);
 	const char *bus = d->fn ? d->fn->bus_name : NULL;
@@ -146,7 +146,7 @@ static int check_options(struct vm *vm, struct dev *d, struct kvs *k, struct err
 			       "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
 			       "'_', starting with a letter), not '%s'",
 			       id);
-	if (id && dev_find(vm, id))
+	if (id && dev_find(env, id))
 		return err_set(e, -EEXIST, "Duplicate ID '%s' for device", id);
 	if (bus && strcmp(bus, "pcie.0") && strcmp(bus, "pci.0"))
 		return err_set(e, -ENOENT, "Bus '%s' not found (there is only pcie.0)", bus);
@@ -156,12 +156,12 @@ static int check_options(struct vm *vm, struct dev *d, struct kvs *k, struct err
 /* --- buses other than PCI --- */
 
 /* QEMU's name: "<id>.0", or the kind and a number that counts those without an id. */
-static int name_bus(struct vm *vm, struct dev *d)
+static int name_bus(struct dev_env *env, struct dev *d)
 {
 	unsigned anonymous = 0;
 	int rc;
 
-	list_for_each (it, &vm->devices) {
+	list_for_each (it, &env->devices) {
 		struct dev *o = list_entry(it, struct dev, link);
 
 		if (o->class->bus && !strcmp(o->class->bus, d->class->bus) && !dev_id(o))
@@ -174,11 +174,11 @@ static int name_bus(struct vm *vm, struct dev *d)
 	return rc < 0 ? -ENOMEM : 0;
 }
 
-static int find_bus(struct vm *vm, struct dev *d, struct err *e)
+static int find_bus(struct dev_env *env, struct dev *d, struct err *e)
 {
 	const char *kind = d->class->on_bus, *wanted = d->sub->bus_name;
 
-	list_for_each (it, &vm->devices) {
+	list_for_each (it, &env->devices) {
 		struct dev *o = list_entry(it, struct dev, link);
 		bool fits = o->class->bus && !strcmp(o->class->bus, kind);
 
@@ -197,35 +197,35 @@ static int find_bus(struct vm *vm, struct dev *d, struct err *e)
 	return err_set(e, -ENOENT, "No '%s' bus found for device '%s'", kind, d->class->name);
 }
 
-static int realize_sub(struct vm *vm, struct dev *d, struct err *e, bool *realized)
+static int realize_sub(struct dev_env *env, struct dev *d, struct err *e, bool *realized)
 {
-	int rc = find_bus(vm, d, e);
+	int rc = find_bus(env, d, e);
 
 	if (rc < 0)
 		return rc;
 	d->sub->kind = d->class->name;
 	*realized = true;
-	return d->class->sub->realize(d->sub, vm, e);
+	return d->class->sub->realize(d->sub, env, e);
 }
 
 /* --- coming and going --- */
 
-static int realize(struct vm *vm, struct dev *d, struct err *e, bool *realized)
+static int realize(struct dev_env *env, struct dev *d, struct err *e, bool *realized)
 {
 	const struct dev_class *c = d->class;
 	int rc;
 
 	if (d->sub)
-		return realize_sub(vm, d, e, realized);
+		return realize_sub(env, d, e, realized);
 	if (!c->virtio) {
 		*realized = true;
-		return c->realize(d->fn, vm, e);
+		return c->realize(d->fn, env, e);
 	}
-	rc = vdev_init(dev_vdev(d), c->virtio, c->name, vm->hv, vm->io, e);
+	rc = vdev_init(dev_vdev(d), c->virtio, c->name, env->hv, env->io, e);
 	if (rc < 0)
 		return rc;
 	*realized = true;
-	rc = c->virtio->realize(dev_vdev(d), vm, e);
+	rc = c->virtio->realize(dev_vdev(d), env, e);
 	return rc < 0 ? rc : vdev_finish(dev_vdev(d), e);
 }
 
@@ -247,7 +247,7 @@ static struct dev *dev_new(const struct dev_class *c)
 	return d;
 }
 
-static int add(struct vm *vm, struct kvs *k, bool hot, struct err *e)
+static int add(struct dev_env *env, struct kvs *k, bool hot, struct err *e)
 {
 	const char *name = kvs_get(k, "driver");
 	const struct opt *tables[4];
@@ -272,34 +272,34 @@ static int add(struct vm *vm, struct kvs *k, bool hot, struct err *e)
 	dev_class_tables(c, tables);
 	rc = opts_apply(tables, k, d->fn ? (void *)d->fn : d->sub, e);
 	if (rc == 0)
-		rc = check_options(vm, d, k, e);
+		rc = check_options(env, d, k, e);
 	if (rc == 0)
-		rc = realize(vm, d, e, &realized);
+		rc = realize(env, d, e, &realized);
 	if (rc == 0 && d->fn)
-		rc = pci_bus_plug(vm->bus, d->fn, e);
-	if (rc == 0 && c->bus && name_bus(vm, d) < 0)
+		rc = pci_bus_plug(env->bus, d->fn, e);
+	if (rc == 0 && c->bus && name_bus(env, d) < 0)
 		rc = err_set(e, -ENOMEM, "out of memory");
 	if (rc < 0) {
 		destroy(d, realized);
 		return rc;
 	}
-	list_add_tail(&vm->devices, &d->link);
+	list_add_tail(&env->devices, &d->link);
 	return 0;
 }
 
-int dev_add(struct vm *vm, struct kvs *k, struct err *e)
+int dev_add(struct dev_env *env, struct kvs *k, struct err *e)
 {
-	return add(vm, k, false, e);
+	return add(env, k, false, e);
 }
 
-int dev_hotplug(struct vm *vm, struct kvs *k, struct err *e)
+int dev_hotplug(struct dev_env *env, struct kvs *k, struct err *e)
 {
-	return add(vm, k, true, e);
+	return add(env, k, true, e);
 }
 
-int dev_unplug(struct vm *vm, const char *id, struct err *e)
+int dev_unplug(struct dev_env *env, const char *id, struct err *e)
 {
-	struct dev *d = dev_find(vm, id);
+	struct dev *d = dev_find(env, id);
 
 	if (!d) {
 		err_set(e, -ENODEV, "Device '%s' not found", id);
@@ -315,11 +315,11 @@ int dev_unplug(struct vm *vm, const char *id, struct err *e)
 }
 
 /* The last one first: what sits on a bus came after the one that is the bus. */
-void dev_free_all(struct vm *vm)
+void dev_free_all(struct dev_env *env)
 {
 	struct list back = LIST_INIT(back), *it;
 
-	while ((it = list_pop(&vm->devices)))
+	while ((it = list_pop(&env->devices)))
 		list_add_head(&back, it);
 	while ((it = list_pop(&back)))
 		destroy(list_entry(it, struct dev, link), true);

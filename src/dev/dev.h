@@ -19,7 +19,7 @@
 #include "pci/pci.h"
 #include "virtio/vdev.h"
 
-struct vm;
+struct dev_env;
 
 struct dev;
 
@@ -32,7 +32,7 @@ struct dev_sub {
 
 /* Control thread, before hv_serve() or, with `hotplug`, at any time. */
 struct dev_sub_ops {
-	int (*realize)(struct dev_sub *s, struct vm *vm, struct err *e);
+	int (*realize)(struct dev_sub *s, struct dev_env *env, struct err *e);
 	/* Undo realize(), also a half-done one. */
 	void (*unrealize)(struct dev_sub *s);
 	bool hotplug; /* device_add and device_del */
@@ -47,7 +47,7 @@ struct dev_class {
 	const struct opt *options;     /* its own rows, offsets in that struct */
 	const struct field *saved;     /* what a saved state holds; NULL: nothing of its own */
 	const struct vdev_ops *virtio; /* NULL: a plain PCI device, with: */
-	int (*realize)(struct pci_fn *fn, struct vm *vm, struct err *e);
+	int (*realize)(struct pci_fn *fn, struct dev_env *env, struct err *e);
 	void (*unrealize)(struct pci_fn *fn); /* may be NULL: nothing to undo */
 	const char *bus;	       /* kind of the bus that each such device is, or NULL */
 	const char *on_bus;	       /* kind of the bus that it sits on; NULL: PCI */
@@ -64,17 +64,17 @@ void dev_class_tables(const struct dev_class *c, const struct opt *tables[4]);
 
 /* Create, realize and plug a device from `driver=...,...`. Control thread, before hv_serve(). 0 or
  * -errno with `e`. */
-int dev_add(struct vm *vm, struct kvs *k, struct err *e);
+int dev_add(struct dev_env *env, struct kvs *k, struct err *e);
 /* The same while the guest runs: only what can be plugged then. */
-int dev_hotplug(struct vm *vm, struct kvs *k, struct err *e);
+int dev_hotplug(struct dev_env *env, struct kvs *k, struct err *e);
 /* Take device `id` away while the guest runs. 0 or -errno with `e`. Control thread. */
-int dev_unplug(struct vm *vm, const char *id, struct err *e);
+int dev_unplug(struct dev_env *env, const char *id, struct err *e);
 /* Unplug and free everything (nothing is served any more). */
-void dev_free_all(struct vm *vm);
+void dev_free_all(struct dev_env *env);
 
 /* A device that was added, in order of -device. */
 struct dev {
-	struct list link; /* vm->devices */
+	struct list link; /* env->devices */
 	const struct dev_class *class;
 	struct pci_fn *fn;   /* NULL: not on PCI, then: */
 	struct dev_sub *sub; /* NULL: on PCI */
@@ -85,6 +85,6 @@ const char *dev_id(const struct dev *d);
 /* The virtio side of a device; NULL for a plain PCI device. */
 struct vdev *dev_vdev(struct dev *d);
 /* By id; NULL when unknown. */
-struct dev *dev_find(struct vm *vm, const char *id);
+struct dev *dev_find(struct dev_env *env, const char *id);
 
 #endif

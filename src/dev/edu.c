@@ -16,7 +16,7 @@
 #include "dev/dev.h"
 #include "mem/gmem.h"
 #include "pci/regs.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define BAR_SIZE   MiB
 #define ID	   0x010000ed
@@ -48,7 +48,7 @@ enum {
 
 struct edu {
 	struct pci_fn fn;
-	struct vm *vm;
+	struct dev_env *env;
 	uint32_t liveness, factorial, status, irq;
 	uint64_t src, dst, count, cmd;
 	uint8_t buf[BUF_SIZE];
@@ -116,7 +116,7 @@ static void transfer(struct edu *d)
 	bool to_ram = d->cmd & CMD_TO_RAM;
 	uint64_t ram = (to_ram ? d->dst : d->src) & d->dma_mask;
 	uint64_t at = (to_ram ? d->src : d->dst) - BUF_OFFSET;
-	struct gmem *mem = d->vm->hv->mem;
+	struct gmem *mem = d->env->hv->mem;
 	int rc = -1;
 
 	if (atomic_load(&d->fn.master) && range_ok(at, d->count, BUF_SIZE))
@@ -214,7 +214,7 @@ static void edu_reset(struct pci_fn *fn)
 	memset(d->buf, 0, sizeof(d->buf));
 }
 
-static int edu_realize(struct pci_fn *fn, struct vm *vm, struct err *e)
+static int edu_realize(struct pci_fn *fn, struct dev_env *env, struct err *e)
 {
 	static const struct pci_ident ident = {
 		.vendor = 0x1234,
@@ -225,12 +225,12 @@ static int edu_realize(struct pci_fn *fn, struct vm *vm, struct err *e)
 		.revision = 0x10,
 	};
 
-	of(fn)->vm = vm;
+	of(fn)->env = env;
 	pci_fn_init(fn, "edu", &ident);
 	msi_init(fn);
 	pci_cap_express(fn); /* QEMU's has none: for the function-level reset */
 	pci_bar_add(fn, 0, BAR_SIZE, false, false, &edu_bar);
-	fn->cfg[PCI_INT_PIN] = vm->hv->has_intx ? 1 : 0;
+	fn->cfg[PCI_INT_PIN] = env->hv->has_intx ? 1 : 0;
 	fn->reset = edu_reset;
 	return 0;
 }

@@ -22,7 +22,7 @@
 
 #include "base/util.h"
 #include "dev/dev.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define BAR_SIZE     4096
 #define MEMBAR	     2
@@ -120,7 +120,7 @@ static void empty_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned
 
 static const struct pci_bar_ops empty_bar = {empty_read, empty_write};
 
-static int testdev_realize(struct pci_fn *fn, struct vm *vm, struct err *e)
+static int testdev_realize(struct pci_fn *fn, struct dev_env *env, struct err *e)
 {
 	static const struct pci_ident ident = {
 		.vendor = 0x1b36,

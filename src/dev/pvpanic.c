@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "dev/dev.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define BAR_SIZE 16
 #define EVENTS	 3
@@ -19,7 +19,7 @@
 
 struct pvpanic {
 	struct pci_fn fn;
-	struct vm *vm;
+	struct dev_env *env;
 	uint64_t reported[EVENTS]; /* when, ns; 0: never */
 
 	/* options */
@@ -28,12 +28,13 @@ struct pvpanic {
 
 /* By bit of the register. */
 static const struct {
-	enum vm_report report;
+	const char *event; /* QMP's name of it */
+	bool has_action;   /* its "action" says that the guest runs on */
 	const char *text;
 } kinds[EVENTS] = {
-	{VM_PANICKED, "the guest's kernel has panicked"},
-	{VM_CRASH_LOADED, "the guest's kernel has crashed and starts its crash kernel"},
-	{VM_PV_SHUTDOWN, "the guest's kernel shuts down"},
+	{"GUEST_PANICKED", true, "the guest's kernel has panicked"},
+	{"GUEST_CRASHLOADED", true, "the guest's kernel has crashed and starts its crash kernel"},
+	{"GUEST_PVSHUTDOWN", false, "the guest's kernel shuts down"},
 };
 
 static const struct opt pvpanic_options[] = {
@@ -55,7 +56,7 @@ static uint64_t pvpanic_read(struct pci_fn *fn, uint64_t off, unsigned size)
 static void pvpanic_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned size)
 {
 	struct pvpanic *p = container_of(fn, struct pvpanic, fn);
-	uint64_t now = loop_now(p->vm->io);
+	uint64_t now = loop_now(p->env->io);
 
 	for (unsigned i = 0; i < EVENTS && !off; i++) {
 		if (!(data & p->events & 1U << i) ||
@@ -63,13 +64,14 @@ static void pvpanic_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsign
 			continue;
 		p->reported[i] = now;
 		log_guest(&fn->rate, fn->id ? fn->id : fn->kind, "%s", kinds[i].text);
-		vm_guest_report(p->vm, kinds[i].report);
+		events_post(p->env->events, kinds[i].event,
+			    kinds[i].has_action ? json_pack("{s:s}", "action", "run") : NULL);
 	}
 }
 
 static const struct pci_bar_ops pvpanic_bar = {pvpanic_read, pvpanic_write};
 
-static int pvpanic_realize(struct pci_fn *fn, struct vm *vm, struct err *e)
+static int pvpanic_realize(struct pci_fn *fn, struct dev_env *env, struct err *e)
 {
 	static const struct pci_ident ident = {
 		.vendor = 0x1b36,
@@ -80,7 +82,7 @@ static int pvpanic_realize(struct pci_fn *fn, struct vm *vm, struct err *e)
 		.revision = 1,
 	};
 
-	container_of(fn, struct pvpanic, fn)->vm = vm;
+	container_of(fn, struct pvpanic, fn)->env = env;
 	pci_fn_init(fn, "pvpanic-pci", &ident);
 	pci_bar_add(fn, 0, BAR_SIZE, false, false, &pvpanic_bar);
 	return 0;

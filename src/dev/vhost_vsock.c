@@ -126,7 +126,7 @@ static int open_vhost(struct vhost_vsock *d, struct err *e)
 		      : 0;
 }
 
-static int realize(struct vdev *v, struct vm *vm, struct err *e)
+static int realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
 	struct vhost_vsock *d = of(v);
 	int rc = vsock_check_cid(d->guest_cid, e);

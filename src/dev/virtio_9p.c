@@ -20,7 +20,7 @@
 #include "dev/dev.h"
 #include "p9/p9.h"
 #include "virtio/vdev.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define QUEUE_SIZE  128
 #define F_MOUNT_TAG (1ULL << 0)
@@ -135,10 +135,10 @@ static void p9_reset(struct vdev *v)
 	p9_server_reset(of(v)->server);
 }
 
-static int p9_realize(struct vdev *v, struct vm *vm, struct err *e)
+static int p9_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
 	struct virtio_9p *d = of(v);
-	struct p9_fs *fs = d->fsdev ? fsdev_find(vm->fsdevs, d->fsdev) : NULL;
+	struct p9_fs *fs = d->fsdev ? fsdev_find(env->fsdevs, d->fsdev) : NULL;
 	size_t len = d->tag ? strlen(d->tag) : 0;
 	int rc;
 

@@ -20,7 +20,7 @@
 
 #include "base/util.h"
 #include "dev/dev.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define F_STATS_VQ	 (1ULL << 1)
 #define F_DEFLATE_ON_OOM (1ULL << 2)
@@ -253,7 +253,7 @@ static void balloon_reset(struct vdev *v)
 	memset(v->config, 0, CFG_LEN);
 }
 
-static int balloon_realize(struct vdev *v, struct vm *vm, struct err *e)
+static int balloon_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
 	struct virtio_balloon *b = of(v);
 	int rc;

@@ -16,7 +16,7 @@
 
 #include "base/util.h"
 #include "dev/dev.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define F_SEG_MAX    (1ULL << 2)
 #define F_GEOMETRY   (1ULL << 4)
@@ -245,7 +245,7 @@ static int add_queue(struct blk *d, struct loop *l, struct err *e)
 	return q->disk ? 0 : -ENOMEM;
 }
 
-static int add_queues(struct blk *d, struct vm *vm, struct err *e)
+static int add_queues(struct blk *d, struct dev_env *env, struct err *e)
 {
 	struct loop **loops = calloc(d->num_queues, sizeof(struct loop *));
 	int rc;
@@ -255,14 +255,14 @@ static int add_queues(struct blk *d, struct vm *vm, struct err *e)
 		free(loops);
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
 	}
-	rc = blk_map_queues(d, vm, loops, e);
+	rc = blk_map_queues(d, env, loops, e);
 	while (!rc && d->queues < d->num_queues)
 		rc = add_queue(d, loops[d->queues], e);
 	free(loops);
 	return rc;
 }
 
-static int find_drive(struct blk *d, struct vm *vm, struct err *e)
+static int find_drive(struct blk *d, struct dev_env *env, struct err *e)
 {
 	struct block_use use = {.user = vdev_name(&d->v),
 				.share_rw = d->share_rw,
@@ -271,7 +271,7 @@ static int find_drive(struct blk *d, struct vm *vm, struct err *e)
 
 	if (!d->drive)
 		return err_set(e, -EINVAL, "drive property not set");
-	d->disk = block_find(vm->blocks, d->drive);
+	d->disk = block_find(env->blocks, d->drive);
 	if (!d->disk)
 		return err_set(e, -ENOENT,
 			       "Property 'virtio-blk-device.drive' can't find value '%s'",
@@ -281,18 +281,18 @@ static int find_drive(struct blk *d, struct vm *vm, struct err *e)
 	return rc;
 }
 
-static int blk_realize(struct vdev *v, struct vm *vm, struct err *e)
+static int blk_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
 	struct blk *d = (struct blk *)v;
 	int rc;
 
 	if (d->num_queues == QUEUES_AUTO)
-		d->num_queues = MIN(MAX(vm->hv->vcpus, 1u), (unsigned)VQ_SIZE_MAX);
+		d->num_queues = MIN(MAX(env->hv->vcpus, 1u), (unsigned)VQ_SIZE_MAX);
 	rc = check_block_sizes(d, e);
 	if (!rc)
 		rc = check_limits(d, e);
 	if (!rc)
-		rc = find_drive(d, vm, e);
+		rc = find_drive(d, env, e);
 	if (rc < 0)
 		return rc;
 	d->block = (unsigned)d->logical;
@@ -303,7 +303,7 @@ static int blk_realize(struct vdev *v, struct vm *vm, struct err *e)
 	if (!rc)
 		rc = fill_config(d, e);
 	if (!rc)
-		rc = add_queues(d, vm, e);
+		rc = add_queues(d, env, e);
 	v->offered |= features(d);
 	return rc;
 }

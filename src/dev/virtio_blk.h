@@ -13,7 +13,7 @@
 
 #define BLK_SECTOR 512u
 
-struct vm;
+struct dev_env;
 struct blk;
 struct blk_queue;
 
@@ -59,7 +59,7 @@ struct blk {
 
 /* virtio_blk_map.c: the loop of each of the d->num_queues queues, in `loops` (all NULL before). 0
  * or -errno with `e`. */
-int blk_map_queues(struct blk *d, struct vm *vm, struct loop **loops, struct err *e);
+int blk_map_queues(struct blk *d, struct dev_env *env, struct loop **loops, struct err *e);
 /* The vdev's kick(): take requests until the queue is empty. */
 void blk_kick(struct vqueue *vq);
 

@@ -11,11 +11,11 @@
 #include "base/util.h"
 #include "dev/virtio_blk.h"
 #include "iothread/iothread.h"
-#include "vm.h"
+#include "dev/env.h"
 
-static struct loop *find_loop(struct vm *vm, const char *id, struct err *e)
+static struct loop *find_loop(struct dev_env *env, const char *id, struct err *e)
 {
-	struct iothread *t = iothread_find(vm->iothreads, id);
+	struct iothread *t = iothread_find(env->iothreads, id);
 
 	if (!t) {
 		err_set(e, -ENOENT, "IOThread object \"%s\" does not exist", id);
@@ -67,7 +67,7 @@ static int check_all(struct blk *d, struct loop **loops, unsigned entries, unsig
 	return 0;
 }
 
-static int by_mapping(struct blk *d, struct vm *vm, struct loop **loops, struct err *e)
+static int by_mapping(struct blk *d, struct dev_env *env, struct loop **loops, struct err *e)
 {
 	struct loop **each = calloc(d->mapping.n, sizeof(struct loop *));
 	unsigned n, with_vqs = 0;
@@ -83,7 +83,7 @@ static int by_mapping(struct blk *d, struct vm *vm, struct loop **loops, struct 
 		id = kvs_get(&d->mapping, key);
 		if (!id)
 			break;
-		each[n] = find_loop(vm, id, e);
+		each[n] = find_loop(env, id, e);
 		rc = each[n] ? 0 : -ENOENT;
 		for (unsigned i = 0; i < n && !rc; i++)
 			if (each[i] == each[n])
@@ -104,17 +104,17 @@ out:
 	return rc;
 }
 
-int blk_map_queues(struct blk *d, struct vm *vm, struct loop **loops, struct err *e)
+int blk_map_queues(struct blk *d, struct dev_env *env, struct loop **loops, struct err *e)
 {
-	struct loop *l = vm->io;
+	struct loop *l = env->io;
 
 	if (d->iothread && d->mapping.n)
 		return err_set(e, -EINVAL,
 			       "iothread and iothread-vq-mapping cannot be given at the same time");
 	if (d->mapping.n)
-		return by_mapping(d, vm, loops, e);
+		return by_mapping(d, env, loops, e);
 	if (d->iothread)
-		l = find_loop(vm, d->iothread, e);
+		l = find_loop(env, d->iothread, e);
 	for (unsigned q = 0; q < d->num_queues; q++)
 		loops[q] = l;
 	return l ? 0 : -ENOENT;

@@ -324,12 +324,12 @@ static int check_options(const struct virtio_net *n, struct err *e)
 	return 0;
 }
 
-static int net_realize(struct vdev *v, struct vm *vm, struct err *e)
+static int net_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
 	struct virtio_net *n = of(v);
 	int rc = check_options(n, e);
 
-	n->vm = vm;
+	n->env = env;
 	if (rc < 0)
 		return rc;
 	n->link_up = true;
@@ -338,7 +338,7 @@ static int net_realize(struct vdev *v, struct vm *vm, struct err *e)
 	n->client.writable = writable;
 	n->client.link = link_changed;
 	if (n->netdev) {
-		n->nd = netdev_attach(vm->netdevs, n->netdev, &n->client, e);
+		n->nd = netdev_attach(env->netdevs, n->netdev, &n->client, e);
 		if (!n->nd)
 			return -EINVAL;
 		n->has_hdr = netdev_caps(n->nd) & NET_VNET_HDR;
@@ -347,7 +347,7 @@ static int net_realize(struct vdev *v, struct vm *vm, struct err *e)
 	}
 	n->pairs = n->mq && n->nd ? netdev_pairs(n->nd) : 1;
 	n->active = 1;
-	netdev_mac_alloc(vm->netdevs, n->mac);
+	netdev_mac_alloc(env->netdevs, n->mac);
 	net_filter_reset(&n->filter, n->mac);
 	v->offered |= possible_features(options_to_features(n), n->nd ? netdev_caps(n->nd) : 0);
 	rc = config_init(n, e);
@@ -386,8 +386,8 @@ static void net_unrealize(struct vdev *v)
 		net_pair_fini(&n->pair[i]);
 	free(n->pair);
 	n->pair = NULL;
-	if (n->vm && n->pairs)
-		netdev_mac_free(n->vm->netdevs, n->mac);
+	if (n->env && n->pairs)
+		netdev_mac_free(n->env->netdevs, n->mac);
 }
 
 static void net_start(struct vdev *v)
@@ -428,7 +428,7 @@ void net_filter_changed(struct virtio_net *n)
 	if (n->filter_quiet)
 		return;
 	n->filter_quiet = true;
-	netdevs_rx_filter_changed(n->vm->netdevs, n->v.fn.id);
+	netdevs_rx_filter_changed(n->env->netdevs, n->v.fn.id);
 }
 
 struct filter_query {

@@ -13,7 +13,7 @@
 #include "net/net.h"
 #include "vhost/vhost.h"
 #include "virtio/vdev.h"
-#include "vm.h"
+#include "dev/env.h"
 
 /* Virtio 1.3 §5.1.3 */
 #define NET_F_CSUM		  (1ULL << 0)
@@ -79,7 +79,7 @@ struct net_pair {
 
 struct virtio_net {
 	struct vdev v;
-	struct vm *vm;
+	struct dev_env *env;
 	struct net_client client;
 	struct netdev *nd; /* NULL: no netdev= */
 	bool has_hdr;	   /* the back end carries the header */

@@ -18,7 +18,7 @@
 #include "rng/quota.h"
 #include "rng/rng.h"
 #include "virtio/vdev.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define QUEUE_SIZE 8
 #define CHAIN_MAX  (64 * KiB)  /* for one request */
@@ -172,7 +172,7 @@ static void rng_quiesce(struct vqueue *vq)
 
 /* --- life --- */
 
-static int rng_realize(struct vdev *v, struct vm *vm, struct err *e)
+static int rng_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
 	struct virtio_rng *r = of(v);
 
@@ -185,7 +185,7 @@ static int rng_realize(struct vdev *v, struct vm *vm, struct err *e)
 	r->vq = vdev_queue_add(v, QUEUE_SIZE, NULL);
 	if (!r->vq)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
-	return rng_src_open(&r->src, vm->rngs, r->rng, e);
+	return rng_src_open(&r->src, env->rngs, r->rng, e);
 }
 
 static void rng_unrealize(struct vdev *v)

@@ -30,7 +30,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define DATA_QUEUE	128 /* entries */
 #define CTRL_QUEUE	32
@@ -388,7 +388,7 @@ static int add_queues(struct virtio_serial *s)
 	return 0;
 }
 
-static int serial_realize(struct vdev *v, struct vm *vm, struct err *e)
+static int serial_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
 	struct virtio_serial *s = serial_of(v);
 	uint32_t ports = (uint32_t)s->ports;
@@ -396,7 +396,7 @@ static int serial_realize(struct vdev *v, struct vm *vm, struct err *e)
 
 	if (rc < 0)
 		return rc;
-	s->vm = vm;
+	s->env = env;
 	s->slot = calloc(s->ports, sizeof(*s->slot));
 	if (!s->slot || add_queues(s) < 0)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));

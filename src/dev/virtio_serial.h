@@ -32,7 +32,7 @@ struct serial_slot {
 
 struct virtio_serial {
 	struct vdev v;
-	struct vm *vm;
+	struct dev_env *env;
 	struct vqueue *ctrl_in, *ctrl_out; /* to and from the guest */
 	struct serial_slot *slot;	   /* `ports` of them */
 	bool ready;			   /* DEVICE_READY has come */
@@ -53,7 +53,7 @@ struct virtio_serial {
 
 struct serial_port {
 	struct dev_sub sub; /* first */
-	struct vm *vm;
+	struct dev_env *env;
 	struct virtio_serial *dev;
 	struct serial_slot *slot; /* NULL: not there for the guest (yet, or any more) */
 	bool console;

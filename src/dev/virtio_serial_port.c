@@ -25,7 +25,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "vm.h"
+#include "dev/env.h"
 
 #define TURN_MAX  (64 * KiB)
 #define PIECE	  (16 * KiB) /* of one system call */
@@ -57,15 +57,16 @@ static const struct opt port_options[] = {
 
 static void report(struct serial_port *p)
 {
-	if (!p->sub.id || !p->vm->port_changed)
+	if (!p->sub.id)
 		return;
 	if (p->quiet) {
 		p->change_waits = true;
 		return;
 	}
-	p->vm->port_changed(p->vm, p->sub.id, p->guest_open);
+	events_post(p->env->events, "VSERPORT_CHANGE",
+		    json_pack("{s:s, s:b}", "id", p->sub.id, "open", p->guest_open));
 	p->quiet = true;
-	loop_timer_set(p->vm->io, &p->quiet_end, PERIOD_NS);
+	loop_timer_set(p->env->io, &p->quiet_end, PERIOD_NS);
 }
 
 static void quiet_over(struct loop_timer *t)
@@ -303,7 +304,7 @@ static void plug(void *arg)
 
 	if (a->chardev) {
 		p->host_open = p->console;
-		a->rc = chardev_attach(a->chardev, &p->user, p->vm->io, a->e);
+		a->rc = chardev_attach(a->chardev, &p->user, p->env->io, a->e);
 		if (a->rc < 0)
 			return;
 		p->chardev = a->chardev;
@@ -325,14 +326,14 @@ static void unplug(void *arg)
 	loop_timer_del(&p->quiet_end);
 }
 
-static int check_name(struct vm *vm, const struct serial_port *p, struct err *e)
+static int check_name(struct dev_env *env, const struct serial_port *p, struct err *e)
 {
 	if (!p->name)
 		return 0;
 	if (!*p->name || strlen(p->name) > SERIAL_NAME_MAX)
 		return err_set(e, -EINVAL, "Parameter 'name' expects 1 to %d bytes",
 			       SERIAL_NAME_MAX);
-	list_for_each (it, &vm->devices) {
+	list_for_each (it, &env->devices) {
 		const struct dev *d = list_entry(it, struct dev, link);
 		const struct serial_port *o;
 
@@ -347,48 +348,48 @@ static int check_name(struct vm *vm, const struct serial_port *p, struct err *e)
 	return 0;
 }
 
-static int realize(struct dev_sub *sub, struct vm *vm, bool console, struct err *e)
+static int realize(struct dev_sub *sub, struct dev_env *env, bool console, struct err *e)
 {
 	struct serial_port *p = container_of(sub, struct serial_port, sub);
 	struct plug a = {.p = p, .e = e};
 	int rc;
 
-	p->vm = vm;
+	p->env = env;
 	p->dev = serial_of(container_of(sub->parent, struct vdev, fn));
 	p->console = console;
 	p->quiet_end.fn = quiet_over;
 	p->user = (struct chardev_user){opened, closed, received, writable};
-	rc = check_name(vm, p, e);
+	rc = check_name(env, p, e);
 	if (rc == 0)
 		rc = serial_choose_nr(p->dev, p, e);
 	if (rc < 0)
 		return rc;
-	if (p->chardev_id && !(a.chardev = chardev_find(vm->chardevs, p->chardev_id)))
+	if (p->chardev_id && !(a.chardev = chardev_find(env->chardevs, p->chardev_id)))
 		return err_set(e, -ENOENT, "Property '%s.chardev' can't find value '%s'", sub->kind,
 			       p->chardev_id);
-	loop_call(vm->io, plug, &a);
+	loop_call(env->io, plug, &a);
 	if (a.rc == -EBUSY)
 		err_set(e, a.rc, "Property '%s.chardev' can't take value '%s', it's in use",
 			sub->kind, p->chardev_id);
 	return a.rc;
 }
 
-static int console_realize(struct dev_sub *sub, struct vm *vm, struct err *e)
+static int console_realize(struct dev_sub *sub, struct dev_env *env, struct err *e)
 {
-	return realize(sub, vm, true, e);
+	return realize(sub, env, true, e);
 }
 
-static int serialport_realize(struct dev_sub *sub, struct vm *vm, struct err *e)
+static int serialport_realize(struct dev_sub *sub, struct dev_env *env, struct err *e)
 {
-	return realize(sub, vm, false, e);
+	return realize(sub, env, false, e);
 }
 
 static void port_unrealize(struct dev_sub *sub)
 {
 	struct serial_port *p = container_of(sub, struct serial_port, sub);
 
-	if (p->vm)
-		loop_call(p->vm->io, unplug, p);
+	if (p->env)
+		loop_call(p->env->io, unplug, p);
 }
 
 static const struct dev_sub_ops console_ops = {

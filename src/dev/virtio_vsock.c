@@ -25,7 +25,7 @@
 #include "dev/dev.h"
 #include "dev/virtio_vsock.h"
 #include "iothread/iothread.h"
-#include "vm.h"
+#include "dev/env.h"
 #include "vsock/vsock.h"
 
 /* Of the descriptors that the process may have, one in so many is for connections. */
@@ -202,14 +202,14 @@ int vsock_check_cid(uint64_t cid, struct err *e)
 	return 0;
 }
 
-static int find_loop(struct virtio_vsock *d, struct vm *vm, struct err *e)
+static int find_loop(struct virtio_vsock *d, struct dev_env *env, struct err *e)
 {
 	struct iothread *t;
 
 	d->loop = d->v.exits;
 	if (!d->iothread)
 		return 0;
-	t = iothread_find(vm->iothreads, d->iothread);
+	t = iothread_find(env->iothreads, d->iothread);
 	if (!t)
 		return err_set(e, -ENOENT, "IOThread object \"%s\" does not exist", d->iothread);
 	d->loop = iothread_loop(t);
@@ -231,7 +231,7 @@ static unsigned max_connections(struct virtio_vsock *d)
 	return (unsigned)share;
 }
 
-static int realize(struct vdev *v, struct vm *vm, struct err *e)
+static int realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
 	struct virtio_vsock *d = of(v);
 	struct vsock_config cfg = {
@@ -249,7 +249,7 @@ static int realize(struct vdev *v, struct vm *vm, struct err *e)
 	if (rc == 0 && !d->path)
 		rc = err_set(e, -EINVAL, "Parameter 'uds-path' is missing");
 	if (rc == 0)
-		rc = find_loop(d, vm, e);
+		rc = find_loop(d, env, e);
 	if (rc == 0)
 		rc = vdev_config_init(v, VSOCK_CFG_LEN, e);
 	for (unsigned i = 0; i < VSOCK_QUEUES && rc == 0; i++) {

@@ -28,7 +28,7 @@
 #include "pci/pci.h"
 #include "virtio/queue.h"
 
-struct vm;
+struct dev_env;
 
 #define VIRTIO_F_INDIRECT_DESC	 (1ULL << 28)
 #define VIRTIO_F_EVENT_IDX	 (1ULL << 29)
@@ -43,7 +43,7 @@ struct vdev_ops {
 	uint32_t pci_class;
 	/* Read the options, find the back end, then call vdev_config_init() and vdev_queue_add()
 	 * and or the device's own bits into v->offered. 0 or -errno with `e`. */
-	int (*realize)(struct vdev *v, struct vm *vm, struct err *e);
+	int (*realize)(struct vdev *v, struct dev_env *env, struct err *e);
 	/* Undo realize(), also a half-done one. */
 	void (*unrealize)(struct vdev *v);
 	/* DRIVER_OK: v->features are final. May be NULL. */

@@ -138,7 +138,7 @@ static inline void release(void)
 	b.n_held = 0;
 }
 
-static inline int dev_realize(struct vdev *v, struct vm *vm, struct err *e)
+static inline int dev_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include "ctl/qmp.h"
 #include "dev/dev.h"
 #include "iothread/iothread.h"
+#include "machine/exits.h"
 #include "net/net.h"
 #include "p9/p9.h"
 #include "pci/pci.h"
@@ -340,45 +341,13 @@ int build_devices(struct vm *vm, struct err *e)
 
 /* --- serve --- */
 
-static uint64_t client_read(void *ctx, uint64_t addr, unsigned size)
-{
-	struct vm *vm = ctx;
-
-	return pci_bus_read(vm->env.bus, addr, size);
-}
-
-static void client_write(void *ctx, uint64_t addr, uint64_t data, unsigned size)
-{
-	struct vm *vm = ctx;
-
-	pci_bus_write(vm->env.bus, addr, data, size);
-}
-
-static void client_event(void *ctx, enum hv_event event)
-{
-	struct vm *vm = ctx;
-
-	/* A suspended domain may come back (xl save -c, a failed migration): it is served as
-	 * before. */
-	if (event == HV_GONE)
-		vm_quit(vm, "guest-shutdown");
-}
-
 int build_serve(struct vm *vm, struct err *e)
 {
-	const struct hv_range *const windows[] = {&vm->layout.ecam, &vm->layout.mmio,
-						  &vm->layout.mmio_high};
 	int rc = 0;
 
 	if (vm->cmd->accel == ACCEL_XEN)
 		rc = hv_xen_acpi(vm->env.hv, &vm->layout, vm->cmd->acpi, e);
-	for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(windows); i++)
-		if (windows[i]->size)
-			rc = hv_claim(vm->env.hv, windows[i]->base, windows[i]->size, e);
-	if (rc < 0)
-		return rc;
-	vm->client = (struct hv_client){client_read, client_write, client_event, vm};
-	return hv_serve(vm->env.hv, vm->env.io, vm->control, &vm->client, e);
+	return rc < 0 ? rc : exits_serve(vm, e);
 }
 
 int build_seal(struct vm *vm, struct guard *g, struct err *e)

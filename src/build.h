@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 #include "guard/guard.h"
-#include "vm.h"
+#include "machine/vm.h"
 
 /* All on the control thread, in this order; 0 or -errno with `e` complete (option included). After
  * a failure, build_undo() takes back whatever was reached; it is also the way to end. */

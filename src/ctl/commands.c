@@ -18,7 +18,7 @@
 #include "ctl/qmp.h"
 #include "dev/dev.h"
 #include "net/net.h"
-#include "vm.h"
+#include "machine/vm.h"
 
 /* The QEMU whose protocol this is: clients compare it with the versions that brought a feature. */
 #define QEMU_MAJOR 10

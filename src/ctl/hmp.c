@@ -13,7 +13,7 @@
 #include "ctl/commands.h"
 #include "dev/dev.h"
 #include "net/net.h"
-#include "vm.h"
+#include "machine/vm.h"
 
 #define EOL "\r\n"
 

@@ -23,7 +23,7 @@
 #include "ctl/commands.h"
 #include "ctl/qmp.h"
 #include "ctl/qmp_input.h"
-#include "vm.h"
+#include "machine/vm.h"
 
 #define OUT_SOFT (64 * 1024)
 #define OUT_HARD (1024 * 1024)

@@ -14,7 +14,7 @@
 #include "dev/dev.h"
 #include "iothread/iothread.h"
 #include "pci/pci.h"
-#include "vm.h"
+#include "machine/vm.h"
 
 int query_status(struct qmp_call *call)
 {

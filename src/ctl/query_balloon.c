@@ -11,7 +11,7 @@
 #include "ctl/commands.h"
 #include "dev/dev.h"
 #include "dev/virtio_balloon.h"
-#include "vm.h"
+#include "machine/vm.h"
 
 /* By tag. */
 static const char *const stat_names[BALLOON_STATS] = {

@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "chardev/chardev.h"
 #include "ctl/commands.h"
-#include "vm.h"
+#include "machine/vm.h"
 
 static struct chardev *find(struct qmp_call *call, const char *id)
 {

@@ -14,7 +14,7 @@
 #include "dev/dev.h"
 #include "dev/virtio_net.h"
 #include "net/net.h"
-#include "vm.h"
+#include "machine/vm.h"
 
 static json_t *mac_text(const uint8_t mac[6])
 {

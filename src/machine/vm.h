@@ -5,8 +5,8 @@
  * by default: the control thread (signals, QMP, xenstore) and the exit loop `io` (vCPU exits,
  * queues, I/O). Queues may be given to more loops.
  */
-#ifndef VM_H
-#define VM_H
+#ifndef MACHINE_VM_H
+#define MACHINE_VM_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -6,7 +6,7 @@
  * control thread goes on: it writes the disks' caches to stable storage and tells whoever asked.
  * The vCPUs' register accesses are answered all the while.
  */
-#include "vm.h"
+#include "machine/vm.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* exits.h - what the hypervisor forwards of the guest's accesses reaches the PCI bus
+ *
+ * An exit is an access of a vCPU to one of the three claimed ranges: the ECAM and the two windows
+ * of memory-mapped I/O. The vCPU waits until it is answered.
+ */
+#ifndef MACHINE_EXITS_H
+#define MACHINE_EXITS_H
+
+#include "base/err.h"
+
+struct vm;
+
+/* Control thread, when all devices are there: claim the ranges of vm->layout, and have accesses to
+ * them answered by vm->env.io from when that loop runs. The domain's end is reported on the control
+ * loop and ends the program. 0 or -errno with `e`. */
+int exits_serve(struct vm *vm, struct err *e);
+
+#endif

@@ -14,7 +14,6 @@ enum {
 	BYTE_PREFIX = 0x0a,
 	WORD_PREFIX = 0x0b,
 	DWORD_PREFIX = 0x0c,
-	STRING_PREFIX = 0x0d,
 	QWORD_PREFIX = 0x0e,
 	SCOPE_OP = 0x10,
 	BUFFER_OP = 0x11,
@@ -25,7 +24,6 @@ enum {
 	LOCAL0_OP = 0x60,
 	ARG0_OP = 0x68,
 	IF_OP = 0xa0,
-	ELSE_OP = 0xa1,
 	WHILE_OP = 0xa2,
 };
 
@@ -50,14 +48,14 @@ enum {
 	MEMORY_CACHEABLE = 1 << 1,
 };
 
-void aml_byte(struct aml *a, uint8_t v)
+static void aml_byte(struct aml *a, uint8_t v)
 {
 	if (a->len < a->size)
 		a->buf[a->len] = v;
 	a->len++;
 }
 
-void aml_bytes(struct aml *a, const void *p, size_t n)
+static void aml_bytes(struct aml *a, const void *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		aml_byte(a, ((const uint8_t *)p)[i]);
@@ -76,7 +74,7 @@ static void patch(struct aml *a, size_t at, uint8_t v)
 		a->buf[at] = v;
 }
 
-size_t aml_begin(struct aml *a)
+static size_t aml_begin(struct aml *a)
 {
 	size_t mark = a->len;
 
@@ -124,18 +122,13 @@ void aml_int(struct aml *a, uint64_t v)
 	}
 }
 
-void aml_string(struct aml *a, const char *s)
-{
-	aml_byte(a, STRING_PREFIX);
-	aml_bytes(a, s, strlen(s) + 1);
-}
-
 static unsigned hex_digit(char c)
 {
 	return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 0x20) - 'a' + 10);
 }
 
-void aml_eisaid(struct aml *a, const char *id)
+/* "PNP0A08" and the like. */
+static void aml_eisaid(struct aml *a, const char *id)
 {
 	/* Three letters of five bits, then four hex digits; big-endian in a DWord. */
 	uint32_t v = (uint32_t)((id[0] & 0x1f) << 26 | (id[1] & 0x1f) << 21 | (id[2] & 0x1f) << 16);
@@ -218,11 +211,6 @@ static size_t open_plain(struct aml *a, uint8_t op)
 size_t aml_if(struct aml *a)
 {
 	return open_plain(a, IF_OP);
-}
-
-size_t aml_else(struct aml *a)
-{
-	return open_plain(a, ELSE_OP);
 }
 
 size_t aml_while(struct aml *a)

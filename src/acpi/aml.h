@@ -18,20 +18,13 @@ struct aml {
 	size_t len; /* may exceed `size`: too much was written */
 };
 
-/* --- raw --- */
-void aml_byte(struct aml *a, uint8_t v);
-void aml_bytes(struct aml *a, const void *p, size_t n);
-
 /* --- terms --- */
-/* A package length is open from aml_begin() to aml_end(mark). */
-size_t aml_begin(struct aml *a);
+/* What the functions below open with a mark is closed by aml_end(mark), innermost first. */
 void aml_end(struct aml *a, size_t mark);
 /* Names are written as in ASL: "\\_SB", "PCI0"; at most one segment. */
 void aml_name(struct aml *a, const char *name);
 /* The shortest encoding of a constant. */
 void aml_int(struct aml *a, uint64_t v);
-void aml_string(struct aml *a, const char *s);
-void aml_eisaid(struct aml *a, const char *id); /* "PNP0A08" */
 size_t aml_scope(struct aml *a, const char *name);
 size_t aml_device(struct aml *a, const char *name);
 size_t aml_method(struct aml *a, const char *name, unsigned args); /* serialized */
@@ -59,7 +52,6 @@ void aml_local(struct aml *a, unsigned n);
 void aml_arg(struct aml *a, unsigned n);
 void aml_no_target(struct aml *a);
 size_t aml_if(struct aml *a); /* then the condition, then the terms */
-size_t aml_else(struct aml *a);
 size_t aml_while(struct aml *a);
 size_t aml_package(struct aml *a, unsigned elements);
 /* A buffer holding a UUID, as ToUUID() gives. */

@@ -26,8 +26,7 @@ struct hv;
 /* What becomes of the domain; reported on the control loop. A paused or suspended domain is still
  * served. */
 enum hv_event {
-	HV_SUSPENDED, /* SHUTDOWN_suspend: saved or migrated away, may come back */
-	HV_GONE,      /* destroyed, or the qtest peer has left: time to leave */
+	HV_GONE, /* destroyed, or the qtest peer has left: time to leave */
 };
 
 /* The machine's side. */

@@ -122,7 +122,6 @@ struct netdev *netdev_attach(struct netdevs *nds, const char *id, struct net_cli
 			     struct err *e);
 /* No callback comes after this. Harmless with NULL. */
 void netdev_detach(struct netdev *nd);
-const char *netdev_id(const struct netdev *nd);
 unsigned netdev_caps(const struct netdev *nd);	/* NET_VNET_HDR, ... */
 unsigned netdev_pairs(const struct netdev *nd); /* queue pairs, at least 1 */
 struct netq *netdev_queue(struct netdev *nd, unsigned pair);

@@ -491,11 +491,6 @@ void netdev_detach(struct netdev *nd)
 	nd->client = NULL;
 }
 
-const char *netdev_id(const struct netdev *nd)
-{
-	return nd->id;
-}
-
 unsigned netdev_caps(const struct netdev *nd)
 {
 	return nd->caps;

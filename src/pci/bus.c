@@ -70,11 +70,6 @@ struct hv *pci_bus_hv(struct pci_bus *bus)
 	return bus->hv;
 }
 
-bool pci_bus_has_intx(const struct pci_bus *bus)
-{
-	return bus->hv->has_intx;
-}
-
 struct pci_fn *pci_bus_fn(struct pci_bus *bus, unsigned devfn)
 {
 	return devfn < FUNCTIONS ? bus->fns[devfn] : NULL;

@@ -112,7 +112,6 @@ int pci_bus_plug(struct pci_bus *bus, struct pci_fn *fn, struct err *e);
 void pci_bus_unplug(struct pci_fn *fn);
 struct pci_fn *pci_bus_fn(struct pci_bus *bus, unsigned devfn); /* NULL when empty */
 struct hv *pci_bus_hv(struct pci_bus *bus);
-bool pci_bus_has_intx(const struct pci_bus *bus);
 
 /* The 1b36:0008 host bridge at 00.0, as QEMU's GPEX shows it. */
 int pci_host_bridge_add(struct pci_bus *bus, struct err *e);

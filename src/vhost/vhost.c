@@ -248,11 +248,6 @@ void vhost_stop(struct vhost *vh)
 	gmem_whole_drop(vh->v->hv->mem, &vh->memory);
 }
 
-bool vhost_serves(const struct vhost *vh, unsigned index)
-{
-	return vh->q[index].ready;
-}
-
 /* --- set-up --- */
 
 int vhost_memory_ok(struct hv *hv, struct err *e)

@@ -60,7 +60,5 @@ uint64_t vhost_features(const struct vhost *vh);
 int vhost_start(struct vhost *vh, uint64_t features, struct err *e);
 /* Take the queues back and let go of guest memory. Harmless when it is not started. */
 void vhost_stop(struct vhost *vh);
-/* Is queue `index` in the kernel's hands at present? */
-bool vhost_serves(const struct vhost *vh, unsigned index);
 
 #endif

@@ -179,7 +179,6 @@ void vdev_queue_enable(struct vdev *v, struct vqueue *vq);
 void vdev_queue_reset(struct vdev *v, struct vqueue *vq);
 /* Any thread. */
 void vdev_queue_interrupt(struct vqueue *vq);
-void vdev_config_interrupt(struct vdev *v);
 
 /* --- transport.c --- */
 /* BARs, capabilities and MSI-X with `vectors` entries (0: none). */

@@ -367,11 +367,6 @@ bool vq_serve_by(struct vqueue *vq, struct vq_server *s)
 	return vq->served;
 }
 
-bool vq_served(const struct vqueue *vq)
-{
-	return vq->served;
-}
-
 void vq_interrupt(struct vqueue *vq)
 {
 	if (atomic_load(&vq->v->fn.master))

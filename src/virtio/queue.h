@@ -104,8 +104,6 @@ struct vq_server {
  * afterwards. Only while no chain is in flight, and not with a packed ring: else the device goes on
  * to serve. Returns whether `s` serves it now. Queue's loop. */
 bool vq_serve_by(struct vqueue *vq, struct vq_server *s);
-/* Is it served by a server at present? Queue's loop. */
-bool vq_served(const struct vqueue *vq);
 /* Any thread: the server has used chains and the guest wants an interrupt. */
 void vq_interrupt(struct vqueue *vq);
 

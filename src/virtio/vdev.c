@@ -57,7 +57,7 @@ void vdev_queue_interrupt(struct vqueue *vq)
 	interrupt(vq->v, atomic_load(&vq->vector), ISR_QUEUE);
 }
 
-void vdev_config_interrupt(struct vdev *v)
+static void vdev_config_interrupt(struct vdev *v)
 {
 	interrupt(v, atomic_load(&v->state->config_vector), ISR_CONFIG);
 }

@@ -67,7 +67,7 @@ static void each_queue(struct tb *t, void (*misuse)(struct tb *t, struct gvq *q)
 	bat_end(t);
 }
 
-/* --- the chain (rows 1-4) --- */
+/* --- the chain --- */
 
 static void self_linked(struct tb *t, struct gvq *q)
 {
@@ -122,7 +122,7 @@ static void head_outside(struct tb *t, struct gvq *q)
 	}
 }
 
-/* --- the indices (rows 5, 6) --- */
+/* --- the indices --- */
 
 static void index_jumps(struct tb *t, struct gvq *q)
 {
@@ -136,7 +136,7 @@ static void index_jumps(struct tb *t, struct gvq *q)
 	}
 }
 
-/* --- length (row 7) --- */
+/* --- length --- */
 
 /* A chain of as many descriptors as the ring has entries is one. */
 static void whole_ring(struct tb *t, struct gvq *q)
@@ -165,7 +165,7 @@ static void longer_than_the_ring(struct tb *t, struct gvq *q)
 	expect_untouched(&r);
 }
 
-/* --- indirect descriptors (rows 8-12) --- */
+/* --- indirect descriptors --- */
 
 static void indirect_not_negotiated(struct tb *t, struct gvq *q)
 {
@@ -243,7 +243,7 @@ static void indirect_beyond_ram(struct tb *t, struct gvq *q)
 	}
 }
 
-/* --- buffers (rows 13, 21, 22) --- */
+/* --- buffers --- */
 
 static void readable_after_writable(struct tb *t, struct gvq *q)
 {
@@ -296,7 +296,7 @@ static void empty_buffers(struct tb *t, struct gvq *q)
 	}
 }
 
-/* --- rings that lie (rows 14, 15, 18, 23-25) --- */
+/* --- rings that lie --- */
 
 /* One chain again and again, as often as the ring has room (packed: with one id). */
 static void same_chain(struct tb *t, struct gvq *q)
@@ -402,7 +402,7 @@ static void overlapping_areas(struct tb *t, struct gvq *q)
 	}
 }
 
-/* --- where the areas lie (rows 19, 20) --- */
+/* --- where the areas lie --- */
 
 static bool enabled_with(struct tb *t, struct gvq *q, uint64_t desc, uint64_t avail, uint64_t used)
 {

@@ -7,7 +7,7 @@
  */
 #include "battery.h"
 
-/* --- queue registers (rows 26-29) --- */
+/* --- queue registers --- */
 
 static void queue_size(void **state)
 {
@@ -112,7 +112,7 @@ static void enable_misused(void **state)
 	bat_end(t);
 }
 
-/* --- bells (row 30) --- */
+/* --- bells --- */
 
 static void bells(void **state)
 {
@@ -144,7 +144,7 @@ static void bells(void **state)
 	bat_end(t);
 }
 
-/* --- negotiation (row 31) --- */
+/* --- negotiation --- */
 
 static bool accepted(uint64_t bits)
 {
@@ -195,7 +195,7 @@ static void features(void **state)
 	bat_end(t);
 }
 
-/* --- status and resets (rows 32, 33) --- */
+/* --- status and resets --- */
 
 static void status(void **state)
 {
@@ -303,7 +303,7 @@ static void in_flight(void **state)
 	bat_end(t);
 }
 
-/* --- the device's configuration (row 34) --- */
+/* --- the device's configuration --- */
 
 static void device_config(void **state)
 {

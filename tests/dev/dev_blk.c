@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* dev_blk.c - virtio-blk as a driver sees it, its data checked on the host's file; and what it must
- * refuse (row 45) */
+ * refuse */
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>

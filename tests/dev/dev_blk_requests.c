@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* dev_blk_requests.c - what a disk says of itself, each type of request, and those that it must
- * refuse (field 5.3 #45) */
+ * refuse */
 #include "tb.h"
 
 #define DISK	(8 * MiB)

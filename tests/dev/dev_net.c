@@ -188,7 +188,7 @@ static void slow_host(void **state)
 	tb_stop(t);
 }
 
-/* --- a hostile driver (5.3 #46 and more) --- */
+/* --- a hostile driver --- */
 
 /* Send a raw chain and wait until it is taken. */
 static void raw_tx(struct tb *t, const void *data, unsigned len)

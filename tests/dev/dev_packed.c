@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_packed.c - rings that break the rules of the packed layout (rows 23 to 25), and sizes that
+/* dev_packed.c - rings that break the rules of the packed layout, and sizes that
  * only it has */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -236,7 +236,7 @@ static void laid_out_as_split(void **state)
 	ring_end(t);
 }
 
-/* --- a driver that loses its head (row 23) --- */
+/* --- a driver that loses its head --- */
 
 static atomic_bool stop_racing;
 

@@ -239,7 +239,7 @@ static void slots(void **state)
 	tb_stop(t);
 }
 
-/* --- what an address reaches (rows 37, 38) --- */
+/* --- what an address reaches --- */
 
 #define NUM_QUEUES 0x12
 
@@ -403,7 +403,7 @@ static void master_off(void **state)
 	tb_stop(t);
 }
 
-/* --- MSI-X (rows 40, 41) --- */
+/* --- MSI-X --- */
 
 static uint8_t one_request(struct tb *t)
 {
@@ -562,7 +562,7 @@ static void flr(void **state)
 	tb_stop(t);
 }
 
-/* --- access through configuration space (row 39, Virtio §4.1.4.9) --- */
+/* --- access through configuration space (Virtio §4.1.4.9) --- */
 
 static void cfg_window(struct gvirtio *v, uint8_t bar, uint32_t off, uint32_t len)
 {

@@ -131,7 +131,7 @@ static void high_memory(void **state)
 	ring_end(t);
 }
 
-/* --- hostile: the chain (rows 1-4, 7-13, 21, 22) --- */
+/* --- hostile: the chain --- */
 
 static void as_long_as_the_ring(void **state)
 {
@@ -374,7 +374,7 @@ static void over_4g(void **state)
 	ring_end(t);
 }
 
-/* --- hostile: races (rows 16, 17) --- */
+/* --- hostile: races --- */
 
 static atomic_bool stop_racing;
 
@@ -456,7 +456,7 @@ static void racing(void **state)
 	ring_end(t);
 }
 
-/* --- hostile: where the areas lie (rows 18-20) --- */
+/* --- hostile: where the areas lie --- */
 
 /* Set queue 0 up with these areas; true when the device took them and answers a request there. */
 static bool areas_work(struct tb *t, uint64_t desc, uint64_t avail, uint64_t used)

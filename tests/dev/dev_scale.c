@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* dev_scale.c - a full bus (row 48): 31 devices, all kicked without pause, one card whose guest
+/* dev_scale.c - a full bus: 31 devices, all kicked without pause, one card whose guest
  * never takes what it gets, one disk that is broken again and again
  *
  * The bounds are wide on purpose (the machine of the test is shared and may be slow): they tell a

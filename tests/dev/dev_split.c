@@ -17,7 +17,7 @@ static void post(struct gvq *q, unsigned head)
 	gvq_ring(q);
 }
 
-/* --- the chain (rows 1-4) --- */
+/* --- the chain --- */
 
 static void self_loop(void **state)
 {
@@ -98,7 +98,7 @@ static void head_outside(void **state)
 	ring_end(t);
 }
 
-/* --- the indices (rows 5, 6, 14, 15) --- */
+/* --- the indices --- */
 
 static void index_jumps(void **state)
 {

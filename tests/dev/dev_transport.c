@@ -24,7 +24,7 @@ static void end(struct tb *t)
 	tb_stop(t);
 }
 
-/* --- negotiation (row 31) --- */
+/* --- negotiation --- */
 
 static void features(void **state)
 {
@@ -90,7 +90,7 @@ static void features_refused(void **state)
 	end(t);
 }
 
-/* --- status (row 32) --- */
+/* --- status --- */
 
 static void status(void **state)
 {
@@ -144,7 +144,7 @@ static void many_resets(void **state)
 	end(t);
 }
 
-/* --- queue set-up (rows 26-29) --- */
+/* --- queue set-up --- */
 
 static void queue_size(void **state)
 {
@@ -334,7 +334,7 @@ static void device_config(void **state)
 	end(t);
 }
 
-/* --- bells (row 30) --- */
+/* --- bells --- */
 
 static void bells(void **state)
 {
@@ -368,7 +368,7 @@ static void bells(void **state)
 	end(t);
 }
 
-/* --- vectors (row 40) --- */
+/* --- vectors --- */
 
 static void vectors(void **state)
 {
@@ -400,7 +400,7 @@ static void vectors(void **state)
 	end(t);
 }
 
-/* --- resets with I/O in flight (row 33) --- */
+/* --- resets with I/O in flight --- */
 
 #define BUF	 (64 * KiB)
 #define REQUESTS 128

@@ -235,7 +235,7 @@ static void rewind_packed(void **state)
 	assert_int_equal(status(), 15);
 }
 
-/* --- the packed ring's places (row 23) --- */
+/* --- the packed ring's places --- */
 
 /* A ring that is made available twice while the first chains are in flight has more chains than
  * places. */

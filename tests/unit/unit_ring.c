@@ -68,7 +68,7 @@ static void invalidated_in_flight(void **state)
 	}
 }
 
-/* A buffer with a ballooned page is refused; the next one is served (row 22). */
+/* A buffer with a ballooned page is refused; the next one is served. */
 static void hole_in_a_buffer(void **state)
 {
 	start(FEATURES);
@@ -173,7 +173,7 @@ static void indirect_across_pages(void **state)
 }
 
 /* More chains in flight than entries: only by posting one head twice; a slot is never used for two
- * (row 14). */
+ *. */
 static void too_many(void **state)
 {
 	start(FEATURES);
@@ -200,7 +200,7 @@ static void too_many(void **state)
 	expect_echo(0, 64, 9);
 }
 
-/* A reset waits for what is in flight, and then nothing comes any more (row 33). */
+/* A reset waits for what is in flight, and then nothing comes any more. */
 static void reset_in_flight(void **state)
 {
 	start(FEATURES);

@@ -18,6 +18,8 @@
 #include "dev/dev.h"
 #include "iothread/iothread.h"
 #include "machine/exits.h"
+#include "machine/memory.h"
+#include "machine/objects.h"
 #include "net/net.h"
 #include "p9/p9.h"
 #include "pci/pci.h"
@@ -25,43 +27,7 @@
 #include "rng/rng.h"
 #include "xen/xen.h"
 
-/* --- memory backends (-accel qtest only: on Xen the guest's memory is Xen's) --- */
-
-struct memory_backend {
-	char *type, *id, *path;
-	uint64_t size;
-	bool share;
-};
-
-static const struct opt memory_options[] = {
-	{.name = "qom-type", .type = OPT_STRING, .at = offsetof(struct memory_backend, type)},
-	{.name = "id",
-	 .type = OPT_STRING,
-	 .at = offsetof(struct memory_backend, id),
-	 .required = true},
-	{.name = "mem-path", .type = OPT_STRING, .at = offsetof(struct memory_backend, path)},
-	{.name = "size",
-	 .type = OPT_SIZE,
-	 .at = offsetof(struct memory_backend, size),
-	 .required = true},
-	{.name = "share",
-	 .type = OPT_BOOL,
-	 .at = offsetof(struct memory_backend, share),
-	 .def = "on"},
-	{.name = "prealloc", .type = OPT_IGNORED},
-	{.name = "merge", .type = OPT_IGNORED},
-	{.name = "dump", .type = OPT_IGNORED},
-	{.name = "seal", .type = OPT_IGNORED},
-	{.name = "hugetlb", .type = OPT_IGNORED},
-	OPT_END,
-};
-static const struct opt *const memory_tables[] = {memory_options, NULL};
-
-static bool is_memory_backend(const char *type)
-{
-	return !strcmp(type, "memory-backend-file") || !strcmp(type, "memory-backend-memfd") ||
-	       !strcmp(type, "memory-backend-ram") || !strcmp(type, "memory-backend-shm");
-}
+/* --- attach --- */
 
 /* The backend that -machine memory-backend= names, in `m`; or the size of -m. */
 static int find_memory(const struct cmdline *c, struct memory_backend *m, struct err *e)
@@ -69,16 +35,14 @@ static int find_memory(const struct cmdline *c, struct memory_backend *m, struct
 	memset(m, 0, sizeof(*m));
 	for (unsigned i = 0; c->memory_backend && i < c->objects.n; i++) {
 		struct kvs *k = &c->objects.v[i];
-		const char *type = kvs_get(k, "qom-type"), *id = kvs_get(k, "id"), *unused;
+		const char *type = kvs_get(k, "qom-type"), *id = kvs_get(k, "id");
+		struct object_kind kind;
 		int rc;
 
-		if (!type || !is_memory_backend(type) || !id || strcmp(id, c->memory_backend))
+		if (!type || !object_kind_find(object_group_find("object"), type, &kind) ||
+		    kind.options != memory_backend_options || !id || strcmp(id, c->memory_backend))
 			continue;
-		rc = opts_apply(memory_tables, k, m, e);
-		if (rc == 0 && (unused = kvs_unused(k)))
-			rc = err_set(e, -EINVAL, "Invalid parameter '%s'", unused);
-		if (rc == 0 && !strcmp(type, "memory-backend-file") && !m->path)
-			rc = err_set(e, -EINVAL, "Parameter 'mem-path' is missing");
+		rc = memory_backend_read(m, k, e);
 		if (rc < 0)
 			err_prefix(e, "%s", k->origin);
 		return rc;
@@ -89,8 +53,6 @@ static int find_memory(const struct cmdline *c, struct memory_backend *m, struct
 	m->size = c->map.mem ? c->map.mem : 128 * MiB;
 	return 0;
 }
-
-/* --- attach --- */
 
 static int attach_qtest(struct vm *vm, struct layout *layout, struct err *e)
 {
@@ -126,7 +88,7 @@ static int attach_qtest(struct vm *vm, struct layout *layout, struct err *e)
 	rc = layout_resolve(&conf, vm->env.hv->ram, vm->env.hv->ram_ranges, vm->env.hv->paddr_bits,
 			    layout, e);
 out:
-	opts_release(memory_tables, &mem);
+	memory_backend_release(&mem);
 	return rc;
 }
 
@@ -162,82 +124,58 @@ int build_attach(struct vm *vm, struct err *e)
 
 /* --- open --- */
 
+/* Make what the options of group `g` say, of those that are `late` or not. */
+static int make_group(struct vm *vm, const struct object_group *g, bool late, struct err *e)
+{
+	const struct kvs_list *list = cmdline_list(vm->cmd, g->option);
+
+	for (unsigned i = 0; i < list->n; i++) {
+		int rc = object_add(g, &vm->env, &list->v[i], late, e);
+
+		if (rc < 0) {
+			err_prefix(e, "%s", list->v[i].origin);
+			return rc;
+		}
+	}
+	return 0;
+}
+
 int build_monitors(struct vm *vm, struct err *e)
 {
-	const struct kvs_list *list = &vm->cmd->chardevs;
+	int rc;
 
 	vm->env.chardevs = chardevs_new();
 	if (!vm->env.chardevs)
 		return err_set(e, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < list->n; i++) {
-		int rc = chardev_add(vm->env.chardevs, &list->v[i], e);
-
-		if (rc < 0) {
-			err_prefix(e, "%s", list->v[i].origin);
-			chardevs_free(vm->env.chardevs, true);
-			vm->env.chardevs = NULL;
-			return rc;
-		}
+	rc = make_group(vm, object_group_find("chardev"), false, e);
+	if (rc < 0) {
+		chardevs_free(vm->env.chardevs, true);
+		vm->env.chardevs = NULL;
+		return rc;
 	}
 	vm->monitors = monitors_open(vm, e);
 	return vm->monitors ? 0 : -EINVAL;
 }
 
-static int add_object(struct vm *vm, struct kvs *k, struct err *e)
+/* All groups but the chardevs, which are there for the monitors already. */
+static int make_objects(struct vm *vm, struct err *e)
 {
-	const char *type = kvs_get(k, "qom-type");
+	const struct object_group *chardevs = object_group_find("chardev");
+	int rc = 0;
 
-	if (!type)
-		return err_set(e, -EINVAL, "Parameter 'qom-type' is missing");
-	if (rng_is_type(type))
-		return rng_add(vm->env.rngs, k, e);
-	if (iothread_is_type(type))
-		return iothread_add(vm->env.iothreads, k, e);
-	if (is_memory_backend(type))
-		return 0; /* build_attach() has used it, if anybody does */
-	if (net_filter_is_type(type))
-		return 0; /* after its netdev */
-	return err_set(e, -EINVAL,
-		       "Parameter 'qom-type' does not accept value '%s' (-object help lists them)",
-		       type);
+	for (unsigned late = 0; late <= 1; late++)
+		for (const struct object_group *g = object_groups; rc == 0 && g->option; g++)
+			if (g != chardevs)
+				rc = make_group(vm, g, late, e);
+	return rc;
 }
 
-static int add_drive(struct vm *vm, struct kvs *k, struct err *e)
+static int make_devices(struct vm *vm, struct err *e)
 {
-	return blocks_add_drive(vm->env.blocks, k, e);
-}
+	const struct kvs_list *list = &vm->cmd->devices;
 
-static int add_node(struct vm *vm, struct kvs *k, struct err *e)
-{
-	return blocks_add_node(vm->env.blocks, k, e);
-}
-
-static int add_netdev(struct vm *vm, struct kvs *k, struct err *e)
-{
-	return netdev_add(vm->env.netdevs, k, e);
-}
-
-static int add_filter(struct vm *vm, struct kvs *k, struct err *e)
-{
-	return net_filter_is_type(kvs_get(k, "qom-type")) ? net_filter_add(vm->env.netdevs, k, e)
-							  : 0;
-}
-
-static int add_fsdev(struct vm *vm, struct kvs *k, struct err *e)
-{
-	return fsdev_add(vm->env.fsdevs, k, e);
-}
-
-static int add_device(struct vm *vm, struct kvs *k, struct err *e)
-{
-	return dev_add(&vm->env, k, e);
-}
-
-static int add_all(struct vm *vm, const struct kvs_list *list,
-		   int (*add)(struct vm *, struct kvs *, struct err *), struct err *e)
-{
 	for (unsigned i = 0; i < list->n; i++) {
-		int rc = add(vm, &list->v[i], e);
+		int rc = dev_add(&vm->env, &list->v[i], e);
 
 		if (rc < 0) {
 			err_prefix(e, "%s", list->v[i].origin);
@@ -309,7 +247,6 @@ static int add_channels(struct vm *vm, struct err *e)
 
 int build_devices(struct vm *vm, struct err *e)
 {
-	const struct cmdline *c = vm->cmd;
 	int rc;
 
 	vm->env.rngs = rngs_new();
@@ -321,22 +258,10 @@ int build_devices(struct vm *vm, struct err *e)
 	    !vm->env.fsdevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	qmp_watch_nets(vm);
-	rc = add_all(vm, &c->objects, add_object, e);
+	rc = make_objects(vm, e);
 	if (rc == 0)
-		rc = add_all(vm, &c->blockdevs, add_node, e);
-	if (rc == 0)
-		rc = add_all(vm, &c->drives, add_drive, e);
-	if (rc == 0)
-		rc = add_all(vm, &c->netdevs, add_netdev, e);
-	if (rc == 0)
-		rc = add_all(vm, &c->objects, add_filter, e);
-	if (rc == 0)
-		rc = add_all(vm, &c->fsdevs, add_fsdev, e);
-	if (rc == 0)
-		rc = add_all(vm, &c->devices, add_device, e);
-	if (rc == 0)
-		rc = add_channels(vm, e);
-	return rc;
+		rc = make_devices(vm, e);
+	return rc < 0 ? rc : add_channels(vm, e);
 }
 
 /* --- serve --- */

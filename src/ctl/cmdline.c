@@ -49,6 +49,16 @@ const struct opt *cmdline_group(unsigned i, const char **name)
 	return NULL;
 }
 
+const struct kvs_list *cmdline_list(const struct cmdline *c, const char *option)
+{
+	static const struct kvs_list none;
+
+	for (const struct option_row *o = option_rows; o->name; o++)
+		if (o->kind == OPTION_LIST && !strcmp(o->name, option))
+			return (const struct kvs_list *)((const char *)c + o->at);
+	return &none;
+}
+
 int options_apply_given(const struct opt *rows, struct kvs *k, struct cmdline *c, struct err *e)
 {
 	for (; rows->name; rows++) {

@@ -66,6 +66,9 @@ struct cmdline {
 int cmdline_parse(struct cmdline *c, int argc, char **argv, struct err *e);
 void cmdline_free(struct cmdline *c);
 
+/* The entries of a list option, by its name without the dash ("netdev"). */
+const struct kvs_list *cmdline_list(const struct cmdline *c, const char *option);
+
 /* What QMP's query-command-line-options shows: the groups in table order, NULL at the end (`i`
  * counts from 0). `name` is QEMU's name of the group. */
 const struct opt *cmdline_group(unsigned i, const char **name);

@@ -18,6 +18,7 @@
 #include "ctl/qmp.h"
 #include "dev/dev.h"
 #include "net/net.h"
+#include "machine/objects.h"
 #include "machine/vm.h"
 
 /* The QEMU whose protocol this is: clients compare it with the versions that brought a feature. */
@@ -99,14 +100,13 @@ static void describe_rows(json_t *params, const struct opt *rows)
 
 static json_t *describe_group(const char *name, const struct opt *rows)
 {
+	const struct object_group *g = object_group_find(name);
 	json_t *params = json_array();
-	const struct opt *options;
-	const char *help;
+	struct object_kind kind;
 
 	describe_rows(params, rows);
-	/* The one group whose rows depend on a kind. */
-	for (unsigned i = 0; rows == chardev_options && chardev_kind(i, &help, &options); i++)
-		describe_rows(params, options);
+	for (unsigned i = 0; g && g->kind(i, &kind); i++)
+		describe_rows(params, kind.options);
 	return json_pack("{s:s, s:o}", "option", name, "parameters", params);
 }
 
@@ -174,24 +174,16 @@ static int query_fdsets(struct qmp_call *call)
 
 /* --- types --- */
 
-/* Kinds of things and what they are kinds of, the way QEMU's object model says it. */
+/* The way QEMU's object model says it; beside the devices and the kinds of back ends. */
 static const struct {
 	const char *name, *parent;
 	bool abstract;
 } types[] = {
-	{"device", "object", true},
-	{"pci-device", "device", true},
-	{"virtio-pci", "pci-device", true},
-	{"machine", "object", true},
-	{"none-machine", "machine", false},
-	{"xenpvh-machine", "machine", false},
-	{"iothread", "object", false},
-	{"rng-backend", "object", true},
-	{"rng-builtin", "rng-backend", false},
-	{"rng-random", "rng-backend", false},
-	{"memory-backend", "object", true},
-	{"memory-backend-file", "memory-backend", false},
-	{"memory-backend-memfd", "memory-backend", false},
+	{"device", "object", true},	    {"pci-device", "device", true},
+	{"virtio-pci", "pci-device", true}, {"machine", "object", true},
+	{"none-machine", "machine", false}, {"xenpvh-machine", "machine", false},
+	{"rng-backend", "object", true},    {"memory-backend", "object", true},
+	{"netfilter", "object", true},
 };
 
 static const char *class_parent(const struct dev_class *c)
@@ -225,11 +217,17 @@ static void list_type(struct qmp_call *call, const char *name, const char *paren
 
 static int qom_list_types(struct qmp_call *call)
 {
+	struct object_kind kind;
+
 	call->ret = json_array();
 	for (unsigned i = 0; dev_classes[i]; i++)
 		list_type(call, dev_classes[i]->name, class_parent(dev_classes[i]), false);
 	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
 		list_type(call, types[i].name, types[i].parent, types[i].abstract);
+	for (const struct object_group *g = object_groups; g->option; g++)
+		for (unsigned i = 0; g->kind(i, &kind); i++)
+			if (kind.parent)
+				list_type(call, kind.name, kind.parent, false);
 	return 0;
 }
 

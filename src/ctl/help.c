@@ -9,33 +9,12 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "block/block.h"
-#include "chardev/chardev.h"
 #include "ctl/options.h"
 #include "ctl/qmp.h"
 #include "dev/dev.h"
-#include "iothread/iothread.h"
-#include "net/net.h"
-#include "p9/p9.h"
-#include "rng/rng.h"
+#include "machine/objects.h"
 
 #define COLUMNS 78
-
-static const struct opt *const drive_tables[] = {block_drive_options, block_node_options, NULL};
-static const struct opt *const node_tables[] = {block_node_options, NULL};
-
-/* What -object takes, and the tables where they are public. */
-static const struct {
-	const char *type, *help;
-} object_types[] = {
-	{"rng-random", "entropy from a file or device"},
-	{"rng-builtin", "entropy from the kernel's generator"},
-	{"iothread", "a loop with a thread of its own, for queues"},
-	{"filter-dump", "frames of a -netdev into a file in pcap's format"},
-	{"memory-backend-file", "guest RAM in a file, for -accel qtest (size=, mem-path=)"},
-	{"memory-backend-memfd",
-	 "guest RAM in anonymous memory, for -accel qtest (size=); -ram and -shm are the same"},
-};
 
 /* --- `-option help` --- */
 
@@ -70,85 +49,46 @@ static bool help_device(struct kvs *k, FILE *out)
 	return true;
 }
 
-static bool help_object(struct kvs *k, FILE *out)
+/* `-netdev help`, `-netdev tap,help`: the kinds, or the options of one. */
+static void help_group(const struct object_group *g, struct kvs *k, FILE *out)
 {
-	const char *type = kvs_get(k, "qom-type");
+	const char *wanted = kvs_get(k, g->key);
+	const struct opt *tables[3];
+	struct object_kind kind;
 
-	if (type && rng_is_type(type)) {
-		fprintf(out, "%s options:\n", type);
-		opts_help(rng_options(type), out);
-		return true;
+	if (wanted && object_kind_find(g, wanted, &kind)) {
+		object_tables(g, &kind, tables);
+		fprintf(out, "%s options:\n", kind.name);
+		opts_help(tables, out);
+		return;
 	}
-	if (type && iothread_is_type(type)) {
-		fprintf(out, "%s options:\n", type);
-		opts_help((const struct opt *const[]){iothread_options, NULL}, out);
-		return true;
-	}
-	if (type && net_filter_is_type(type)) {
-		fprintf(out, "%s options:\n", type);
-		opts_help((const struct opt *const[]){net_filter_options, NULL}, out);
-		return true;
-	}
-	fputs("List of user creatable objects:\n", out);
-	for (unsigned i = 0; i < ARRAY_SIZE(object_types); i++)
-		fprintf(out, "  %-24s%s\n", object_types[i].type, object_types[i].help);
-	return true;
+	fprintf(out, "%s\n", g->title);
+	for (unsigned i = 0; g->kind(i, &kind); i++)
+		fprintf(out, "  %-22s%s\n", kind.name, kind.help);
 }
 
-static bool help_netdev(struct kvs *k, FILE *out)
+/* The group that an option's help is about; -virtfs has the options of -fsdev. */
+static const struct object_group *group_of(const struct option_row *o)
 {
-	const char *wanted = kvs_get(k, "type"), *type, *help;
-	const struct opt *options;
-
-	for (unsigned i = 0; wanted && (type = netdev_type(i, &help, &options)); i++)
-		if (!strcmp(type, wanted)) {
-			fprintf(out, "%s options:\n", type);
-			opts_help((const struct opt *const[]){options, netdev_common_options, NULL},
-				  out);
-			return true;
-		}
-	fputs("Available netdev backend types:\n", out);
-	for (unsigned i = 0; (type = netdev_type(i, &help, &options)); i++)
-		fprintf(out, "  %-10s%s\n", type, help);
-	return true;
-}
-
-static bool help_chardev(struct kvs *k, FILE *out)
-{
-	const char *wanted = kvs_get(k, "backend"), *kind, *help;
-	const struct opt *options;
-
-	for (unsigned i = 0; wanted && (kind = chardev_kind(i, &help, &options)); i++)
-		if (!strcmp(kind, wanted)) {
-			fprintf(out, "%s options:\n", kind);
-			opts_help((const struct opt *const[]){chardev_options, options, NULL}, out);
-			return true;
-		}
-	fputs("Available chardev backend types:\n", out);
-	for (unsigned i = 0; (kind = chardev_kind(i, &help, &options)); i++)
-		fprintf(out, "  %-10s%s\n", kind, help);
-	return true;
+	return object_group_find(strcmp(o->name, "virtfs") ? o->name : "fsdev");
 }
 
 bool help_about(const struct option_row *o, struct kvs *k, FILE *out)
 {
+	const struct object_group *g = group_of(o);
+	const struct opt *tables[3] = {o->params, NULL};
+	struct object_kind kind;
+
 	if (!strcmp(o->name, "device"))
 		return help_device(k, out);
-	if (!strcmp(o->name, "object"))
-		return help_object(k, out);
-	if (!strcmp(o->name, "netdev"))
-		return help_netdev(k, out);
-	if (!strcmp(o->name, "chardev"))
-		return help_chardev(k, out);
+	if (g && g->key) {
+		help_group(g, k, out);
+		return true;
+	}
+	if (g && g->kind(0, &kind))
+		object_tables(g, &kind, tables);
 	fprintf(out, "-%s %s\n", o->name, o->arg);
-	if (!strcmp(o->name, "drive"))
-		opts_help(drive_tables, out);
-	else if (!strcmp(o->name, "blockdev"))
-		opts_help(node_tables, out);
-	else if (!strcmp(o->name, "virtfs"))
-		opts_help((const struct opt *const[]){fsdev_options, NULL}, out);
-	else if (o->params)
-		opts_help((const struct opt *const[]){o->params, NULL}, out);
+	opts_help(tables, out);
 	return true;
 }
 
@@ -276,30 +216,21 @@ static void man_tables(const char *title, const struct opt *const *tables, FILE 
 	fputs(".PD\n", out);
 }
 
-static void man_netdevs(FILE *out)
+static void man_group(const struct object_group *g, FILE *out)
 {
-	const char *type, *help;
-	const struct opt *options;
+	struct object_kind kind;
+	char title[64];
 
-	for (unsigned i = 0; (type = netdev_type(i, &help, &options)); i++) {
-		char title[64];
-
-		snprintf(title, sizeof(title), "-netdev %s", type);
-		man_tables(title, (const struct opt *const[]){options, NULL}, out);
+	if (g->key && g->common) {
+		snprintf(title, sizeof(title), "-%s, all kinds", g->option);
+		man_tables(title, (const struct opt *const[]){g->common, NULL}, out);
 	}
-}
+	for (unsigned i = 0; g->kind(i, &kind); i++) {
+		const struct opt *tables[3] = {kind.options, g->key ? NULL : g->common, NULL};
 
-static void man_chardevs(FILE *out)
-{
-	const char *kind, *help;
-	const struct opt *options;
-
-	man_tables("-chardev", (const struct opt *const[]){chardev_options, NULL}, out);
-	for (unsigned i = 0; (kind = chardev_kind(i, &help, &options)); i++) {
-		char title[64];
-
-		snprintf(title, sizeof(title), "-chardev %s", kind);
-		man_tables(title, (const struct opt *const[]){options, NULL}, out);
+		snprintf(title, sizeof(title), "-%s%s%s", g->option, g->key ? " " : "",
+			 g->key ? kind.name : "");
+		man_tables(title, tables, out);
 	}
 }
 
@@ -343,18 +274,8 @@ void help_man(FILE *out)
 		man_tables(dev_classes[i]->name, tables, out);
 	}
 	fputs("@BACKENDS@\n", out);
-	man_tables("-drive", drive_tables, out);
-	man_tables("-blockdev", node_tables, out);
-	man_netdevs(out);
-	man_tables("-fsdev", (const struct opt *const[]){fsdev_options, NULL}, out);
-	man_tables("-object rng-random", rng_options("rng-random"), out);
-	man_tables("-object rng-builtin", rng_options("rng-builtin"), out);
-	man_tables("-netdev, all types", (const struct opt *const[]){netdev_common_options, NULL},
-		   out);
-	man_tables("-object filter-dump", (const struct opt *const[]){net_filter_options, NULL},
-		   out);
-	man_tables("-object iothread", (const struct opt *const[]){iothread_options, NULL}, out);
-	man_chardevs(out);
+	for (const struct object_group *g = object_groups; g->option; g++)
+		man_group(g, out);
 	man_tables("-mon", (const struct opt *const[]){monitor_options, NULL}, out);
 }
 
@@ -431,57 +352,31 @@ static void words_of_devices(const struct option_row *o, FILE *out)
 	}
 }
 
-/* Back ends that come in kinds, with options of their own beside the `common` ones. */
-static void words_of_kinds(const struct option_row *o,
-			   const char *(*kind)(unsigned i, const char **help,
-					       const struct opt **options),
-			   const struct opt *common, FILE *out)
+static void words_of_group(const struct option_row *o, const struct object_group *g, FILE *out)
 {
-	const char *name, *help;
-	const struct opt *options;
+	const struct opt *tables[3];
+	struct object_kind kind;
 
-	fprintf(out, "-%s\thelp", o->name);
-	for (unsigned i = 0; (name = kind(i, &help, &options)); i++)
-		fprintf(out, " %s", name);
-	fputc('\n', out);
-	for (unsigned i = 0; (name = kind(i, &help, &options)); i++)
-		words_of_keys(o, name, (const struct opt *const[]){options, common, NULL}, out);
-}
-
-static void words_of_objects(const struct option_row *o, FILE *out)
-{
-	fprintf(out, "-%s\thelp", o->name);
-	for (unsigned i = 0; i < ARRAY_SIZE(object_types); i++)
-		fprintf(out, " %s", object_types[i].type);
-	fputc('\n', out);
-	for (unsigned i = 0; i < ARRAY_SIZE(object_types); i++) {
-		const char *type = object_types[i].type;
-
-		if (rng_is_type(type))
-			words_of_keys(o, type, rng_options(type), out);
-		else if (iothread_is_type(type))
-			words_of_keys(o, type, (const struct opt *const[]){iothread_options, NULL},
-				      out);
-		else if (net_filter_is_type(type))
-			words_of_keys(o, type,
-				      (const struct opt *const[]){net_filter_options, NULL}, out);
+	if (g->key) {
+		fprintf(out, "-%s\thelp", o->name);
+		for (unsigned i = 0; g->kind(i, &kind); i++)
+			fprintf(out, " %s", kind.name);
+		fputc('\n', out);
+	}
+	for (unsigned i = 0; g->kind(i, &kind); i++) {
+		object_tables(g, &kind, tables);
+		words_of_keys(o, kind.name, tables, out);
 	}
 }
 
 static void words_of_option(const struct option_row *o, FILE *out)
 {
+	const struct object_group *g = object_group_find(o->name);
+
 	if (!strcmp(o->name, "device"))
 		words_of_devices(o, out);
-	else if (!strcmp(o->name, "netdev"))
-		words_of_kinds(o, netdev_type, netdev_common_options, out);
-	else if (!strcmp(o->name, "chardev"))
-		words_of_kinds(o, chardev_kind, chardev_options, out);
-	else if (!strcmp(o->name, "object"))
-		words_of_objects(o, out);
-	else if (!strcmp(o->name, "drive"))
-		words_of_keys(o, NULL, drive_tables, out);
-	else if (!strcmp(o->name, "blockdev"))
-		words_of_keys(o, NULL, node_tables, out);
+	else if (g)
+		words_of_group(o, g, out);
 	else if (o->params)
 		words_of_keys(o, NULL, (const struct opt *const[]){o->params, NULL}, out);
 	else if (o->kind == OPTION_PATH)

@@ -72,11 +72,6 @@ void iothreads_free(struct iothreads *all)
 	free(all);
 }
 
-bool iothread_is_type(const char *qom_type)
-{
-	return !strcmp(qom_type, "iothread");
-}
-
 struct iothread *iothread_find(struct iothreads *all, const char *id)
 {
 	list_for_each (it, &all->all) {

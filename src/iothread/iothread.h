@@ -27,8 +27,7 @@ struct iothreads *iothreads_new(void); /* NULL: out of memory */
 /* The threads have ended; nothing is on the loops any more. */
 void iothreads_free(struct iothreads *all);
 
-/* Is `qom_type` ours ("iothread")? Its options, for help. */
-bool iothread_is_type(const char *qom_type);
+/* For help. */
 extern const struct opt iothread_options[];
 /* Create the object from `qom-type=iothread,id=...`. 0 or -errno with `e`. */
 int iothread_add(struct iothreads *all, struct kvs *k, struct err *e);

@@ -92,11 +92,6 @@ const struct opt net_filter_options[] = {
 };
 static const struct opt *const tables[] = {net_filter_options, NULL};
 
-bool net_filter_is_type(const char *qom_type)
-{
-	return !strcmp(qom_type, "filter-dump");
-}
-
 /* --- writing --- */
 
 static void write_out(struct bundle *b)

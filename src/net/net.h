@@ -89,7 +89,6 @@ const char *netdev_type(unsigned i, const char **help, const struct opt **option
 extern const struct opt netdev_common_options[];
 /* -object filter-dump: copy the frames of a netdev to a file, see dump.h. Its netdev is there, no
  * device uses it yet. 0 or -errno with `e`. */
-bool net_filter_is_type(const char *qom_type);
 extern const struct opt net_filter_options[];
 int net_filter_add(struct netdevs *nds, struct kvs *k, struct err *e);
 /* Bring the link of the device or netdev `name` up or down. -ENODEV with class

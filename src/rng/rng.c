@@ -22,7 +22,7 @@ struct rngs {
 	struct list all;
 };
 
-static const struct opt random_options[] = {
+const struct opt rng_random_options[] = {
 	{.name = "filename",
 	 .type = OPT_STRING,
 	 .at = offsetof(struct rng, filename),
@@ -30,14 +30,14 @@ static const struct opt random_options[] = {
 	 .help = "file or device to read"},
 	OPT_END,
 };
-static const struct opt builtin_options[] = {OPT_END};
+const struct opt rng_builtin_options[] = {OPT_END};
 
 static const struct {
 	const char *type;
 	const struct opt *options[2];
 } types[] = {
-	{"rng-random", {random_options}},
-	{"rng-builtin", {builtin_options}},
+	{"rng-random", {rng_random_options}},
+	{"rng-builtin", {rng_builtin_options}},
 };
 
 struct rngs *rngs_new(void)
@@ -67,17 +67,12 @@ void rngs_free(struct rngs *rngs)
 	free(rngs);
 }
 
-const struct opt *const *rng_options(const char *qom_type)
+static const struct opt *const *options_of(const char *qom_type)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
 		if (!strcmp(types[i].type, qom_type))
 			return types[i].options;
 	return NULL;
-}
-
-bool rng_is_type(const char *qom_type)
-{
-	return rng_options(qom_type);
 }
 
 static struct rng *find(struct rngs *rngs, const char *id)
@@ -95,7 +90,7 @@ static struct rng *find(struct rngs *rngs, const char *id)
 static int rng_init(struct rng *r, const char *type, struct kvs *k, struct err *e)
 {
 	const char *odd;
-	int rc = opts_apply(rng_options(type), k, r, e);
+	int rc = opts_apply(options_of(type), k, r, e);
 
 	if (rc < 0)
 		return rc;
@@ -116,7 +111,7 @@ int rng_add(struct rngs *rngs, struct kvs *k, struct err *e)
 	struct rng *r;
 	int rc;
 
-	if (!type || !rng_is_type(type))
+	if (!type || !options_of(type))
 		return err_set(e, -EINVAL, "Parameter 'qom-type' does not accept value '%s'",
 			       type ? type : "");
 	if (!id)

@@ -26,10 +26,8 @@ struct rng_src {
 struct rngs *rngs_new(void); /* NULL: out of memory */
 void rngs_free(struct rngs *rngs);
 
-/* Is `qom_type` one of ours ("rng-random", "rng-builtin")? */
-bool rng_is_type(const char *qom_type);
-/* Its options, for help; NULL-terminated list. */
-const struct opt *const *rng_options(const char *qom_type);
+/* The options of each kind, for help. */
+extern const struct opt rng_random_options[], rng_builtin_options[];
 /* Create the object from `qom-type=rng-...,id=...`. 0 or -errno with `e`. */
 int rng_add(struct rngs *rngs, struct kvs *k, struct err *e);
 

@@ -294,4 +294,7 @@ BAD_LINES = [
     (mapping('"iothread-vq-mapping": [{"iothread": "a", "foo": 1}]'), "Property 'iothread-vq-mapping.0.foo' not found"),
     (Q + '-machine memory-backend=m -object memory-backend-file,id=m,size=64M', "Parameter 'mem-path' is missing"),
     (Q + '-machine memory-backend=m -object memory-backend-memfd,id=m', "Parameter 'size' is missing"),
+    (Q + '-object memory-backend-memfd,id=m', "Parameter 'size' is missing"),
+    (Q + '-object memory-backend-shm,id=m,size=4M,nosuch=1', "Invalid parameter 'nosuch'"),
+    (Q + '-object memory-backend-ram,id=m,size=4M,share=off', "Parameter 'share' accepts only 'on'"),
 ]

@@ -40,15 +40,6 @@ static int add(struct rngs *rngs, const char *text, struct err *e)
 	return rc;
 }
 
-static void types(void **state)
-{
-	assert_true(rng_is_type("rng-random"));
-	assert_true(rng_is_type("rng-builtin"));
-	assert_false(rng_is_type("rng-egd"));
-	assert_non_null(rng_options("rng-random")[0]);
-	assert_null(rng_options("iothread"));
-}
-
 static void bad_options(void **state)
 {
 	static const struct {
@@ -179,8 +170,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(types),	T(bad_options), T(unknown_object), T(sources),
-		T(slow_source), T(rate_limit),	T(no_limit),
+		T(bad_options), T(unknown_object), T(sources),
+		T(slow_source), T(rate_limit),	   T(no_limit),
 	};
 
 	return cmocka_run_group_tests_name("rng", tests, NULL, NULL);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* memory.h - -object memory-backend-*: the guest's RAM where a test program shares it
+ *
+ * With -accel qtest only: on Xen the guest's memory is Xen's. An object of this kind is nothing but
+ * its options, which are read when the machine is attached to its guest.
+ */
+#ifndef MACHINE_MEMORY_H
+#define MACHINE_MEMORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/kvs.h"
+#include "conf/opts.h"
+
+struct memory_backend {
+	char *id;
+	char *path;    /* NULL: anonymous memory */
+	uint64_t size; /* bytes */
+	bool share;    /* always true when memory_backend_read() returned 0 */
+};
+
+extern const struct opt memory_backend_options[];
+
+/* Read its options. Free them with memory_backend_release(), in all cases. 0 or -errno with `e`. */
+int memory_backend_read(struct memory_backend *m, struct kvs *k, struct err *e);
+void memory_backend_release(struct memory_backend *m);
+/* Read and forget: is it well written? 0 or -errno with `e`. */
+int memory_backend_check(struct kvs *k, struct err *e);
+
+#endif

@@ -63,7 +63,7 @@ static size_t put_stamp(char *buf, size_t size)
 
 static void vlog(enum log_level level, const char *who, const char *fmt, va_list ap)
 {
-	static const char *const tag[] = {"", "warning: ", "info: ", "debug: "};
+	static const char *const tag[] = {"", "warning: ", "info: ", "debug: ", "trace: "};
 	char line[1024];
 	size_t n = 0, room = sizeof(line) - 1; /* room for the newline */
 	int saved = errno;
@@ -92,6 +92,15 @@ void log_msg(enum log_level level, const char *fmt, ...)
 		return;
 	va_start(ap, fmt);
 	vlog(level, NULL, fmt, ap);
+	va_end(ap);
+}
+
+void log_trace(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vlog(LOG_TRACE, NULL, fmt, ap);
 	va_end(ap);
 }
 

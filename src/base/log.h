@@ -17,7 +17,7 @@
 
 #include "base/err.h"
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
 /* Set-up, main thread, before other threads exist. `program` is the prefix of each line. */
 void log_init(const char *program);
@@ -31,6 +31,9 @@ void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(p
 #define log_warn(...) log_msg(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_msg(LOG_INFO, __VA_ARGS__)
 #define log_dbg(...)  log_msg(LOG_DEBUG, __VA_ARGS__)
+
+/* A line of base/trace.h, written whatever the level is. */
+void log_trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* At most LOG_GUEST_BURST lines in LOG_GUEST_WINDOW_S seconds per `struct log_rate`;
  * zero-initialise it. */

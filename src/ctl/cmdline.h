@@ -40,7 +40,7 @@ struct cmdline {
 	enum cmdline_accel accel; /* -accel, -machine accel= */
 	struct layout_conf map;	  /* -machine ram-*, pci-*; -m */
 	enum acpi_mode acpi;	  /* -machine acpi= */
-	uint64_t intx_irq_base;	  /* -machine pci-intx-irq-base= */
+	uint64_t intx_irq_base;	  /* -machine pci-intx-irq-base=: 16, or it is refused */
 	uint64_t exit_poll_ns;	  /* -machine exit-poll-ns= */
 	char *memory_backend;	  /* -machine memory-backend=: id of an -object */
 	uint64_t max_mem;	  /* -m maxmem=, bytes; 0: not given */

@@ -8,10 +8,12 @@
 #include "ctl/commands.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 #include "chardev/chardev.h"
 #include "ctl/cmdline.h"
@@ -324,6 +326,39 @@ static int set_link(struct qmp_call *call)
 			       qmp_bool(call, "up", true), &call->err);
 }
 
+/* --- trace events --- */
+
+/* As QEMU: a name that no event has is an error, unless it is a pattern. */
+static int check_event(struct qmp_call *call, const char *name, unsigned found)
+{
+	return found || strchr(name, '*')
+		       ? 0
+		       : err_set(&call->err, -EINVAL, "unknown event \"%s\"", name);
+}
+
+static int trace_event_get_state(struct qmp_call *call)
+{
+	const char *wanted = qmp_string(call, "name"), *name, *help;
+	unsigned found = 0;
+
+	call->ret = json_array();
+	for (unsigned i = 0; (name = trace_name(i, &help)); i++)
+		if (!fnmatch(wanted, name, 0)) {
+			json_array_append_new(call->ret,
+					      json_pack("{s:s, s:s}", "name", name, "state",
+							trace_on(i) ? "enabled" : "disabled"));
+			found++;
+		}
+	return check_event(call, wanted, found);
+}
+
+static int trace_event_set_state(struct qmp_call *call)
+{
+	const char *name = qmp_string(call, "name");
+
+	return check_event(call, name, trace_set(name, qmp_bool(call, "enable", false)));
+}
+
 /* --- the table --- */
 
 #define ARGS(...)                        \
@@ -386,6 +421,10 @@ const struct qmp_command qmp_commands[] = {
 	 ARGS({"device", QMP_STRING, true}, {"data", QMP_STRING, true}, {"format", QMP_STRING})},
 	{"set_link", set_link, ARGS({"name", QMP_STRING, true}, {"up", QMP_BOOL, true})},
 	{"stop", stop},
+	{"trace-event-get-state", trace_event_get_state, ARGS({"name", QMP_STRING, true})},
+	{"trace-event-set-state", trace_event_set_state,
+	 ARGS({"name", QMP_STRING, true}, {"enable", QMP_BOOL, true},
+	      {"ignore-unavailable", QMP_BOOL})},
 	{NULL},
 };
 

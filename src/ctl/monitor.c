@@ -18,6 +18,7 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "chardev/chardev.h"
 #include "ctl/cmdline.h"
 #include "ctl/commands.h"
@@ -112,6 +113,7 @@ static void out_message(struct monitor *m, json_t *message)
 		log_err("monitor %s: out of memory", chardev_id(m->chardev));
 		return;
 	}
+	trace(qmp_out, chardev_id(m->chardev), "%.*s", (int)len, line);
 	line[len] = '\r';
 	line[len + 1] = '\n';
 	out_text(m, line, len + 2);
@@ -241,6 +243,15 @@ static int execute(struct monitor *m, const char *name, struct qmp_call *call)
 	return negotiating ? negotiate(m, call->args, &call->err) : qmp_run(name, call);
 }
 
+static void trace_request(struct monitor *m, json_t *request)
+{
+	char *text = trace_on(TRACE_qmp_in) ? json_dumps(request, JSON_ENCODE_ANY) : NULL;
+
+	if (text)
+		trace_write(TRACE_qmp_in, chardev_id(m->chardev), "%s", text);
+	free(text);
+}
+
 /* Take one value from the client; the reference is taken over. */
 static void dispatch(struct monitor *m, json_t *request)
 {
@@ -251,6 +262,7 @@ static void dispatch(struct monitor *m, json_t *request)
 		json_decref(request);
 		return;
 	}
+	trace_request(m, request);
 	m->call = call;
 	call->vm = m->vm;
 	call->mon = m;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 #include "chardev/chardev.h"
 #include "ctl/qmp.h"
@@ -42,8 +43,8 @@ static const struct opt machine_params[] = {
 	 .help = "start of the 64-bit window"},
 	{"pci-mmio-high-size", OPT_SIZE, AT(map.mmio_high.size),
 	 .help = "size of the 64-bit window"},
-	{"pci-intx-irq-base", OPT_UINT, AT(intx_irq_base), 1, 236, "16",
-	 .help = "first of the four interrupt lines"},
+	{"pci-intx-irq-base", OPT_UINT, AT(intx_irq_base), 16, 16, "16",
+	 .help = "first of the four interrupt lines: where Xen has them"},
 	{"exit-poll-ns", OPT_UINT, AT(exit_poll_ns), 0, 1000000, "0",
 	 .help = "look for the guest's next exit for at most so long before sleeping; for a "
 		 "control domain "
@@ -212,6 +213,16 @@ static const struct opt msg_params[] = {
 	OPT_END,
 };
 
+/* Which events there are, and which -trace and -d trace: take. */
+static int set_trace(const char *pattern, struct err *e)
+{
+	return trace_set(pattern, true)
+		       ? 0
+		       : err_set(e, -EINVAL,
+				 "'%s' is no event's name or pattern (-trace help lists them)",
+				 pattern);
+}
+
 /* QEMU's items are names of subsystems; here they are levels. Its two common ones mean what is
  * always logged. */
 static int take_log_items(struct cmdline *c, const struct option_row *o, const char *arg,
@@ -225,12 +236,41 @@ static int take_log_items(struct cmdline *c, const struct option_row *o, const c
 			c->log_level = LOG_DEBUG;
 		else if (!strcmp(item, "info"))
 			c->log_level = MAX(c->log_level, LOG_INFO);
+		else if (!strncmp(item, "trace:", 6))
+			rc = set_trace(item + 6, e);
 		else if (strcmp(item, "guest_errors") && strcmp(item, "unimp"))
-			rc = err_set(
-				e, -EINVAL,
-				"'%s' is no log item (accepted: info, debug, guest_errors, unimp)",
-				item);
+			rc = err_set(e, -EINVAL,
+				     "'%s' is no log item (accepted: info, debug, trace:EVENT, "
+				     "guest_errors, unimp)",
+				     item);
 	free(items);
+	return rc;
+}
+
+static const struct opt trace_params[] = {
+	{"enable", OPT_IGNORED, .help = "an event's name; * stands for any text"},
+	OPT_END,
+};
+
+static int take_trace(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+{
+	const char *name, *help;
+	struct kvs k;
+	int rc;
+
+	if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
+		for (unsigned i = 0; (name = trace_name(i, &help)); i++)
+			printf("  %-20s%s\n", name, help);
+		return 1;
+	}
+	rc = options_parse_keys(o, arg, &k, e);
+	if (rc)
+		return rc;
+	name = kvs_get(&k, "enable");
+	rc = name ? set_trace(name, e) : err_set(e, -EINVAL, "Parameter 'enable' is missing");
+	if (!rc)
+		rc = options_no_more(&k, e);
+	kvs_free(&k);
 	return rc;
 }
 
@@ -498,7 +538,11 @@ const struct option_row option_rows[] = {
 	{"D", "FILE", OPTION_PATH, AT(log_file),
 	 .help = "append the log to FILE instead of stderr"},
 	{"d", "ITEM[,ITEM...]", OPTION_CALL, .call = take_log_items,
-	 .help = "log more: info, debug"},
+	 .help = "log more: info, debug, trace:EVENT"},
+	{"trace", "[enable=]EVENT", OPTION_CALL, .call = take_trace, .params = trace_params,
+	 .group = "trace", .implied = "enable",
+	 .help = "log each event of that name, also as a pattern (device_*). -trace help lists "
+		 "them; QMP's trace-event-set-state switches them while the guest runs"},
 	{"msg", "timestamp=on|off", OPTION_PARAMS, .params = msg_params, .group = "msg",
 	 .help = "form of the log's lines"},
 	{"pidfile", "FILE", OPTION_PATH, AT(pidfile), .help = "write the process id to FILE"},

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 #include "dev/env.h"
 
@@ -284,6 +285,7 @@ static int add(struct dev_env *env, struct kvs *k, bool hot, struct err *e)
 		return rc;
 	}
 	list_add_tail(&env->devices, &d->link);
+	trace(device_plug, dev_id(d), "%s", c->name);
 	return 0;
 }
 
@@ -310,6 +312,7 @@ int dev_unplug(struct dev_env *env, const char *id, struct err *e)
 		return err_set(e, -ENOTSUP, "Bus '%s' does not support hotplugging",
 			       d->sub ? d->class->on_bus : "pcie.0");
 	list_del(&d->link);
+	trace(device_unplug, id, "%s", d->class->name);
 	destroy(d, true);
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 
 #define FUNCTIONS  256
@@ -154,6 +155,8 @@ static void decode_bar(struct pci_bus *bus, struct pci_fn *fn, unsigned n)
 	memmove(&bus->map[at + 1], &bus->map[at], (bus->mapped - at) * sizeof(*bus->map));
 	bus->map[at] = (struct decoded){addr, b->size, fn, b->ops};
 	bus->mapped++;
+	trace(bar_move, fn->id ? fn->id : fn->kind, "BAR %u: 0x%llx bytes at 0x%llx", n,
+	      (unsigned long long)b->size, (unsigned long long)addr);
 }
 
 void pci_bus_decode(struct pci_bus *bus)

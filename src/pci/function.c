@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 
 /* PCI Express capability, version 2 (§7.5.3): offsets in it and the bits used. */
@@ -147,6 +148,8 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, uint64_t data, unsigned size
 {
 	uint16_t old_cmd = get_le16(&fn->cfg[PCI_COMMAND]), cmd;
 
+	trace(config_write, fn->id ? fn->id : fn->kind, "0x%03x, %u bytes: 0x%llx", off, size,
+	      (unsigned long long)data);
 	if (fn->express && off <= fn->express + EXP_DEVCTL + 1u &&
 	    off + size > fn->express + EXP_DEVCTL + 1u &&
 	    data >> (8 * (fn->express + EXP_DEVCTL + 1u - off)) & (EXP_DEVCTL_FLR >> 8)) {

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 
 #define ISR_QUEUE  1
 #define ISR_CONFIG 2
@@ -119,6 +120,7 @@ static void reset_done(struct vdev *v)
 	atomic_store(&st->status, 0);
 	atomic_store(&st->isr, 0);
 	pci_intx_set(&v->fn, false);
+	trace(device_reset, vdev_name(v), "all queues are idle");
 }
 
 void vdev_reset(struct vdev *v)
@@ -171,28 +173,32 @@ static void start(struct vdev *v)
 void vdev_set_status(struct vdev *v, uint8_t status)
 {
 	struct vdev_state *st = v->state;
-	unsigned old = atomic_load(&st->status), new;
+	unsigned old = atomic_load(&st->status), next;
 
+	trace(device_status, vdev_name(v), "0x%02x, was 0x%02x", status, old);
 	if (!status) {
 		vdev_reset(v);
 		return;
 	}
 	if (st->resetting)
 		return;
-	new = old | (status & (STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_DRIVER_OK |
-			       STATUS_FEATURES_OK | STATUS_FAILED));
+	next = old | (status & (STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_DRIVER_OK |
+				STATUS_FEATURES_OK | STATUS_FAILED));
 	/* §3.1.1 step 5: the bit stays clear when the driver accepted what was not offered. */
-	if (new & ~old & STATUS_FEATURES_OK) {
+	if (next & ~old & STATUS_FEATURES_OK) {
 		if (st->accepted & ~v->offered || !(st->accepted & VIRTIO_F_VERSION_1))
-			new &= ~(unsigned)STATUS_FEATURES_OK;
+			next &= ~(unsigned)STATUS_FEATURES_OK;
 		else
 			v->features = st->accepted;
+		trace(device_features, vdev_name(v), "accepted 0x%llx of 0x%llx: %s",
+		      (unsigned long long)st->accepted, (unsigned long long)v->offered,
+		      next & STATUS_FEATURES_OK ? "ok" : "refused");
 	}
-	if (new & ~old & STATUS_DRIVER_OK && !(new &STATUS_FEATURES_OK))
-		new &= ~(unsigned)STATUS_DRIVER_OK;
+	if (next & ~old & STATUS_DRIVER_OK && !(next & STATUS_FEATURES_OK))
+		next &= ~(unsigned)STATUS_DRIVER_OK;
 	/* vdev_break() may set its bit at the same time. */
-	atomic_fetch_or(&st->status, new);
-	if (new & ~old & STATUS_DRIVER_OK)
+	atomic_fetch_or(&st->status, next);
+	if (next & ~old & STATUS_DRIVER_OK)
 		start(v);
 }
 
@@ -211,6 +217,9 @@ void vdev_queue_enable(struct vdev *v, struct vqueue *vq)
 		return;
 	}
 	vq->enabled = true;
+	trace(queue_enable, vdev_name(v), "queue %u: %u entries at 0x%llx, 0x%llx, 0x%llx",
+	      vq->index, vq->size, (unsigned long long)vq->desc, (unsigned long long)vq->avail,
+	      (unsigned long long)vq->used);
 	if (status & STATUS_DRIVER_OK)
 		vq_start(vq);
 }
@@ -221,6 +230,7 @@ void vdev_queue_reset(struct vdev *v, struct vqueue *vq)
 	    v->state->resetting)
 		return;
 	vq->resetting = true;
+	trace(queue_stop, vdev_name(v), "queue %u", vq->index);
 	if (!vq->live)
 		queue_clear(vq);
 	else if (!vq->want_stop)
@@ -237,6 +247,7 @@ static void run_break(struct loop_task *t)
 	if (!atomic_load(&st->broken))
 		return; /* it was reset meanwhile */
 	log_guest(&v->fn.rate, vdev_name(v), "%s; the device needs a reset", st->why);
+	trace(device_break, vdev_name(v), "%s", st->why);
 	stop_queues(v);
 	if (atomic_fetch_or(&st->status, STATUS_NEEDS_RESET) & STATUS_DRIVER_OK)
 		vdev_config_interrupt(v);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "xen/domain.h"
 
 #include <xentoolcore.h> /* after Xen's types */
@@ -261,6 +262,8 @@ int hv_xen_acpi(struct hv *hv, const struct layout *layout, enum acpi_mode mode,
 	if (rc)
 		return rc;
 	acpi_inspect(hv->mem, &x->acpi);
+	trace(acpi_complete, NULL, "tables at 0x%llx, ECAM at 0x%llx", (unsigned long long)at,
+	      (unsigned long long)layout->ecam.base);
 	if (!x->acpi.completed)
 		return err_set(e, -EIO, "the ACPI tables of the PCI bridge cannot be read back");
 	return 0;

@@ -86,7 +86,7 @@ def case(name, fn, *args):
 HELP = ['-h', '-help', '--help', '-version', '-machine help', '-M help', '-machine xenpvh,help', '-device help',
         '-device ?', '-device virtio-blk-pci,help', '-device virtio-net,help', '-device driver=virtio-rng-pci,help',
         '-drive help', '-blockdev help', '-netdev help', '-netdev tap,help', '-fsdev help', '-virtfs help', '-device virtio-9p,help', '-object help', '-object rng-random,help', '-object iothread,help',
-        '-chardev help', '-chardev socket,help', '-chardev pty,help', '-mon help', '-smp help', '-accel help', '-xen-domid 1 -device help', '-device help -nosuch']
+        '-chardev help', '-chardev socket,help', '-chardev pty,help', '-mon help', '-trace help', '-smp help', '-accel help', '-xen-domid 1 -device help', '-device help -nosuch']
 
 
 def help_text(line):
@@ -293,6 +293,8 @@ def queries(program):
     check(len(names) == len(set(names)) and 'query-pci' in names, f'{names}')
     need = {'device-list-properties': {'typename': 'virtio-blk-pci'},
             'human-monitor-command': {'command-line': 'info version'},
+            'trace-event-get-state': {'name': '*'},
+            'trace-event-set-state': {'name': 'queue_*', 'enable': True},
             'announce-self': {'initial': 50, 'max': 500, 'rounds': 5, 'step': 100}}
     fails = {'qmp_capabilities', 'change-vnc-password', 'set_link', 'quit', 'stop', 'cont', 'ringbuf-write', 'ringbuf-read',
              'chardev-send-break', 'device_add', 'device_del',
@@ -313,6 +315,8 @@ def queries(program):
     check(chardevs['n'] == {'label': 'n', 'filename': 'null', 'frontend-open': False}, f'{chardevs}')
     check(chardevs['b']['filename'].startswith('disconnected:unix:/') and
           chardevs['b']['filename'].endswith('/b,server=on'), f'{chardevs}')
+    check(m.ask('trace-event-get-state', name='queue_enable')['return'] == [{'name': 'queue_enable', 'state': 'enabled'}], 'trace')
+    check('error' in m.ask('trace-event-get-state', name='nosuch'), 'trace of no event')
     check(m.ask('query-vnc') == {'return': {'enabled': False}}, 'vnc')
     check(m.ask('query-target') == {'return': {'arch': 'i386'}}, 'target')
     for line, want in [('info status', 'VM status: '), ('info nosuch', "unknown command: 'info nosuch'\r\n"),

@@ -120,9 +120,9 @@ static void destroy(struct dev *d, bool realized)
 		pci_bus_unplug(d->fn);
 	if (realized && d->sub)
 		d->class->sub->unrealize(d->sub);
-	else if (realized && d->class->virtio)
+	else if (realized && d->class->virtio && d->class->virtio->unrealize)
 		d->class->virtio->unrealize(dev_vdev(d));
-	else if (realized && d->class->unrealize)
+	else if (realized && !d->class->virtio && d->class->unrealize)
 		d->class->unrealize(d->fn);
 	if (d->class->virtio)
 		vdev_fini(dev_vdev(d));

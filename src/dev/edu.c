@@ -14,9 +14,9 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "dev/dev.h"
+#include "dev/env.h"
 #include "mem/gmem.h"
 #include "pci/regs.h"
-#include "dev/env.h"
 
 #define BAR_SIZE   MiB
 #define ID	   0x010000ed

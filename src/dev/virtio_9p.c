@@ -18,9 +18,9 @@
 
 #include "base/util.h"
 #include "dev/dev.h"
+#include "dev/env.h"
 #include "p9/p9.h"
 #include "virtio/vdev.h"
-#include "dev/env.h"
 
 #define QUEUE_SIZE  128
 #define F_MOUNT_TAG (1ULL << 0)

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 
 #include "base/util.h"
+#include "dev/env.h"
 #include "dev/virtio_blk.h"
 #include "iothread/iothread.h"
-#include "dev/env.h"
 
 static struct loop *find_loop(struct dev_env *env, const char *id, struct err *e)
 {

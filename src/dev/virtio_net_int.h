@@ -8,12 +8,12 @@
 #ifndef DEV_VIRTIO_NET_INT_H
 #define DEV_VIRTIO_NET_INT_H
 
+#include "dev/env.h"
 #include "dev/net_calm.h"
 #include "dev/net_filter.h"
 #include "net/net.h"
 #include "vhost/vhost.h"
 #include "virtio/vdev.h"
-#include "dev/env.h"
 
 /* Virtio 1.3 §5.1.3 */
 #define NET_F_CSUM		  (1ULL << 0)

@@ -15,10 +15,10 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "dev/dev.h"
+#include "dev/env.h"
 #include "rng/quota.h"
 #include "rng/rng.h"
 #include "virtio/vdev.h"
-#include "dev/env.h"
 
 #define QUEUE_SIZE 8
 #define CHAIN_MAX  (64 * KiB)  /* for one request */

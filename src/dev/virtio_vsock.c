@@ -23,9 +23,9 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "dev/dev.h"
+#include "dev/env.h"
 #include "dev/virtio_vsock.h"
 #include "iothread/iothread.h"
-#include "dev/env.h"
 #include "vsock/vsock.h"
 
 /* Of the descriptors that the process may have, one in so many is for connections. */

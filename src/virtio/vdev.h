@@ -44,7 +44,7 @@ struct vdev_ops {
 	/* Read the options, find the back end, then call vdev_config_init() and vdev_queue_add()
 	 * and or the device's own bits into v->offered. 0 or -errno with `e`. */
 	int (*realize)(struct vdev *v, struct dev_env *env, struct err *e);
-	/* Undo realize(), also a half-done one. */
+	/* Undo realize(), also a half-done one. May be NULL: there is nothing but queues. */
 	void (*unrealize)(struct vdev *v);
 	/* DRIVER_OK: v->features are final. May be NULL. */
 	void (*start)(struct vdev *v);

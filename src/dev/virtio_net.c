@@ -232,7 +232,13 @@ static void net_quiesce(struct vqueue *vq)
  * that it causes. */
 static void readable(struct net_client *c, struct netq *q)
 {
-	vq_kick(((struct net_pair *)netq_priv(q))->rx);
+	struct net_pair *p = netq_priv(q);
+
+	/* While the queue is held (QMP's stop) nobody takes the frame, and its descriptor would
+	 * report it again and again. Whoever lets the queue go on kicks it. */
+	if (!vq_ready(p->rx))
+		netq_listen(q, false);
+	vq_kick(p->rx);
 }
 
 static void writable(struct net_client *c, struct netq *q)

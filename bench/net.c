@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* net.c - frames to and from a network card: through a tap, or one end of a socket pair
+/* net.c - frames to and from a network card: through a tap, one end of a socket pair, or a datagram
+ * socket with a name (--path), whose queue is as short as the kernel makes it
  *
  * Sending: the ring is kept full, the driver reclaims by polling and wants no interrupts.
  * Receiving: the host's side sends frames as long as no more than HOST_AHEAD are on their way; the
@@ -17,9 +18,11 @@
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define MTU_FRAME  1514
@@ -88,6 +91,19 @@ static void make_frame(struct net *n, bool to_guest)
 
 /* --- the host's end --- */
 
+/* Where a device model sends that is not connected to us. */
+static int bind_named(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	unlink(un.sun_path);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&un, sizeof(un)))
+		guest_panic("%s: %s", path, strerror(errno));
+	return fd;
+}
+
 /* Before the device model starts; a tap it makes itself. */
 static void make_cable(struct net *n)
 {
@@ -96,6 +112,10 @@ static void make_cable(struct net *n)
 	n->is_tap = n->b->tap;
 	if (n->is_tap)
 		return;
+	if (n->b->path) {
+		n->host = bind_named(n->b->path);
+		return;
+	}
 	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, sv))
 		guest_panic("no socket pair: %s", strerror(errno));
 	/* The arguments say descriptor 100. */

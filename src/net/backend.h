@@ -18,18 +18,25 @@
 
 struct net_class;
 
+/* Who tells that a queue without room has some again. */
+enum netq_room {
+	NETQ_POLL,   /* its descriptor: EPOLLOUT */
+	NETQ_MOMENT, /* nobody, so sending is tried again after a moment */
+	NETQ_TOLD,   /* the back end, by netq_room() */
+};
+
 struct netq {
 	struct netdev *nd;
 	unsigned index;
 	int fd;		   /* -1: none at present */
 	struct loop *loop; /* NULL: not started */
 	struct loop_fd watch;
-	struct loop_timer retry; /* instead of EPOLLOUT, see net_class.poll_send */
+	struct loop_timer retry; /* ends a wait for room, after a moment or by the rate limit */
 	struct loop_timer ready; /* netq_ready() was called */
 	uint32_t events;	 /* what `watch` is registered for, 0: not at all */
 	bool listen;		 /* the client wants readable() */
 	bool blocked;		 /* the client waits for writable() */
-	bool paced;		 /* ... because of the rate limit: `retry` will tell */
+	bool unpolled;		 /* ... and EPOLLOUT says nothing about that */
 	bool enabled;		 /* one of the pairs in use */
 	bool dead;		 /* failed for good */
 	void *priv;
@@ -67,8 +74,6 @@ struct net_class {
 	 * Then size and options are of this one, and nothing below is used. 0 or -errno with `e`.
 	 */
 	int (*alias)(struct netdev *nd, const struct kvs *k, struct kvs *out, struct err *e);
-	/* writable() after a moment instead of on EPOLLOUT, where poll does not tell. */
-	bool poll_send;
 	/* Open everything; options are applied, `k` tells which were given. */
 	int (*open)(struct netdev *nd, struct kvs *k, struct err *e);
 	/* Undo open(), also a half-done one. Queues are stopped. */
@@ -76,7 +81,8 @@ struct net_class {
 	/* After netq_start() / before netq_stop() took effect. May be NULL. */
 	int (*start)(struct netq *q);
 	void (*stop)(struct netq *q);
-	/* As netq_recv() and netq_send(). */
+	/* As netq_recv() and netq_send(). A send() that has no room may call netq_block() to say
+	 * who will tell of some; else it is the descriptor. */
 	ssize_t (*recv)(struct netq *q, const struct iovec *iov, unsigned n);
 	int (*send)(struct netq *q, const struct iovec *iov, unsigned n);
 	/* Send all of them, or false: then send() does it one by one. May be NULL. */
@@ -98,8 +104,11 @@ extern const struct net_class net_tap, net_dgram, net_stream, net_socket, net_us
 int netdev_alloc_queues(struct netdev *nd, unsigned n, struct err *e);
 /* Give the queue another descriptor (-1: none), keeping what the client wants. */
 void netq_set_fd(struct netq *q, int fd);
-/* The back end has bytes of its own to flush: have flush() called when there is room. */
-void netq_block(struct netq *q);
+/* There is no room, for a frame or for what the back end itself still has to flush; `who` tells
+ * when there is. flush() is called then, and the client. */
+void netq_block(struct netq *q, enum netq_room who);
+/* On the queue's loop: there may be room again. Harmless when nobody waits for it. */
+void netq_room(struct netq *q);
 
 /* On the queue's loop: received frames are there (see net_class.pending). */
 void netq_ready(struct netq *q);

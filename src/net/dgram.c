@@ -6,13 +6,21 @@
  * is QEMU's: bare frames, no header.
  *
  * The socket is not connected but where it was handed in, so that a peer may come, go and come back
- * under the same address; frames for a peer that is not there are lost, as on a cable. poll() does
- * not tell when the queue of an unconnected unix peer has room again, so sending is tried again
- * after a moment (net_class.poll_send).
+ * under the same address; frames for a peer that is not there are lost, as on a cable.
+ *
+ * Waiting for room. A socket's own send buffer is what usually runs out, and EPOLLOUT tells when it
+ * is drained. A unix socket meets another limit as well: its peer's queue is short
+ * (net.unix.max_dgram_qlen, 10 by default), and of that an unconnected socket learns nothing by
+ * poll(). Linux tells a connected one. So `gauge` is a second socket that sends nothing and has no
+ * name: it is connected to the peer whenever the peer's queue is full, and its EPOLLOUT means that
+ * the peer has taken something. A peer that has connected its own socket to ours refuses the gauge
+ * (EPERM), but has no such limit either. Only for ENOBUFS, from an interface without room, is there
+ * no event: then a moment passes.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,8 +30,12 @@
 struct dgram {
 	struct netdev nd;
 	struct addr local, to;
-	struct addr *remote; /* `to`, or NULL: connected */
-	bool bound;	     /* the local socket file is ours */
+	struct addr *remote;  /* `to`, or NULL: connected */
+	bool bound;	      /* the local socket file is ours */
+	int gauge;	      /* see above; -1: none */
+	struct loop_fd room;  /* its watch */
+	enum netq_room limit; /* who was to tell the last time; NETQ_MOMENT: not known */
+	bool moved;	      /* a frame has gone since */
 	struct addr_opts o_local, o_remote;
 };
 
@@ -81,6 +93,8 @@ static int dgram_open(struct netdev *nd, struct kvs *k, struct err *e)
 	struct dgram *d = (struct dgram *)nd;
 	int rc, fd;
 
+	d->gauge = d->room.fd = -1;
+	d->limit = NETQ_MOMENT;
 	rc = netdev_alloc_queues(nd, 1, e);
 	if (!rc && !d->o_local.type && !d->o_remote.type)
 		rc = err_set(e, -EINVAL, "Parameter 'local.type' or 'remote.type' is missing");
@@ -114,6 +128,11 @@ static int dgram_open(struct netdev *nd, struct kvs *k, struct err *e)
 		return err_set(e, fd, "socket: %s", strerror(-fd));
 	nd->queue[0].fd = fd;
 	d->remote = &d->to;
+	if (d->to.u.sa.sa_family == AF_UNIX) {
+		d->gauge = addr_socket(&d->to, SOCK_DGRAM);
+		if (d->gauge < 0)
+			return err_set(e, d->gauge, "socket: %s", strerror(-d->gauge));
+	}
 	return is_multicast(&d->to) ? join_group(d, fd, e) : bind_local(d, fd, e);
 }
 
@@ -123,6 +142,8 @@ static void dgram_close(struct netdev *nd)
 
 	if (nd->pairs && nd->queue[0].fd >= 0)
 		close(nd->queue[0].fd);
+	if (d->gauge >= 0)
+		close(d->gauge);
 	if (d->bound)
 		addr_unlink(&d->local);
 }
@@ -140,6 +161,61 @@ static ssize_t dgram_recv(struct netq *q, const struct iovec *iov, unsigned n)
 	return msg.msg_flags & MSG_TRUNC ? 0 : rc;
 }
 
+/* --- waiting for room --- */
+
+static void gauge_event(struct loop_fd *w, uint32_t events)
+{
+	netq_room(&container_of(w, struct dgram, room)->nd.queue[0]);
+}
+
+/* Which of the two limits was met? */
+static enum netq_room find_limit(struct dgram *d)
+{
+	struct pollfd own = {.fd = d->nd.queue[0].fd, .events = POLLOUT};
+
+	if (poll(&own, 1, 0) != 1)
+		return NETQ_POLL;
+	/* Anew, as it may be another peer by now. */
+	return connect(d->gauge, &d->to.u.sa, d->to.len) < 0 ? NETQ_MOMENT : NETQ_TOLD;
+}
+
+/* Have the gauge report once. */
+static int watch_gauge(struct dgram *d, struct loop *loop)
+{
+	const uint32_t events = EPOLLOUT | EPOLLONESHOT;
+
+	if (d->room.fd >= 0)
+		return loop_fd_mod(loop, &d->room, events);
+	return loop_fd_add(loop, &d->room, d->gauge, events, gauge_event);
+}
+
+/* The kernel took no frame, with `error`: choose who will tell when it takes one. It is the same as
+ * the last time as long as that helped, which saves the calls to find out. */
+static void dgram_wait(struct netq *q, int error)
+{
+	struct dgram *d = (struct dgram *)q->nd;
+
+	if (error == ENOBUFS || d->gauge < 0) {
+		netq_block(q, error == ENOBUFS ? NETQ_MOMENT : NETQ_POLL);
+		return;
+	}
+	if (!d->moved || d->limit == NETQ_MOMENT)
+		d->limit = find_limit(d);
+	d->moved = false;
+	if (d->limit == NETQ_TOLD && watch_gauge(d, q->loop) < 0)
+		d->limit = NETQ_MOMENT;
+	netq_block(q, d->limit);
+}
+
+static void dgram_stop(struct netq *q)
+{
+	struct dgram *d = (struct dgram *)q->nd;
+
+	if (d->room.fd >= 0)
+		loop_fd_del(q->loop, &d->room);
+	d->limit = NETQ_MOMENT;
+}
+
 static int dgram_send(struct netq *q, const struct iovec *iov, unsigned n)
 {
 	struct dgram *d = (struct dgram *)q->nd;
@@ -149,9 +225,14 @@ static int dgram_send(struct netq *q, const struct iovec *iov, unsigned n)
 		msg.msg_name = &d->remote->u;
 		msg.msg_namelen = d->remote->len;
 	}
-	if (sendmsg(q->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+	if (sendmsg(q->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+		d->moved = true;
 		return 0;
-	return errno == ENOBUFS ? -EAGAIN : -errno;
+	}
+	if (errno != EAGAIN && errno != ENOBUFS)
+		return -errno;
+	dgram_wait(q, errno);
+	return -EAGAIN;
 }
 
 const struct net_class net_dgram = {
@@ -159,9 +240,9 @@ const struct net_class net_dgram = {
 	.help = "one frame per datagram, over unix sockets or UDP",
 	.options = dgram_options,
 	.size = sizeof(struct dgram),
-	.poll_send = true,
 	.open = dgram_open,
 	.close = dgram_close,
+	.stop = dgram_stop,
 	.recv = dgram_recv,
 	.send = dgram_send,
 };

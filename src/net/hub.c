@@ -129,7 +129,12 @@ static bool port_pending(struct netq *q)
 
 static int port_send(struct netq *q, const struct iovec *iov, unsigned n)
 {
-	return iov_len(iov, n) > NET_FRAME_MAX ? -EMSGSIZE : forward((struct port *)q->nd, iov, n);
+	int rc = iov_len(iov, n) > NET_FRAME_MAX ? -EMSGSIZE
+						 : forward((struct port *)q->nd, iov, n);
+
+	if (rc == -EAGAIN)
+		netq_block(q, NETQ_MOMENT);
+	return rc;
 }
 
 /* --- the back end at a port --- */
@@ -310,7 +315,6 @@ const struct net_class net_hubport = {
 	.help = "a port of a hub, for a device or another netdev",
 	.options = port_options,
 	.size = sizeof(struct port),
-	.poll_send = true,
 	.open = port_open,
 	.close = port_close,
 	.start = port_start,

@@ -16,7 +16,7 @@
 #include "net/backend.h"
 #include "net/dump.h"
 
-#define RETRY_NS 1000000 /* net_class.poll_send */
+#define MOMENT_NS 1000000 /* NETQ_MOMENT */
 
 struct netdevs {
 	struct loop *exits;
@@ -36,12 +36,11 @@ static void watch_event(struct loop_fd *w, uint32_t events);
 /* Bring the watch in line with what is wanted. */
 static void watch_update(struct netq *q)
 {
-	bool timed = q->blocked && (q->nd->class->poll_send || q->paced);
 	uint32_t want = 0;
 	int rc = 0;
 
 	if (q->loop && q->fd >= 0 && q->enabled && !q->dead)
-		want = (q->listen ? EPOLLIN : 0) | (q->blocked && !timed ? EPOLLOUT : 0);
+		want = (q->listen ? EPOLLIN : 0) | (q->blocked && !q->unpolled ? EPOLLOUT : 0);
 	if (want == q->events)
 		return;
 	if (!want)
@@ -55,14 +54,13 @@ static void watch_update(struct netq *q)
 		log_err("netdev %s: cannot wait for its descriptor: %s", q->nd->id, strerror(-rc));
 }
 
-/* There may be room again. */
-static void room(struct netq *q)
+void netq_room(struct netq *q)
 {
 	const struct net_class *class = q->nd->class;
 
-	if (class->flush && !class->flush(q))
+	if (!q->blocked || (class->flush && !class->flush(q)))
 		return;
-	q->blocked = q->paced = false;
+	q->blocked = q->unpolled = false;
 	watch_update(q);
 	if (q->nd->client)
 		q->nd->client->writable(q->nd->client, q);
@@ -73,18 +71,15 @@ static void watch_event(struct loop_fd *w, uint32_t events)
 	struct netq *q = container_of(w, struct netq, watch);
 
 	if (q->blocked && (events & ~EPOLLIN))
-		room(q);
-	/* room() may have changed what is wanted, or have lost the descriptor. */
+		netq_room(q);
+	/* netq_room() may have changed what is wanted, or have lost the descriptor. */
 	if (q->listen && (q->events & EPOLLIN) && (events & ~EPOLLOUT) && q->nd->client)
 		q->nd->client->readable(q->nd->client, q);
 }
 
 static void retry_due(struct loop_timer *t)
 {
-	struct netq *q = container_of(t, struct netq, retry);
-
-	if (q->blocked)
-		room(q);
+	netq_room(container_of(t, struct netq, retry));
 }
 
 static void ready_due(struct loop_timer *t)
@@ -130,11 +125,12 @@ void netq_set_fd(struct netq *q, int fd)
 		loop_timer_set(q->loop, &q->retry, 0);
 }
 
-void netq_block(struct netq *q)
+void netq_block(struct netq *q, enum netq_room who)
 {
 	q->blocked = true;
-	if (q->nd->class->poll_send)
-		loop_timer_set(q->loop, &q->retry, RETRY_NS);
+	q->unpolled = who != NETQ_POLL;
+	if (who == NETQ_MOMENT)
+		loop_timer_set(q->loop, &q->retry, MOMENT_NS);
 	watch_update(q);
 }
 
@@ -144,7 +140,7 @@ int netq_start(struct netq *q, struct loop *loop, void *priv)
 
 	q->loop = loop;
 	q->priv = priv;
-	q->listen = q->blocked = q->paced = q->dead = false;
+	q->listen = q->blocked = q->unpolled = q->dead = false;
 	q->events = 0;
 	q->retry.fn = retry_due;
 	q->ready.fn = ready_due;
@@ -159,7 +155,7 @@ void netq_stop(struct netq *q)
 {
 	if (!q->loop)
 		return;
-	q->listen = q->blocked = q->paced = false;
+	q->listen = q->blocked = q->unpolled = false;
 	watch_update(q);
 	loop_timer_del(&q->retry);
 	loop_timer_del(&q->ready);
@@ -213,7 +209,7 @@ static bool must_wait(struct netq *q, uint64_t now)
 
 	if (!ns)
 		return false;
-	q->blocked = q->paced = true;
+	q->blocked = q->unpolled = true;
 	loop_timer_set(q->loop, &q->retry, ns);
 	watch_update(q);
 	return true;
@@ -230,8 +226,8 @@ int netq_send(struct netq *q, const struct iovec *iov, unsigned n)
 	if (q->blocked || (nd->pace.rate && must_wait(q, now)))
 		return -EAGAIN;
 	rc = nd->class->send(q, iov, n);
-	if (rc == -EAGAIN)
-		netq_block(q);
+	if (rc == -EAGAIN && !q->blocked)
+		netq_block(q, NETQ_POLL);
 	if (!rc && nd->pace.rate)
 		pace_spend(&nd->pace, now, iov_len(iov, n));
 	if (!rc && !list_empty(&nd->dumps))

@@ -388,7 +388,7 @@ static int stream_send(struct netq *q, const struct iovec *iov, unsigned n)
 		return -EAGAIN;
 	if ((size_t)sent < len + sizeof(prefix)) {
 		keep_rest(s, out, n + 1, sent);
-		netq_block(q);
+		netq_block(q, NETQ_POLL);
 	}
 	return 0;
 }

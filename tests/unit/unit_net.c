@@ -623,33 +623,141 @@ static void dgram_peer_comes_and_goes(void **state)
 	}
 }
 
-/* poll() is of no help here: the back end tries again by itself. */
-static void dgram_full(void **state)
+/* Frames until there is no room for one more. */
+static unsigned fill_up(struct bench *b)
 {
-	struct bench *b = *state;
-	char local[64], remote[64], in[64];
-	struct err e = {0};
-	int peer, rc;
+	unsigned n = 0;
+	int rc;
 
-	snprintf(local, sizeof(local), "%s/l", b->dir);
-	snprintf(remote, sizeof(remote), "%s/r", b->dir);
-	peer = bound_dgram(remote);
+	while (!(rc = send_frame(b, "0123456789abcdef", 16)))
+		n++;
+	assert_int_equal(rc, -EAGAIN);
+	b->writable = 0;
+	return n;
+}
+
+/* Nobody looks whether there is room: two turns sleep until they are told to end. */
+static void stays_full(struct bench *b)
+{
+	for (unsigned i = 0; i < 2; i++)
+		loop_turn(b->loop, 20);
+	assert_int_equal(b->writable, 0);
+	assert_int_equal(send_frame(b, "0123456789abcdef", 16), -EAGAIN);
+}
+
+static void gets_room(struct bench *b)
+{
+	while (!b->writable)
+		loop_turn(b->loop, TURN_MS);
+	assert_int_equal(b->writable, 1);
+}
+
+static unsigned take_all(int peer)
+{
+	char in[64];
+	unsigned n = 0;
+
+	while (recv(peer, in, sizeof(in), MSG_DONTWAIT) == 16)
+		n++;
+	return n;
+}
+
+static void add_named(struct bench *b, const char *local, const char *remote)
+{
+	struct err e = {0};
+
 	assert_int_equal(add(b, &e,
 			     "dgram,id=n0,local.type=unix,local.path=%s,remote.type=unix,"
 			     "remote.path=%s",
 			     local, remote),
 			 0);
 	attach(b);
-	while (!(rc = send_frame(b, "0123456789abcdef", 16)))
-		;
-	assert_int_equal(rc, -EAGAIN);
-	while (recv(peer, in, sizeof(in), MSG_DONTWAIT) > 0)
-		;
-	while (!b->writable)
-		loop_turn(b->loop, TURN_MS);
-	assert_int_equal(send_frame(b, "0123456789abcdef", 16), 0);
+}
+
+/* The short queue of an unconnected peer: the back end hears of each frame that is taken, and of
+ * the peer's end. */
+static void dgram_full(void **state)
+{
+	struct bench *b = *state;
+	char local[64], remote[64], in[64];
+	unsigned n;
+	int peer, old;
+
+	snprintf(local, sizeof(local), "%s/l", b->dir);
+	snprintf(remote, sizeof(remote), "%s/r", b->dir);
+	peer = bound_dgram(remote);
+	add_named(b, local, remote);
+	n = fill_up(b);
+	stays_full(b);
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(recv(peer, in, sizeof(in), 0), 16);
+		gets_room(b);
+		assert_int_equal(fill_up(b), 1);
+	}
+	stays_full(b);
+	assert_int_equal(take_all(peer), n);
+	gets_room(b);
+
+	/* Another one in its place, whose queue is the one that counts from then on. */
+	assert_int_equal(fill_up(b), n);
+	old = peer;
+	unlink(remote);
+	peer = bound_dgram(remote);
+	assert_int_equal(take_all(old), n);
+	gets_room(b);
+	assert_int_equal(fill_up(b), n);
+	close(old);
+	loop_turn(b->loop, 0);
+	fill_up(b);
+	stays_full(b);
+	assert_int_equal(take_all(peer), n);
+	gets_room(b);
+	assert_int_equal(fill_up(b), n);
+
+	/* Gone: what is sent is lost, at once. */
+	close(peer);
+	gets_room(b);
+	assert_int_equal(send_frame(b, "0123456789abcdef", 16), -ECONNREFUSED);
+	unlink(remote);
+}
+
+/* A peer that has connected its socket to ours has no such queue: our own buffer is the limit. */
+static void dgram_full_of_its_own(void **state)
+{
+	struct bench *b = *state;
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	char local[64], remote[64];
+	struct err e = {0};
+	int peer, sv[2];
+
+	snprintf(local, sizeof(local), "%s/l", b->dir);
+	snprintf(remote, sizeof(remote), "%s/r", b->dir);
+	peer = bound_dgram(remote);
+	add_named(b, local, remote);
+	strcpy(un.sun_path, local);
+	assert_int_equal(connect(peer, (struct sockaddr *)&un, sizeof(un)), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(fill_up(b) > 100);
+		stays_full(b);
+		assert_true(take_all(peer) > 100);
+		gets_room(b);
+	}
 	close(peer);
 	unlink(remote);
+	netdev_detach(b->nd);
+	b->nd = NULL;
+	assert_int_equal(netdev_del(b->nds, "n0", &e), 0);
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, sv), 0);
+	assert_int_equal(add(b, &e, "dgram,id=n0,local.type=fd,local.str=%d", sv[0]), 0);
+	attach(b);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(fill_up(b) > 100);
+		stays_full(b);
+		assert_true(take_all(sv[1]) > 100);
+		gets_room(b);
+	}
+	close(sv[1]);
 }
 
 static void dgram_over_udp(void **state)
@@ -700,6 +808,7 @@ int main(void)
 		T(dgram_by_descriptor),
 		T(dgram_peer_comes_and_goes),
 		T(dgram_full),
+		T(dgram_full_of_its_own),
 		T(dgram_over_udp),
 	};
 

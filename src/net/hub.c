@@ -4,9 +4,9 @@
  * A frame that enters a hub at one port leaves it at all others. At a port is a device of the
  * guest, or (netdev=) another back end. What leaves waits in a ring of that port, so one that does
  * not take its frames loses them alone, as on a hub of metal; only when no port has room, the
- * sender waits. With its link down (QMP's set_link) a back end at a port loses what it is given and
- * what it receives. Frames carry no vnet header here: a back end with one gets an empty header, and
- * is not asked for anything but whole frames with their checksums.
+ * sender waits until one has. With its link down (QMP's set_link) a back end at a port loses what
+ * it is given and what it receives. Frames carry no vnet header here: a back end with one gets an
+ * empty header, and is not asked for anything but whole frames with their checksums.
  *
  * All ports of a hub are on one loop, that of the first device's queue; other back ends are served
  * there while a device is.
@@ -20,8 +20,7 @@
 #include "net/fifo.h"
 
 #define RING_SIZE (256 * 1024)
-#define BURST	  64	  /* frames of a back end in one turn */
-#define RETRY_NS  1000000 /* until a hub that was full is looked at again */
+#define BURST	  64 /* frames of a back end in one turn */
 
 struct hub {
 	struct list link; /* netdevs' */
@@ -29,6 +28,7 @@ struct hub {
 	struct list ports;
 	struct loop *loop; /* NULL: no device is served */
 	unsigned devices;  /* that are */
+	bool awaited;	   /* a port waits for room at another one */
 };
 
 struct port {
@@ -38,11 +38,11 @@ struct port {
 	struct fifo_ring out; /* frames that leave the hub here */
 	struct netdev *lower; /* the back end at this port; NULL: for a device */
 	struct net_client client;
-	bool down;  /* the back end's link */
-	size_t hdr; /* bytes of the vnet header before its frames */
-	struct loop_timer
-		again;	/* to look at the back end's frames again: no room, or more of them */
-	uint8_t *frame; /* one of them, behind its header */
+	bool down;		 /* the back end's link */
+	size_t hdr;		 /* bytes of the vnet header before its frames */
+	bool waits;		 /* the back end's frames wait for room */
+	struct loop_timer again; /* to look at them again */
+	uint8_t *frame;		 /* one of them, behind its header */
 
 	/* options */
 	uint64_t hubid;
@@ -68,6 +68,53 @@ static struct netq *lower_queue(struct port *p)
 	return netdev_queue(p->lower, 0);
 }
 
+/* --- room --- */
+
+/* Does anybody receive there? */
+static bool is_connected(const struct port *p)
+{
+	return p->lower ? p->hub->loop != NULL : p->nd.client && p->nd.queue[0].loop;
+}
+
+/* Would forward() find a port for any frame of `from`, or nobody whom it is for? */
+static bool hub_has_room(const struct port *from)
+{
+	bool full = false;
+
+	list_for_each (it, &from->hub->ports) {
+		const struct port *p = list_entry(it, struct port, link);
+
+		if (p == from || !is_connected(p))
+			continue;
+		if (fifo_ring_room(&p->out) >= NET_FRAME_MAX)
+			return true;
+		full = true;
+	}
+	return !full;
+}
+
+/* A ring was emptied a little, or a port came or went: tell those who wait. */
+static void hub_wake(struct hub *h)
+{
+	if (!h->awaited)
+		return;
+	h->awaited = false;
+	list_for_each (it, &h->ports) {
+		struct port *p = list_entry(it, struct port, link);
+
+		if (!p->waits && !p->nd.queue[0].blocked)
+			continue;
+		if (!hub_has_room(p)) {
+			h->awaited = true;
+			continue;
+		}
+		if (p->waits && h->loop)
+			loop_timer_set(h->loop, &p->again, 0);
+		p->waits = false;
+		netq_room(&p->nd.queue[0]);
+	}
+}
+
 /* --- frames --- */
 
 /* Give the back end what waits for it. */
@@ -81,15 +128,10 @@ static void drain(struct port *p)
 		iov[1] = *frame;
 		if (!p->down &&
 		    netq_send(lower_queue(p), p->hdr ? iov : frame, p->hdr ? 2 : 1) == -EAGAIN)
-			return;
+			break;
 		fifo_ring_drop(&p->out);
 	}
-}
-
-/* Does anybody receive there? */
-static bool is_connected(const struct port *p)
-{
-	return p->lower ? p->hub->loop != NULL : p->nd.client && p->nd.queue[0].loop;
+	hub_wake(p->hub);
 }
 
 /* A frame enters at `from`. -EAGAIN: no port has room for it. */
@@ -119,7 +161,11 @@ static int forward(struct port *from, const struct iovec *iov, unsigned n)
 
 static ssize_t port_recv(struct netq *q, const struct iovec *iov, unsigned n)
 {
-	return fifo_ring_get(&((struct port *)q->nd)->out, iov, n);
+	struct port *p = (struct port *)q->nd;
+	ssize_t rc = fifo_ring_get(&p->out, iov, n);
+
+	hub_wake(p->hub);
+	return rc;
 }
 
 static bool port_pending(struct netq *q)
@@ -129,26 +175,17 @@ static bool port_pending(struct netq *q)
 
 static int port_send(struct netq *q, const struct iovec *iov, unsigned n)
 {
-	int rc = iov_len(iov, n) > NET_FRAME_MAX ? -EMSGSIZE
-						 : forward((struct port *)q->nd, iov, n);
+	struct port *p = (struct port *)q->nd;
+	int rc = iov_len(iov, n) > NET_FRAME_MAX ? -EMSGSIZE : forward(p, iov, n);
 
-	if (rc == -EAGAIN)
-		netq_block(q, NETQ_MOMENT);
+	if (rc == -EAGAIN) {
+		p->hub->awaited = true;
+		netq_block(q, NETQ_TOLD);
+	}
 	return rc;
 }
 
 /* --- the back end at a port --- */
-
-static bool has_room(struct port *from)
-{
-	list_for_each (it, &from->hub->ports) {
-		struct port *p = list_entry(it, struct port, link);
-
-		if (p != from && is_connected(p) && fifo_ring_room(&p->out) >= NET_FRAME_MAX)
-			return true;
-	}
-	return false;
-}
 
 static void lower_readable(struct net_client *c, struct netq *q)
 {
@@ -158,9 +195,9 @@ static void lower_readable(struct net_client *c, struct netq *q)
 		struct iovec iov = {p->frame, p->hdr + NET_FRAME_MAX};
 		ssize_t len;
 
-		if (!p->down && !has_room(p)) {
+		if (!p->down && !hub_has_room(p)) {
 			netq_listen(q, false);
-			loop_timer_set(p->hub->loop, &p->again, RETRY_NS);
+			p->waits = p->hub->awaited = true;
 			return;
 		}
 		len = netq_recv(q, &iov, 1);
@@ -210,8 +247,13 @@ static int lower_start(struct port *p)
 
 static void port_stop(struct netq *q)
 {
-	struct hub *h = ((struct port *)q->nd)->hub;
+	struct port *gone = (struct port *)q->nd;
+	struct hub *h = gone->hub;
 
+	/* What it has not taken is for nobody. */
+	while (fifo_ring_peek(&gone->out))
+		fifo_ring_drop(&gone->out);
+	hub_wake(h);
 	if (--h->devices)
 		return;
 	list_for_each (it, &h->ports) {
@@ -221,6 +263,7 @@ static void port_stop(struct netq *q)
 			continue;
 		netq_stop(lower_queue(p));
 		loop_timer_del(&p->again);
+		p->waits = false;
 	}
 	h->loop = NULL;
 }
@@ -237,8 +280,10 @@ static int port_start(struct netq *q)
 				 : "all devices of a hub must be on one loop");
 		return -EXDEV;
 	}
-	if (h->devices++)
+	if (h->devices++) {
+		hub_wake(h);
 		return 0;
+	}
 	h->loop = q->loop;
 	list_for_each (it, &h->ports) {
 		struct port *other = list_entry(it, struct port, link);

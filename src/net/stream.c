@@ -115,6 +115,13 @@ static void plug(struct stream *s, int fd)
 	netq_set_fd(queue(s), fd);
 	if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
 		len = sizeof(peer.ss_family);
+	/* A client of a unix socket has no name as a rule. Reported is then where it has connected
+	 * to, as QEMU does. */
+	if (peer.ss_family == AF_UNIX && len <= sizeof(peer.ss_family)) {
+		len = sizeof(peer);
+		if (getsockname(fd, (struct sockaddr *)&peer, &len) < 0)
+			len = sizeof(peer.ss_family);
+	}
 	netq_connected(queue(s), (struct sockaddr *)&peer, len);
 }
 

@@ -62,6 +62,9 @@ static void stream_link(void **state)
 		assert_string_equal(
 			json_string_value(json_object_get(json_object_get(data, "addr"), "type")),
 			"unix");
+		assert_string_equal(
+			json_string_value(json_object_get(json_object_get(data, "addr"), "path")),
+			path);
 		json_decref(data);
 		assert_int_equal(gv_config(&t->net.v, 6, 2), 1);
 		out[3] = 100;

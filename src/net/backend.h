@@ -38,6 +38,7 @@ struct netq {
 	bool blocked;		 /* the client waits for writable() */
 	bool unpolled;		 /* ... and EPOLLOUT says nothing about that */
 	bool enabled;		 /* one of the pairs in use */
+	bool hung;		 /* hang_up() was called for this descriptor */
 	bool dead;		 /* failed for good */
 	void *priv;
 	void *batch; /* the back end's own, for send_batch() */
@@ -90,6 +91,9 @@ struct net_class {
 	/* There is room: get rid of what an earlier send() left over. True when there is nothing
 	 * left. May be NULL. */
 	bool (*flush)(struct netq *q);
+	/* The peer sends no more, and the client does not listen. Called once for a descriptor:
+	 * what is left unread is found when somebody reads. May be NULL. */
+	void (*hang_up)(struct netq *q);
 	/* For a back end that keeps received frames itself instead of a descriptor: is there one?
 	 * It calls netq_ready() when the first one comes. May be NULL. */
 	bool (*pending)(struct netq *q);

@@ -33,6 +33,14 @@ void frame_buf_reset(struct frame_buf *b)
 	b->start = b->end = 0;
 }
 
+bool frame_ready(const struct frame_buf *b)
+{
+	struct frame_buf copy = *b;
+	const uint8_t *frame;
+
+	return frame_next(&copy, &frame) != -EAGAIN;
+}
+
 ssize_t frame_next(struct frame_buf *b, const uint8_t **frame)
 {
 	size_t have = b->end - b->start;

@@ -7,6 +7,7 @@
 #ifndef NET_FRAME_H
 #define NET_FRAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -26,6 +27,8 @@ void frame_buf_reset(struct frame_buf *b);
  * -EAGAIN: more bytes are needed; -EPROTO: a frame longer than NET_FRAME_MAX, the stream is of
  * no use any more. */
 ssize_t frame_next(struct frame_buf *b, const uint8_t **frame);
+/* Would frame_next() have something to say? */
+bool frame_ready(const struct frame_buf *b);
 /* Read from socket `fd` what is there. Bytes read, 0 at its end, -EAGAIN, or another negative
  * errno. There is always room after frame_next() has returned -EAGAIN. */
 ssize_t frame_fill(struct frame_buf *b, int fd);

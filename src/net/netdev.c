@@ -4,7 +4,8 @@
  * Owns the list of netdevs, the MAC addresses given out, and for each queue the watch on its
  * descriptor (types.c makes netdevs from options). The watch exists only while the client listens
  * or waits for room: a descriptor in an error state is reported by epoll whatever is asked for, so
- * an unwanted watch would spin. A descriptor that fails for good is not watched again.
+ * an unwanted watch would spin. A descriptor that fails for good is not watched again. A back end
+ * with connections also hears once, while nobody listens, that its peer has left.
  */
 #include "net/net.h"
 
@@ -17,6 +18,7 @@
 #include "net/dump.h"
 
 #define MOMENT_NS 1000000 /* NETQ_MOMENT */
+#define PEER_LEFT (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 
 struct netdevs {
 	struct loop *exits;
@@ -40,7 +42,10 @@ static void watch_update(struct netq *q)
 	int rc = 0;
 
 	if (q->loop && q->fd >= 0 && q->enabled && !q->dead)
-		want = (q->listen ? EPOLLIN : 0) | (q->blocked && !q->unpolled ? EPOLLOUT : 0);
+		want = (q->listen			    ? EPOLLIN
+			: q->nd->class->hang_up && !q->hung ? EPOLLRDHUP
+							    : 0) |
+		       (q->blocked && !q->unpolled ? EPOLLOUT : 0);
 	if (want == q->events)
 		return;
 	if (!want)
@@ -70,11 +75,17 @@ static void watch_event(struct loop_fd *w, uint32_t events)
 {
 	struct netq *q = container_of(w, struct netq, watch);
 
-	if (q->blocked && (events & ~EPOLLIN))
+	if (q->blocked && (events & ~(EPOLLIN | EPOLLRDHUP)))
 		netq_room(q);
 	/* netq_room() may have changed what is wanted, or have lost the descriptor. */
-	if (q->listen && (q->events & EPOLLIN) && (events & ~EPOLLOUT) && q->nd->client)
-		q->nd->client->readable(q->nd->client, q);
+	if (q->listen && (q->events & EPOLLIN)) {
+		if ((events & ~EPOLLOUT) && q->nd->client)
+			q->nd->client->readable(q->nd->client, q);
+	} else if ((q->events & EPOLLRDHUP) && (events & PEER_LEFT)) {
+		q->hung = true;
+		watch_update(q);
+		q->nd->class->hang_up(q);
+	}
 }
 
 static void retry_due(struct loop_timer *t)
@@ -118,6 +129,7 @@ void netq_set_fd(struct netq *q, int fd)
 	if (q->events)
 		loop_fd_del(q->loop, &q->watch);
 	q->events = 0;
+	q->hung = false;
 	q->fd = fd;
 	watch_update(q);
 	/* Whoever waits for room hears that there is nobody to wait for. */
@@ -140,7 +152,7 @@ int netq_start(struct netq *q, struct loop *loop, void *priv)
 
 	q->loop = loop;
 	q->priv = priv;
-	q->listen = q->blocked = q->unpolled = q->dead = false;
+	q->listen = q->blocked = q->unpolled = q->hung = q->dead = false;
 	q->events = 0;
 	q->retry.fn = retry_due;
 	q->ready.fn = ready_due;
@@ -148,6 +160,7 @@ int netq_start(struct netq *q, struct loop *loop, void *priv)
 		rc = q->nd->class->start(q);
 	if (rc < 0)
 		q->loop = NULL;
+	watch_update(q);
 	return rc;
 }
 
@@ -156,7 +169,9 @@ void netq_stop(struct netq *q)
 	if (!q->loop)
 		return;
 	q->listen = q->blocked = q->unpolled = false;
-	watch_update(q);
+	if (q->events)
+		loop_fd_del(q->loop, &q->watch);
+	q->events = 0;
 	loop_timer_del(&q->retry);
 	loop_timer_del(&q->ready);
 	dumps_flush(&q->nd->dumps, q->index);

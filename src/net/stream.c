@@ -4,7 +4,9 @@
  * A client that connects (and connects again with reconnect-ms), a server that takes one peer at a
  * time, or a socket that was handed in. Frames go out with one sendmsg() from where they lie; what
  * the kernel did not take is kept here and sent first when there is room, so a frame is never torn.
- * A peer that breaks the format is disconnected. Without a peer the guest's link is down, and
+ * A peer that breaks the format is disconnected. One that leaves is noticed at once, also while the
+ * guest takes no frames; only if it has left frames behind that the guest has not taken yet, these
+ * come first. Without a peer the guest's link is down, and
  * frames are lost as on a cable that is not plugged in.
  *
  * A client's path is used again at each reconnection: it has to be reachable for the user and from
@@ -355,6 +357,19 @@ static ssize_t stream_recv(struct netq *q, const struct iovec *iov, unsigned n)
 	return len;
 }
 
+static void stream_hang_up(struct netq *q)
+{
+	struct stream *s = of(q);
+	ssize_t got;
+	char byte;
+
+	if (frame_ready(&s->in))
+		return;
+	got = recv(q->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
+	if (!got || (got < 0 && errno != EAGAIN))
+		unplug(s, got ? errno : 0);
+}
+
 /* Keep what is left of prefix and frame after the first `sent` bytes. */
 static void keep_rest(struct stream *s, const struct iovec *iov, unsigned n, size_t sent)
 {
@@ -430,4 +445,5 @@ const struct net_class net_stream = {
 	.recv = stream_recv,
 	.send = stream_send,
 	.flush = stream_flush,
+	.hang_up = stream_hang_up,
 };

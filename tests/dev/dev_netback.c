@@ -52,6 +52,10 @@ static void stream_link(void **state)
 	tb_device(t, "virtio-net-pci,netdev=n0,id=nic0");
 	tb_start(t);
 	tb_qmp_ok(t, "{\"execute\": \"query-status\"}"); /* events come from here on */
+	/* A peer comes and goes before there is a driver. */
+	close(connect_unix(path));
+	tb_qmp_event(t, "NETDEV_STREAM_CONNECTED");
+	tb_qmp_event(t, "NETDEV_STREAM_DISCONNECTED");
 	gnet_open(&t->g, &t->net, 0, 1, 2048, BASIC);
 	assert_int_equal(gv_config(&t->net.v, 6, 2), 0);
 	for (unsigned i = 0; i < 2; i++) {

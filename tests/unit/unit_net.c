@@ -444,7 +444,7 @@ static void peer_leaves_while_full(void **state)
 	assert_int_equal(send_frame(b, out, sizeof(out)), -ENOTCONN);
 }
 
-/* Nobody listens: a hung-up peer must not turn the loop. */
+/* Nobody listens: a peer that has left a frame and hung up must not turn the loop. */
 static void unwanted_hangup(void **state)
 {
 	struct bench *b = *state;
@@ -453,14 +453,18 @@ static void unwanted_hangup(void **state)
 
 	netq_listen(b->q, true);
 	netq_listen(b->q, false);
+	assert_int_equal(write(peer, "\0\0\0\1x", 5), 5);
 	close(peer);
 	for (unsigned i = 0; i < 3; i++)
-		loop_turn(b->loop, 0);
+		loop_turn(b->loop, i ? 20 : 0);
 	assert_int_equal(b->readable, 0);
+	assert_true(netq_fd(b->q) >= 0);
 	netq_listen(b->q, true);
 	loop_turn(b->loop, TURN_MS);
 	assert_int_equal(b->readable, 1);
+	assert_int_equal(recv_frame(b, &c, 1), 1);
 	assert_int_equal(recv_frame(b, &c, 1), -EAGAIN);
+	assert_int_equal(netq_fd(b->q), -1);
 	for (unsigned i = 0; i < 3; i++)
 		loop_turn(b->loop, 0);
 	assert_int_equal(b->readable, 1);

@@ -446,6 +446,76 @@ static void link_of_a_server(void **state)
 	}
 }
 
+/* Nobody listens, as before the guest's driver is up. A peer that leaves is noticed all the same
+ * and the next one is taken; one that has left a frame is noticed when that was taken. */
+static void peer_leaves_unheard(void **state)
+{
+	struct bench *b = *state;
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	uint8_t in[64], frame[4 + LEN] = {0, 0, 0, LEN};
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", b->dir);
+	add_netdev(b, "stream,id=n0,server=on,addr.type=unix,addr.path=%s", un.sun_path);
+	attach(b);
+	for (unsigned i = 1; i <= 6; i++) {
+		int peer = socket(AF_UNIX, SOCK_STREAM, 0);
+		bool half = i & 1, leaves_frame = i > 2, torn = i > 4;
+
+		assert_int_equal(connect(peer, (struct sockaddr *)&un, sizeof(un)), 0);
+		while (!b->link)
+			loop_turn(b->loop, TURN_MS);
+		assert_int_equal(b->connected, i);
+		/* With its path, as QEMU says it. */
+		assert_string_equal(((struct sockaddr_un *)&b->peer)->sun_path, un.sun_path);
+		if (leaves_frame)
+			assert_int_equal(write(peer, frame, sizeof(frame) - torn),
+					 sizeof(frame) - torn);
+		if (torn) {
+			/* Read as far as it goes, it is no frame and waits for nobody. */
+			assert_int_equal(recv_frame(b, in, sizeof(in)), -EAGAIN);
+		}
+		if (half)
+			shutdown(peer, SHUT_WR);
+		else
+			close(peer);
+		loop_turn(b->loop, TURN_MS);
+		if (leaves_frame && !torn) {
+			assert_int_equal(b->disconnected, i - 1);
+			loop_turn(b->loop, 20); /* it sleeps */
+			assert_int_equal(recv_frame(b, in, sizeof(in)), LEN);
+			assert_int_equal(recv_frame(b, in, sizeof(in)), -EAGAIN);
+		}
+		assert_int_equal(b->disconnected, i);
+		assert_false(b->link);
+		if (half)
+			close(peer);
+	}
+}
+
+/* A client whose peer leaves so early connects again. */
+static void client_comes_back_unheard(void **state)
+{
+	struct bench *b = *state;
+	unsigned port;
+	int listener = bound(SOCK_STREAM, &port), peer;
+
+	assert_int_equal(listen(listener, 1), 0);
+	add_netdev(b, "stream,id=n0,addr.type=inet,addr.host=127.0.0.1,addr.port=%u,reconnect-ms=1",
+		   port);
+	/* Before the queue is served, and then twice while nobody listens. */
+	for (unsigned i = 1; i <= 3; i++) {
+		peer = accept(listener, NULL, NULL);
+		close(peer);
+		if (i == 1)
+			attach(b);
+		for (unsigned turns = 0; b->connected == i && turns < 20; turns++)
+			loop_turn(b->loop, TURN_MS);
+		assert_int_equal(b->connected, i + 1);
+		assert_int_equal(b->disconnected, i);
+	}
+	close(listener);
+}
+
 static void link_of_a_client(void **state)
 {
 	struct bench *b = *state;
@@ -655,11 +725,23 @@ static void passt_comes_and_goes(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		T(socket_connect),	 T(socket_listen),	  T(socket_udp),
-		T(socket_mcast),	 T(socket_by_descriptor), T(bad_options),
-		T(hub_of_three),	 T(hub_with_a_stream),	  T(hub_with_a_link_down),
-		T(hub_that_is_full),	 T(link_of_a_server),	  T(link_of_a_client),
-		T(hub_with_a_tap),	 T(bridge_helper),	  T(passt_started),
+		T(socket_connect),
+		T(socket_listen),
+		T(socket_udp),
+		T(socket_mcast),
+		T(socket_by_descriptor),
+		T(bad_options),
+		T(hub_of_three),
+		T(hub_with_a_stream),
+		T(hub_with_a_link_down),
+		T(hub_that_is_full),
+		T(link_of_a_server),
+		T(peer_leaves_unheard),
+		T(client_comes_back_unheard),
+		T(link_of_a_client),
+		T(hub_with_a_tap),
+		T(bridge_helper),
+		T(passt_started),
 		T(passt_comes_and_goes),
 	};
 

@@ -193,7 +193,7 @@ int net_apply_offloads(struct virtio_net *n, uint64_t features)
 
 /* --- queues --- */
 
-static struct virtio_net *of(struct vdev *v)
+static struct virtio_net *net_of(struct vdev *v)
 {
 	return (struct virtio_net *)v;
 }
@@ -206,7 +206,7 @@ static bool is_ctrl(const struct virtio_net *n, unsigned index)
 
 static void net_kick(struct vqueue *vq)
 {
-	struct virtio_net *n = of(vq_dev(vq));
+	struct virtio_net *n = net_of(vq_dev(vq));
 	unsigned index = vq_index(vq);
 
 	if (is_ctrl(n, index))
@@ -221,16 +221,16 @@ static void net_kick(struct vqueue *vq)
 
 static void net_quiesce(struct vqueue *vq)
 {
-	struct virtio_net *n = of(vq_dev(vq));
+	struct virtio_net *n = net_of(vq_dev(vq));
 	unsigned index = vq_index(vq);
 
 	if (!is_ctrl(n, index) && index / 2 < n->pairs && !(index & 1))
 		net_rx_stop(&n->pair[index / 2]);
 }
 
-/* Work is not done in the back end's event, where vCPUs may wait for answers, but in the kick
- * that it causes. */
-static void readable(struct net_client *c, struct netq *q)
+/* The back end's events only kick a queue: the work is done after the loop has answered every vCPU.
+ */
+static void net_readable(struct net_client *c, struct netq *q)
 {
 	struct net_pair *p = netq_priv(q);
 
@@ -241,7 +241,7 @@ static void readable(struct net_client *c, struct netq *q)
 	vq_kick(p->rx);
 }
 
-static void writable(struct net_client *c, struct netq *q)
+static void net_writable(struct net_client *c, struct netq *q)
 {
 	vq_kick(((struct net_pair *)netq_priv(q))->tx);
 }
@@ -332,7 +332,7 @@ static int check_options(const struct virtio_net *n, struct err *e)
 
 static int net_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
-	struct virtio_net *n = of(v);
+	struct virtio_net *n = net_of(v);
 	int rc = check_options(n, e);
 
 	n->env = env;
@@ -340,8 +340,8 @@ static int net_realize(struct vdev *v, struct dev_env *env, struct err *e)
 		return rc;
 	n->link_up = true;
 	n->client.name = v->fn.id;
-	n->client.readable = readable;
-	n->client.writable = writable;
+	n->client.readable = net_readable;
+	n->client.writable = net_writable;
 	n->client.link = link_changed;
 	if (n->netdev) {
 		n->nd = netdev_attach(env->netdevs, n->netdev, &n->client, e);
@@ -384,7 +384,7 @@ static int net_realize(struct vdev *v, struct dev_env *env, struct err *e)
 
 static void net_unrealize(struct vdev *v)
 {
-	struct virtio_net *n = of(v);
+	struct virtio_net *n = net_of(v);
 
 	net_vhost_fini(n);
 	netdev_detach(n->nd);
@@ -398,7 +398,7 @@ static void net_unrealize(struct vdev *v)
 
 static void net_start(struct vdev *v)
 {
-	struct virtio_net *n = of(v);
+	struct virtio_net *n = net_of(v);
 	int rc = net_apply_offloads(n, v->features);
 
 	if (rc < 0)
@@ -412,7 +412,7 @@ static void net_start(struct vdev *v)
 
 static void net_reset(struct vdev *v)
 {
-	struct virtio_net *n = of(v);
+	struct virtio_net *n = net_of(v);
 
 	net_vhost_update(n, 0);
 	net_filter_reset(&n->filter, n->mac);
@@ -459,7 +459,7 @@ void virtio_net_rx_filter(struct pci_fn *fn, struct net_filter *out, bool *vlan_
 	loop_call(q.n->v.exits, query_filter, &q);
 }
 
-static void announce(void *arg)
+static void run_announce(void *arg)
 {
 	struct virtio_net *n = arg;
 
@@ -471,7 +471,7 @@ void virtio_net_announce(struct pci_fn *fn)
 {
 	struct virtio_net *n = (struct virtio_net *)fn;
 
-	loop_call(n->v.exits, announce, n);
+	loop_call(n->v.exits, run_announce, n);
 }
 
 static const struct vdev_ops net_ops = {
@@ -485,7 +485,7 @@ static const struct vdev_ops net_ops = {
 	.quiesce = net_quiesce,
 };
 
-/* A frame that waits for buffers is dropped, as on any wire. */
+/* A frame that waits for buffers is not saved: a network may lose frames. */
 static const struct field net_fields[] = {
 	FIELD_UINT(struct virtio_net, active, 1, NET_PAIRS_MAX),
 	FIELD_BYTES(struct virtio_net, filter.mac),

@@ -3,7 +3,7 @@
  *
  * A frame that enters a hub at one port leaves it at all others. At a port is a device of the
  * guest, or (netdev=) another back end. What leaves waits in a ring of that port, so one that does
- * not take its frames loses them alone, as on a hub of metal; only when no port has room, the
+ * not take its frames loses them while the others get theirs; only when no port has room, the
  * sender waits until one has. With its link down (QMP's set_link) a back end at a port loses what
  * it is given and what it receives. Frames carry no vnet header here: a back end with one gets an
  * empty header, and is not asked for anything but whole frames with their checksums.
@@ -23,12 +23,12 @@
 #define BURST	  64 /* frames of a back end in one turn */
 
 struct hub {
-	struct list link; /* netdevs' */
+	struct list link; /* netdevs_hubs() */
 	uint64_t id;
 	struct list ports;
 	struct loop *loop; /* NULL: no device is served */
-	unsigned devices;  /* that are */
-	bool awaited;	   /* a port waits for room at another one */
+	unsigned devices;  /* how many are served */
+	bool awaited;	   /* some port waits until another one has room */
 };
 
 struct port {
@@ -68,15 +68,15 @@ static struct netq *lower_queue(struct port *p)
 	return netdev_queue(p->lower, 0);
 }
 
-/* --- room --- */
+/* --- who waits for room --- */
 
-/* Does anybody receive there? */
+/* Does a device or a back end receive at this port? */
 static bool is_connected(const struct port *p)
 {
 	return p->lower ? p->hub->loop != NULL : p->nd.client && p->nd.queue[0].loop;
 }
 
-/* Would forward() find a port for any frame of `from`, or nobody whom it is for? */
+/* Would hub_forward() find a port for any frame of `from`, or nobody whom it is for? */
 static bool hub_has_room(const struct port *from)
 {
 	bool full = false;
@@ -117,8 +117,8 @@ static void hub_wake(struct hub *h)
 
 /* --- frames --- */
 
-/* Give the back end what waits for it. */
-static void drain(struct port *p)
+/* Send the back end the frames that wait for it, as many as it takes. */
+static void port_drain(struct port *p)
 {
 	uint8_t hdr[NET_HDR_LEN] = {0};
 	struct iovec iov[2] = {{hdr, sizeof(hdr)}};
@@ -134,8 +134,8 @@ static void drain(struct port *p)
 	hub_wake(p->hub);
 }
 
-/* A frame enters at `from`. -EAGAIN: no port has room for it. */
-static int forward(struct port *from, const struct iovec *iov, unsigned n)
+/* Pass on a frame that enters at `from`. -EAGAIN: no port has room for it. */
+static int hub_forward(struct port *from, const struct iovec *iov, unsigned n)
 {
 	unsigned took = 0, full = 0;
 
@@ -152,7 +152,7 @@ static int forward(struct port *from, const struct iovec *iov, unsigned n)
 		}
 		took++;
 		if (p->lower)
-			drain(p);
+			port_drain(p);
 		else if (first)
 			netq_ready(&p->nd.queue[0]);
 	}
@@ -176,7 +176,7 @@ static bool port_pending(struct netq *q)
 static int port_send(struct netq *q, const struct iovec *iov, unsigned n)
 {
 	struct port *p = (struct port *)q->nd;
-	int rc = iov_len(iov, n) > NET_FRAME_MAX ? -EMSGSIZE : forward(p, iov, n);
+	int rc = iov_len(iov, n) > NET_FRAME_MAX ? -EMSGSIZE : hub_forward(p, iov, n);
 
 	if (rc == -EAGAIN) {
 		p->hub->awaited = true;
@@ -205,9 +205,9 @@ static void lower_readable(struct net_client *c, struct netq *q)
 			return;
 		iov = (struct iovec){p->frame + p->hdr, (size_t)len - p->hdr};
 		if (len > (ssize_t)p->hdr && !p->down)
-			forward(p, &iov, 1);
+			hub_forward(p, &iov, 1);
 	}
-	/* What it keeps itself it does not tell of again. */
+	/* A back end that keeps received frames itself reports them only once. */
 	loop_timer_set(p->hub->loop, &p->again, 0);
 }
 
@@ -221,17 +221,17 @@ static void lower_again(struct loop_timer *t)
 
 static void lower_writable(struct net_client *c, struct netq *q)
 {
-	drain(container_of(c, struct port, client));
+	port_drain(container_of(c, struct port, client));
 }
 
-/* Like a hub of metal, it shows its ports nothing of each other. */
+/* The other ports are not told: a hub passes frames on, and no state of a link. */
 static void lower_link(struct net_client *c, bool up)
 {
 	struct port *p = container_of(c, struct port, client);
 
 	p->down = !up;
 	if (p->down && p->hub->loop)
-		drain(p);
+		port_drain(p);
 }
 
 static int lower_start(struct port *p)
@@ -250,7 +250,7 @@ static void port_stop(struct netq *q)
 	struct port *gone = (struct port *)q->nd;
 	struct hub *h = gone->hub;
 
-	/* What it has not taken is for nobody. */
+	/* Frames that it has not taken would be old when the next device comes. */
 	while (fifo_ring_peek(&gone->out))
 		fifo_ring_drop(&gone->out);
 	hub_wake(h);

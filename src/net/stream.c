@@ -66,12 +66,12 @@ static const struct opt stream_options[] = {
 	OPT_END,
 };
 
-static struct stream *of(struct netq *q)
+static struct stream *stream_of(struct netq *q)
 {
 	return (struct stream *)q->nd;
 }
 
-static struct netq *queue(struct stream *s)
+static struct netq *stream_queue(struct stream *s)
 {
 	return &s->nd.queue[0];
 }
@@ -84,7 +84,7 @@ static void again_due(struct loop_timer *t);
 /* With no peer: wait for the next one. */
 static void await_peer(struct stream *s)
 {
-	struct netq *q = queue(s);
+	struct netq *q = stream_queue(s);
 	int rc;
 
 	if (!q->loop)
@@ -100,7 +100,7 @@ static void await_peer(struct stream *s)
 }
 
 /* A new peer on `fd`. */
-static void plug(struct stream *s, int fd)
+static void stream_plug(struct stream *s, int fd)
 {
 	struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
 	socklen_t len = sizeof(peer);
@@ -114,7 +114,7 @@ static void plug(struct stream *s, int fd)
 	}
 	frame_buf_reset(&s->in);
 	s->rest_at = s->rest_end = 0;
-	netq_set_fd(queue(s), fd);
+	netq_set_fd(stream_queue(s), fd);
 	if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
 		len = sizeof(peer.ss_family);
 	/* A client of a unix socket has no name as a rule. Reported is then where it has connected
@@ -124,13 +124,13 @@ static void plug(struct stream *s, int fd)
 		if (getsockname(fd, (struct sockaddr *)&peer, &len) < 0)
 			len = sizeof(peer.ss_family);
 	}
-	netq_connected(queue(s), (struct sockaddr *)&peer, len);
+	netq_connected(stream_queue(s), (struct sockaddr *)&peer, len);
 }
 
 /* The peer has gone (`why` is an errno, 0: it closed). */
-static void unplug(struct stream *s, int why)
+static void stream_unplug(struct stream *s, int why)
 {
-	struct netq *q = queue(s);
+	struct netq *q = stream_queue(s);
 	int fd = q->fd;
 
 	log_info("netdev %s: disconnected%s%s", s->nd.id, why ? ": " : "",
@@ -154,15 +154,15 @@ static void accept_event(struct loop_fd *w, uint32_t events)
 
 	if (fd < 0) {
 		if (addr_accept_later(errno)) {
-			loop_fd_del(queue(s)->loop, w);
+			loop_fd_del(stream_queue(s)->loop, w);
 			s->again.fn = accept_due;
-			loop_timer_set(queue(s)->loop, &s->again, ADDR_ACCEPT_NS);
+			loop_timer_set(stream_queue(s)->loop, &s->again, ADDR_ACCEPT_NS);
 		}
 		return;
 	}
 	/* One peer at a time: others wait in the backlog. */
-	loop_fd_del(queue(s)->loop, w);
-	plug(s, fd);
+	loop_fd_del(stream_queue(s)->loop, w);
+	stream_plug(s, fd);
 }
 
 static void connect_event(struct loop_fd *w, uint32_t events)
@@ -171,10 +171,10 @@ static void connect_event(struct loop_fd *w, uint32_t events)
 	int fd = s->pending, error = 0;
 	socklen_t len = sizeof(error);
 
-	loop_fd_del(queue(s)->loop, w);
+	loop_fd_del(stream_queue(s)->loop, w);
 	s->pending = -1;
 	if (!getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) && !error) {
-		plug(s, fd);
+		stream_plug(s, fd);
 	} else {
 		close(fd);
 		await_peer(s);
@@ -187,11 +187,11 @@ static void again_due(struct loop_timer *t)
 	int fd = addr_socket(&s->addr, SOCK_STREAM);
 
 	if (fd >= 0 && !connect(fd, &s->addr.u.sa, s->addr.len)) {
-		plug(s, fd);
+		stream_plug(s, fd);
 		return;
 	}
 	if (fd >= 0 && errno == EINPROGRESS &&
-	    !loop_fd_add(queue(s)->loop, &s->connecting, fd, EPOLLOUT, connect_event)) {
+	    !loop_fd_add(stream_queue(s)->loop, &s->connecting, fd, EPOLLOUT, connect_event)) {
 		s->pending = fd;
 		return;
 	}
@@ -241,7 +241,7 @@ static int connect_first(struct stream *s, struct err *e)
 	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		error = errno;
 	if (!error) {
-		plug(s, fd);
+		stream_plug(s, fd);
 		return 0;
 	}
 	close(fd);
@@ -279,9 +279,9 @@ static int stream_open(struct netdev *nd, struct kvs *k, struct err *e)
 	else if (s->server)
 		s->listener = s->addr.fd;
 	else
-		plug(s, s->addr.fd);
-	if (!rc && queue(s)->fd < 0)
-		netq_set_carrier(queue(s), false);
+		stream_plug(s, s->addr.fd);
+	if (!rc && stream_queue(s)->fd < 0)
+		netq_set_carrier(stream_queue(s), false);
 	return rc;
 }
 
@@ -289,8 +289,8 @@ static void stream_close(struct netdev *nd)
 {
 	struct stream *s = (struct stream *)nd;
 
-	if (nd->pairs && queue(s)->fd >= 0)
-		close(queue(s)->fd);
+	if (nd->pairs && stream_queue(s)->fd >= 0)
+		close(stream_queue(s)->fd);
 	if (s->pending >= 0)
 		close(s->pending);
 	if (s->listener >= 0) {
@@ -304,13 +304,13 @@ static void stream_close(struct netdev *nd)
 static int stream_start(struct netq *q)
 {
 	if (q->fd < 0)
-		await_peer(of(q));
+		await_peer(stream_of(q));
 	return 0;
 }
 
 static void stream_stop(struct netq *q)
 {
-	struct stream *s = of(q);
+	struct stream *s = stream_of(q);
 
 	if (s->listener >= 0 && q->fd < 0)
 		loop_fd_del(q->loop, &s->accepting);
@@ -326,7 +326,7 @@ static void stream_stop(struct netq *q)
 
 static ssize_t stream_recv(struct netq *q, const struct iovec *iov, unsigned n)
 {
-	struct stream *s = of(q);
+	struct stream *s = stream_of(q);
 	const uint8_t *frame = NULL;
 	ssize_t len, got;
 	size_t at = 0;
@@ -338,14 +338,14 @@ static ssize_t stream_recv(struct netq *q, const struct iovec *iov, unsigned n)
 		if (got == -EAGAIN)
 			return -EAGAIN;
 		if (got <= 0) {
-			unplug(s, (int)-got);
+			stream_unplug(s, (int)-got);
 			return -EAGAIN;
 		}
 	}
 	if (len < 0) {
 		log_warn("netdev %s: the peer sent a frame of more than %d bytes", s->nd.id,
 			 NET_FRAME_MAX);
-		unplug(s, (int)-len);
+		stream_unplug(s, (int)-len);
 		return -EAGAIN;
 	}
 	for (unsigned i = 0; i < n && at < (size_t)len; i++) {
@@ -359,7 +359,7 @@ static ssize_t stream_recv(struct netq *q, const struct iovec *iov, unsigned n)
 
 static void stream_hang_up(struct netq *q)
 {
-	struct stream *s = of(q);
+	struct stream *s = stream_of(q);
 	ssize_t got;
 	char byte;
 
@@ -367,7 +367,7 @@ static void stream_hang_up(struct netq *q)
 		return;
 	got = recv(q->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
 	if (!got || (got < 0 && errno != EAGAIN))
-		unplug(s, got ? errno : 0);
+		stream_unplug(s, got ? errno : 0);
 }
 
 /* Keep what is left of prefix and frame after the first `sent` bytes. */
@@ -386,7 +386,7 @@ static void keep_rest(struct stream *s, const struct iovec *iov, unsigned n, siz
 
 static int stream_send(struct netq *q, const struct iovec *iov, unsigned n)
 {
-	struct stream *s = of(q);
+	struct stream *s = stream_of(q);
 	size_t len = iov_len(iov, n);
 	uint32_t prefix = htobe32((uint32_t)len);
 	struct iovec out[IOV_OUT];
@@ -403,7 +403,7 @@ static int stream_send(struct netq *q, const struct iovec *iov, unsigned n)
 	if (sent < 0 && errno != EAGAIN) {
 		int error = errno;
 
-		unplug(s, error);
+		stream_unplug(s, error);
 		return -error;
 	}
 	if (sent < 0)
@@ -417,7 +417,7 @@ static int stream_send(struct netq *q, const struct iovec *iov, unsigned n)
 
 static bool stream_flush(struct netq *q)
 {
-	struct stream *s = of(q);
+	struct stream *s = stream_of(q);
 
 	while (q->fd >= 0 && s->rest_at < s->rest_end) {
 		ssize_t sent = send(q->fd, s->rest + s->rest_at, s->rest_end - s->rest_at,
@@ -426,7 +426,7 @@ static bool stream_flush(struct netq *q)
 		if (sent < 0 && errno == EAGAIN)
 			return false;
 		if (sent < 0)
-			unplug(s, errno);
+			stream_unplug(s, errno);
 		else
 			s->rest_at += sent;
 	}

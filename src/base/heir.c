@@ -4,36 +4,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What is not allowed here was not allowed before either. */
-static void keep_only(unsigned capability)
-{
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct caps[2] = {{0}};
-
-	for (unsigned c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
-		if (c != capability)
-			prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
-	caps[capability / 32].effective = caps[capability / 32].permitted = 1U << capability % 32;
-	syscall(SYS_capset, &head, caps);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-}
+#include "base/rights.h"
 
 static void run(int fd, unsigned capability, void (*fn)(void *arg), void *arg)
 {
 	char c;
 
 	prctl(PR_SET_NAME, "xenpvh-heir");
-	if (fd > 3)
-		close_range(3, (unsigned)fd - 1, 0);
-	close_range((unsigned)fd + 1, ~0U, 0);
-	keep_only(capability);
+	rights_close_others(&fd, 1);
+	/* What is not allowed here was not allowed before either. */
+	rights_drop_bounds(1ULL << capability);
+	rights_drop_capabilities(1ULL << capability, NULL);
+	rights_no_new(NULL);
 	/* Nothing is ever written: it returns at the end of the file. */
 	while (read(fd, &c, 1) < 0 && errno == EINTR)
 		;

@@ -20,18 +20,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <inttypes.h>
-#include <linux/capability.h>
-#include <linux/securebits.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "base/rights.h"
 #include "base/util.h"
 
 #define MEMLOCK_BYTES (64 * MiB) /* rings of io_uring, where the kernel counts them */
@@ -146,62 +141,6 @@ static int enter_root(struct guard *g, struct err *e)
 	return 0;
 }
 
-/* Nothing that we could execute would get capabilities either. */
-static void drop_bounds(uint64_t keep)
-{
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	prctl(PR_SET_SECUREBITS,
-	      SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
-		      SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED | SECBIT_KEEP_CAPS_LOCKED,
-	      0, 0, 0);
-	/* Past the last one it is EINVAL; without the right to do it EPERM, and so for all. */
-	for (unsigned cap = 0; cap < 64; cap++)
-		if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-			break;
-}
-
-static int change_user(struct guard *g, struct err *e)
-{
-	uid_t r, eff, saved;
-
-	if (!g->has_user)
-		return 0;
-	if (setgroups((size_t)g->group_count, g->groups) < 0 && geteuid() == 0)
-		return err_set(e, -errno, "setgroups: %s", strerror(errno));
-	if (setresgid(g->gid, g->gid, g->gid) < 0)
-		return err_set(e, -errno, "could not become group %" PRIu32 ": %s",
-			       (uint32_t)g->gid, strerror(errno));
-	if (setresuid(g->uid, g->uid, g->uid) < 0)
-		return err_set(e, -errno, "could not become user %" PRIu32 ": %s", (uint32_t)g->uid,
-			       strerror(errno));
-	if (getresuid(&r, &eff, &saved) < 0 || r != g->uid || eff != g->uid || saved != g->uid ||
-	    (g->uid != 0 && setuid(0) == 0))
-		return err_set(e, -EPERM, "user %" PRIu32 " could become root again",
-			       (uint32_t)g->uid);
-	return 0;
-}
-
-/* Keep those of `keep` that we have, and no other. */
-static int drop_capabilities(uint64_t keep, struct err *e)
-{
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct caps[2];
-	uint32_t left = 0;
-
-	if (syscall(SYS_capget, &head, caps) < 0)
-		return err_set(e, -errno, "could not drop the capabilities: %s", strerror(errno));
-	for (unsigned i = 0; i < 2; i++) {
-		caps[i].permitted &= (uint32_t)(keep >> 32 * i);
-		caps[i].effective = caps[i].permitted;
-		caps[i].inheritable = 0;
-	}
-	if (syscall(SYS_capset, &head, caps) < 0 || syscall(SYS_capget, &head, caps) < 0)
-		return err_set(e, -errno, "could not drop the capabilities: %s", strerror(errno));
-	for (unsigned i = 0; i < 2; i++)
-		left |= (caps[i].effective | caps[i].permitted) & ~(uint32_t)(keep >> 32 * i);
-	return left ? err_set(e, -EPERM, "capabilities are left") : 0;
-}
-
 int guard_seal(struct guard *g, struct err *e)
 {
 	uint64_t keep = g->has_user && g->uid ? 0 : g->keep;
@@ -209,11 +148,11 @@ int guard_seal(struct guard *g, struct err *e)
 
 	if (rc)
 		return rc;
-	drop_bounds(keep);
-	rc = change_user(g, e);
-	if (rc)
-		return rc;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_set(e, -errno, "could not give up new privileges: %s", strerror(errno));
-	return drop_capabilities(keep, e);
+	rights_no_root();
+	rights_drop_bounds(keep);
+	if (g->has_user)
+		rc = rights_become(g->uid, g->gid, g->groups, (unsigned)g->group_count, e);
+	if (rc == 0)
+		rc = rights_no_new(e);
+	return rc < 0 ? rc : rights_drop_capabilities(keep, e);
 }

@@ -25,7 +25,6 @@
 #include "xen/domain.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,6 +36,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/rights.h"
 #include "xen/backends.h"
 
 #define PATH_MAX_LEN 80
@@ -214,39 +214,28 @@ static bool send_msg(int sock, enum store_msg type, int rc)
 	return send(sock, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m);
 }
 
-/* Close what was inherited, except for the log (0-2), the socket pair and the connection. */
-static void child_close_all(int one, int other)
-{
-	int low = MIN(one, other), high = MAX(one, other);
-
-	if (low > 3)
-		close_range(3, (unsigned)low - 1, 0);
-	if (high > low + 1)
-		close_range((unsigned)low + 1, (unsigned)high - 1, 0);
-	close_range((unsigned)high + 1, ~0U, 0);
-}
-
 /* A connection to xenstore stays what it is without any right. A change of user takes the
  * capabilities along. Where we are not root there are none. */
-static bool child_confine(void)
+static int child_confine(void)
 {
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return false;
-	return geteuid() != 0 ||
-	       (setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-		setresuid(NOBODY, NOBODY, NOBODY) == 0);
+	int rc = rights_no_new(NULL);
+
+	if (rc == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		rc = -errno;
+	return rc < 0 || geteuid() != 0 ? rc : rights_become(NOBODY, NOBODY, NULL, 0, NULL);
 }
 
 static void child_run(int sock, struct watcher *w)
 {
+	const int keep[] = {sock, w->xs.fd};
 	struct pollfd p[2];
 	struct msg m;
 	int rc;
 
-	child_close_all(sock, w->xs.fd);
+	rights_close_others(keep, 2);
 	rc = watcher_start(w);
-	if (!rc && !child_confine())
-		rc = -errno;
+	if (!rc)
+		rc = child_confine();
 	send_msg(sock, MSG_READY, rc);
 	if (rc < 0)
 		return;

@@ -49,6 +49,13 @@ int log_open(const char *path, struct err *e)
 	return 0;
 }
 
+void log_in_child(void)
+{
+	sink.fd = STDERR_FILENO;
+	sink.stamps = false;
+	sink.program[0] = 0;
+}
+
 static size_t put_stamp(char *buf, size_t size)
 {
 	struct timespec ts;
@@ -70,8 +77,9 @@ static void vlog(enum log_level level, const char *who, const char *fmt, va_list
 
 	if (sink.stamps)
 		n = put_stamp(line, room);
-	n += (size_t)snprintf(line + n, room - n, "%s: %s%s%s", sink.program, tag[level],
-			      who ? who : "", who ? ": " : "");
+	n += (size_t)snprintf(line + n, room - n, "%s%s%s%s%s", sink.program,
+			      *sink.program ? ": " : "", tag[level], who ? who : "",
+			      who ? ": " : "");
 	n = MIN(n, room - 1);
 	n += (size_t)vsnprintf(line + n, room - n, fmt, ap);
 	n = MIN(n, room - 1);

@@ -25,6 +25,8 @@ void log_set_level(enum log_level level);
 void log_set_timestamps(bool on);
 /* Append to `path` from now on (`-D`). 0 or a negative errno with `e` filled. */
 int log_open(const char *path, struct err *e);
+/* In a child whose stderr another process logs: text goes there from now on, without a prefix. */
+void log_in_child(void);
 
 void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define log_err(...)  log_msg(LOG_ERROR, __VA_ARGS__)

@@ -40,7 +40,11 @@ static void *lazy_alloc(size_t n)
 	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 		       -1, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	/* Nothing for our children, and nothing that they could fill. */
+	madvise(p, n, MADV_DONTFORK);
+	return p;
 }
 
 static void lazy_free(void *p, size_t n)
@@ -130,6 +134,8 @@ struct gmem *gmem_new_file(const struct hv_range *ram, unsigned ranges, int fd, 
 			gmem_free(gm);
 			return NULL;
 		}
+		/* As with Xen's mappings: no child of ours is to see guest memory. */
+		madvise(at, gm->ram[i].size, MADV_DONTFORK);
 		off += (off_t)gm->ram[i].size;
 	}
 	return gm;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -379,6 +380,41 @@ static void from_file(void **state)
 	close(fd);
 }
 
+/* True in a child of ours that has nothing at this address. */
+static bool child_lacks(void *at)
+{
+	unsigned char in_core;
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid)
+		_exit(mincore(at, 1, &in_core) == 0 || errno != ENOMEM);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status == 0;
+}
+
+/* Processes that parse what a network sends are forked from us. */
+static void no_child_has_guest_memory(void **state)
+{
+	static const struct hv_range r[] = {{0, 1 * MiB}, {4 * GiB, 1 * MiB}};
+	int fd = memfd_create("ram", MFD_CLOEXEC);
+	struct gmem *gm;
+	struct iovec iov;
+	struct err e;
+
+	assert_int_equal(ftruncate(fd, 2 * MiB), 0);
+	gm = gmem_new_file(r, 2, fd, &e);
+	assert_non_null(gm);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(gmem_pin(gm, r[i].base, 1, &iov, 1), 1);
+		assert_true(child_lacks((void *)((uintptr_t)iov.iov_base & ~(PAGE - 1))));
+		gmem_unpin(gm, &iov, 1);
+	}
+	gmem_free(gm);
+	close(fd);
+}
+
 /* Single pages: the granule of guests whose memory is populated on demand. */
 static void small_granules(void **state)
 {
@@ -520,6 +556,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(whole_refused, setup, teardown),
 		cmocka_unit_test(from_file),
+		cmocka_unit_test(no_child_has_guest_memory),
 	};
 
 	return cmocka_run_group_tests_name("gmem", tests, NULL, NULL);

@@ -7,8 +7,8 @@
  *   spaces     mount, IPC, host name and cgroup namespaces of its own, a network only when the role
  *              asks for it. Without root inside of a new user namespace, where that is allowed.
  *   root       a small tmpfs becomes the root directory, the host's is detached. Where the present
- *              root cannot be exchanged (an initramfs, or inside a chroot) it is entered by chroot
- *              instead, which cannot be left either: there is no directory open and no capability.
+ *              root cannot be exchanged (an initramfs) it is entered by chroot instead, which
+ *              cannot be left either: there is no directory open and no capability.
  *   user       a user and group that nobody else has, no supplementary groups, no capability, none
  *              to be had by executing something
  *   limits     descriptors, processes, no core dump, no file written, memory
@@ -169,7 +169,7 @@ static int copy_take(struct carried *c, unsigned i, const char *path, struct err
 
 static int bind_take(struct carried *c, unsigned i, const char *path, struct err *e)
 {
-	struct mount_attr attr = {.attr_set = SEALED};
+	struct mount_attr attr = {.attr_set = SEALED, .propagation = MS_PRIVATE};
 	struct stat st;
 
 	c->tree[i] = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -229,7 +229,6 @@ static int bind_put(const struct carried *c, unsigned i, const char *path, struc
 		return err_set(e, rc, "%s: %s", path, strerror(-rc));
 	if (move_mount(c->tree[i], "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	close(c->tree[i]);
 	return 0;
 }
 
@@ -254,28 +253,45 @@ static int root_make(struct err *e)
 
 /* Mounted over "/", which our paths do not notice, and then exchanged with it: the old one is over
  * the new one for a moment, and goes. */
-static int root_enter(int fd, struct err *e)
+static int root_enter(int fd, bool *entered, struct err *e)
 {
 	if (move_mount(fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) == 0 && fchdir(fd) == 0) {
-		if (syscall(SYS_pivot_root, ".", ".") == 0 ? umount2(".", MNT_DETACH) == 0
-							   : chroot(".") == 0)
-			return chdir("/") < 0 ? err_set(e, -errno, "chdir: %s", strerror(errno))
-					      : 0;
+		bool exchanged = syscall(SYS_pivot_root, ".", ".") == 0;
+
+		*entered = exchanged || chroot(".") == 0;
+		if (*entered && (!exchanged || umount2(".", MNT_DETACH) == 0) && chdir("/") == 0)
+			return 0;
 	}
 	return err_set(e, -errno, "could not enter an empty root directory: %s", strerror(errno));
 }
 
+/* Mounts of ours are not to appear in the host's namespace. Who is inside of a chroot that is no
+ * mount point cannot say so; to enter one's own namespace again leads to its real root. */
+static int mounts_separate(struct err *e)
+{
+	int rc = mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), fd;
+
+	if (rc < 0 && errno == EINVAL) {
+		fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && setns(fd, CLONE_NEWNS) == 0)
+			rc = mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+		if (fd >= 0)
+			close(fd);
+	}
+	return rc < 0 ? err_set(e, -errno, "could not make the mounts private: %s", strerror(errno))
+		      : 0;
+}
+
+/* With paths as they are for the device model. */
 static int root_take(struct carried *c, const struct helper_files *f, struct err *e)
 {
 	int rc = 0;
 
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return err_set(e, -errno, "could not make the mounts private: %s", strerror(errno));
 	for (unsigned i = 0; rc == 0 && i < f->ncopies; i++)
 		rc = copy_take(c, i, f->copies[i], e);
 	for (unsigned i = 0; rc == 0 && i < f->nbinds; i++)
 		rc = bind_take(c, i, f->binds[i], e);
-	return rc;
+	return rc < 0 ? rc : mounts_separate(e);
 }
 
 static int root_fill(const struct carried *c, const struct helper_files *f, struct err *e)
@@ -293,29 +309,34 @@ static int root_fill(const struct carried *c, const struct helper_files *f, stru
 	return rc;
 }
 
-static int root_change(const struct helper_files *f, struct err *e)
+/* *entered: there is no way back to the host's. */
+static int root_change(const struct helper_files *f, bool *entered, struct err *e)
 {
 	struct carried c = {.len = {0}};
-	int rc, fd;
+	int rc, fd = -1;
 
+	*entered = false;
 	rc = root_take(&c, f, e);
-	if (rc < 0)
-		return rc;
-	fd = root_make(e);
-	if (fd < 0)
-		return fd;
-	rc = root_enter(fd, e);
-	close(fd);
+	if (rc == 0)
+		rc = fd = root_make(e);
+	if (rc >= 0)
+		rc = root_enter(fd, entered, e);
 	if (rc == 0)
 		rc = root_fill(&c, f, e);
+	if (fd >= 0)
+		close(fd);
 	for (unsigned i = 0; i < f->ncopies; i++)
 		free(c.text[i]);
+	for (unsigned i = 0; i < f->nbinds; i++)
+		if (c.tree[i] > 0)
+			close(c.tree[i]);
 	return rc;
 }
 
 static int spaces_enter(const struct keeper_birth *birth, uint32_t *confined, struct err *e)
 {
 	int flags = SPACES | (birth->role->own_network ? CLONE_NEWNET : 0), rc;
+	bool entered;
 
 	if (!birth->privileged && !user_space_enter())
 		return 0;
@@ -325,10 +346,11 @@ static int spaces_enter(const struct keeper_birth *birth, uint32_t *confined, st
 					 strerror(errno))
 			       : 0;
 	*confined |= CONFINED_SPACE | (birth->pid_space ? CONFINED_PIDS : 0);
-	rc = root_change(birth->files, e);
-	if (rc == 0)
+	rc = root_change(birth->files, &entered, e);
+	if (entered)
 		*confined |= CONFINED_ROOT;
-	return rc;
+	/* A host may allow the namespace and not the mounts in it. */
+	return !birth->privileged && !entered && rc != -ENOENT ? 0 : rc;
 }
 
 /* --- user --- */

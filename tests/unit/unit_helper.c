@@ -77,6 +77,26 @@ static void need_root(void)
 	}
 }
 
+/* Without root: a host may not allow that. */
+static void need_spaces(void)
+{
+	int status = 1;
+	pid_t pid;
+
+	if (geteuid() == 0)
+		return;
+	pid = fork();
+	if (pid == 0)
+		_exit(unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 ||
+		      mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		      mount("none", "/", "tmpfs", 0, NULL) < 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (status) {
+		print_message("skipped: needs root or user namespaces\n");
+		skip();
+	}
+}
+
 /* --- roles --- */
 
 static int prepare_nothing(void *arg, struct err *e)
@@ -770,6 +790,38 @@ static void the_other_walls_hold(void **state)
 	scene_close(&s);
 }
 
+/* Started in a root directory that is a plain folder of a file system. */
+static int in_a_folder(void)
+{
+	struct scene s;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", "/mnt", "tmpfs", 0, NULL) < 0 || mkdir("/mnt/in", 0755) < 0 ||
+	    mkdir("/mnt/in/proc", 0755) < 0 || mkdir("/mnt/in/dev", 0755) < 0 ||
+	    mount("/proc", "/mnt/in/proc", NULL, MS_BIND, NULL) < 0 ||
+	    mount("/dev", "/mnt/in/dev", NULL, MS_BIND, NULL) < 0 || chroot("/mnt/in") < 0 ||
+	    chdir("/") < 0)
+		return 1;
+	scene_open(&s, &wide, try_all);
+	turn_until(&s, &s.ends, 1);
+	scene_close(&s);
+	return strcmp(s.how, "exit status 0") ? 2 : 0;
+}
+
+static void a_chroot_is_left_behind_as_well(void **state)
+{
+	int status;
+	pid_t pid;
+
+	need_root();
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid)
+		_exit(in_a_folder());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 #define UNKNOWN 0x3ffffff0
 
 static int forbidden(struct scene *s)
@@ -1048,7 +1100,7 @@ static void named_files_are_there(void **state)
 	struct scene s;
 	int fd, sock;
 
-	need_root();
+	need_spaces();
 	scene_prepare(&s, use_files);
 	strcpy(s.dir, "/tmp/unit_helper.XXXXXX");
 	assert_non_null(mkdtemp(s.dir));
@@ -1093,6 +1145,7 @@ int main(void)
 		cmocka_unit_test(a_network_of_its_own_if_asked_for),
 		cmocka_unit_test(both_are_filtered_whoever_we_are),
 		cmocka_unit_test(the_other_walls_hold),
+		cmocka_unit_test(a_chroot_is_left_behind_as_well),
 		cmocka_unit_test(a_forbidden_call_ends_it_and_is_named),
 		cmocka_unit_test(other_abis_end_it),
 		cmocka_unit_test(lawful_code_runs),

@@ -157,12 +157,23 @@ static void keeper_serve(struct keeper *k)
 
 /* --- start --- */
 
+/* The sanitizer's own handlers stay: they write the report. */
+static bool signal_is_sanitizers(int sig)
+{
+#ifdef __SANITIZE_ADDRESS__
+	return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL;
+#else
+	return false;
+#endif
+}
+
 static void signals_reset(void)
 {
 	sigset_t none;
 
 	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
+		if (!signal_is_sanitizers(sig))
+			signal(sig, SIG_DFL);
 	/* Who writes to a connection that is closed hears of it by EPIPE. */
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&none);

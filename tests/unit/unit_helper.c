@@ -395,6 +395,19 @@ static void our_other_children_stay_in_our_space(void **state)
 
 /* --- ends of a worker --- */
 
+/* Not by the test library's handler of SIGSEGV; with ASan by what only that finds. */
+static void fault(void)
+{
+	volatile size_t past = 8;
+	char *p = calloc(1, 8);
+
+	if (ASAN && p)
+		p[past] = 1;
+	free(p);
+	signal(SIGSEGV, SIG_DFL);
+	*(volatile int *)NULL = 1;
+}
+
 static int end_in_turn(struct scene *s)
 {
 	unsigned round = atomic_load(&s->shared->born);
@@ -402,7 +415,7 @@ static int end_in_turn(struct scene *s)
 	if (round == 1)
 		return 3;
 	if (round == 2)
-		*(volatile int *)NULL = round;
+		fault();
 	if (round == 3)
 		abort();
 	return ring_and_wait(s);
@@ -421,8 +434,8 @@ static void a_worker_that_ended_is_followed_by_another(void **state)
 	assert_string_equal(s.how, "exit status 3");
 	assert_true(s.again);
 	turn_until(&s, &s.ends, 2);
-	if (!ASAN)
-		assert_string_equal(s.how, "signal 11 (Segmentation fault)");
+	/* The sanitizer's report needs system calls of its own. */
+	assert_string_equal(s.how, ASAN ? "exit status 1" : "signal 11 (Segmentation fault)");
 	/* Nobody else was there when it was told. */
 	assert_int_equal(s.born_at_end, 2);
 	turn_until(&s, &s.ends, 3);
@@ -707,6 +720,7 @@ static void both_are_filtered_whoever_we_are(void **state)
 {
 	pid_t keeper, worker;
 	char status[64];
+	struct stat st;
 	struct scene s;
 
 	scene_open(&s, &narrow, ring_and_wait);
@@ -719,6 +733,10 @@ static void both_are_filtered_whoever_we_are(void **state)
 		status_is(i ? worker : keeper, "NoNewPrivs", "1");
 		status_is(i ? worker : keeper, "Seccomp", "2");
 		status_is(i ? worker : keeper, "CapEff", "0000000000000000");
+		/* Who is not dumpable belongs to root there, and cannot be traced by its equals. */
+		assert_int_equal(stat(status, &st), 0);
+		assert_int_not_equal(st.st_uid,
+				     geteuid() ? geteuid() : 0x70000000u + (unsigned)keeper);
 	}
 	scene_close(&s);
 }
@@ -834,13 +852,13 @@ static int forbidden(struct scene *s)
 	case 3:
 		return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 	case 4:
-		return kill(getpid(), 0);
+		return kill((pid_t)syscall(SYS_getpid), SIGKILL); /* the keeper may */
 	case 5:
 		return setuid(0);
 	case 6:
 		return mount("none", "/", "tmpfs", 0, NULL);
 	case 7:
-		return (int)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		return fork(); /* the keeper may */
 	case 8:
 		return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			    0) == MAP_FAILED;
@@ -859,6 +877,8 @@ static int forbidden(struct scene *s)
 		return (int)syscall(SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0);
 	case 15:
 		return (int)syscall(UNKNOWN);
+	case 16:
+		return pidfd_open(getpid(), 0); /* the keeper may */
 	default:
 		return 0;
 	}
@@ -878,7 +898,8 @@ static const int forbidden_nr[] = {SYS_socket,
 				   SYS_rt_sigaction,
 				   SYS_io_uring_setup,
 				   SYS_process_vm_readv,
-				   UNKNOWN};
+				   UNKNOWN,
+				   SYS_pidfd_open};
 
 static void a_forbidden_call_ends_it_and_is_named(void **state)
 {
@@ -973,8 +994,10 @@ static int hog(struct scene *s)
 		if (blocks > 1024)
 			return 1;
 	}
-	/* It had what the role says (64 MiB), and address space for twice as much. */
-	return blocks < 48 ? 2 : 0;
+	/* It had what the role says, and address space for twice as much. */
+	if (read_only)
+		return blocks > narrow.memory / MiB * 2 ? 2 : 0;
+	return blocks < narrow.memory / MiB / 2 || blocks > narrow.memory / MiB ? 3 : 0;
 }
 
 static void a_memory_hog_harms_only_itself(void **state)

@@ -484,7 +484,7 @@ static int ends_make(int sock[2], int log[2], struct err *e)
 
 static int keeper_fork(struct helper *h, struct keeper_birth *birth, struct err *e)
 {
-	int sock[2], log[2], rc;
+	int sock[2] = {-1, -1}, log[2] = {-1, -1}, rc;
 
 	rc = ends_make(sock, log, e);
 	if (rc < 0)

@@ -115,6 +115,39 @@ int blocks_del_node(struct blocks *bs, const char *node_name, struct err *e)
 	return 0;
 }
 
+/* A flush of ours failed. The kernel tells an error once, so the guest's next flush of each disk on
+ * this image has to fail in its place. What was in the page cache may be lost for good; then no
+ * flush may succeed any more. */
+static void image_owe_error(struct blocks *bs, struct image *img, int rc)
+{
+	if (!img->direct)
+		atomic_store(&img->lost, true);
+	list_for_each (it, &bs->all) {
+		struct block *b = list_entry(it, struct block, link);
+
+		if (b->img == img)
+			atomic_store(&b->flush_error, rc);
+	}
+}
+
+/* 0 or a negative errno, logged. */
+static int image_drain(struct blocks *bs, struct image *img)
+{
+	int rc = 0;
+
+	if (img->kind == IMAGE_NULL || img->read_only || img->no_flush)
+		return 0;
+	if (atomic_load(&img->lost)) {
+		rc = -EIO;
+	} else if (fdatasync(img->fd) < 0) {
+		rc = -errno;
+		image_owe_error(bs, img, rc);
+	}
+	if (rc < 0)
+		log_err("cannot write the cache of '%s' to disk: %s", img->path, strerror(-rc));
+	return rc;
+}
+
 int blocks_drain(struct blocks *bs)
 {
 	int first = 0;
@@ -122,16 +155,8 @@ int blocks_drain(struct blocks *bs)
 	list_for_each (it, &bs->engines)
 		engine_drain(list_entry(it, struct engine, link));
 	list_for_each (it, &bs->images) {
-		struct image *img = list_entry(it, struct image, link);
-		int rc = 0;
+		int rc = image_drain(bs, list_entry(it, struct image, link));
 
-		if (img->kind == IMAGE_NULL || img->read_only || img->no_flush)
-			continue;
-		if (atomic_load(&img->lost) || fdatasync(img->fd) < 0)
-			rc = atomic_load(&img->lost) ? -EIO : -errno;
-		if (rc < 0)
-			log_err("cannot write the cache of '%s' to disk: %s", img->path,
-				strerror(-rc));
 		if (!first)
 			first = rc;
 	}

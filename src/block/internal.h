@@ -224,6 +224,9 @@ struct block {
 	bool read_only, discard;
 	enum detect_zeroes detect;
 	atomic_bool write_cache;
+	/* A flush of ours failed and the guest does not know: its next flush fails with this
+	 * negative errno. 0: none. Set by the control thread, taken by a loop. */
+	atomic_int flush_error;
 	struct block *parent; /* the node below that it was built on by reference */
 	unsigned above;	      /* nodes built on this one */
 

@@ -196,6 +196,16 @@ void request_continue(struct block_req *r)
 		finish(r, 0);
 }
 
+/* A flush of the guest that must fail without asking the kernel again: 0 or a negative errno. */
+static int flush_known_error(struct block *b)
+{
+	if (unlikely(atomic_load_explicit(&b->img->lost, memory_order_relaxed)))
+		return -EIO;
+	if (unlikely(atomic_load_explicit(&b->flush_error, memory_order_relaxed)))
+		return atomic_exchange(&b->flush_error, 0);
+	return 0;
+}
+
 static int check(const struct block *b, const struct block_req *r)
 {
 	if (!range_ok(r->offset, r->len, b->size))
@@ -262,8 +272,8 @@ void block_submit(struct block_queue *q, struct block_req *r)
 	case BLOCK_FLUSH:
 		if (b->img->no_flush || b->img->read_only)
 			finish(r, 0);
-		else if (atomic_load_explicit(&b->img->lost, memory_order_relaxed))
-			finish(r, -EIO);
+		else if ((rc = flush_known_error(b)))
+			finish(r, rc);
 		else
 			engine_start(q->en, r, false);
 		break;

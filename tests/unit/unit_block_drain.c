@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* unit_block_drain.c - an error that our own flush met reaches the guest
+ *
+ * The kernel tells a write-back error once per open file. When the flush of a `stop` meets it, the
+ * guest's next flush has to fail in its place. fdatasync() is the linker's --wrap here.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "block/block.h"
+
+#define DISK 65536
+
+static int next_error; /* what fdatasync() fails with, once */
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+	if (!next_error)
+		return __real_fdatasync(fd);
+	errno = next_error;
+	next_error = 0;
+	return -1;
+}
+
+struct fixture {
+	struct loop *loop;
+	struct blocks *bs;
+	struct block *b[2];
+	struct block_queue *q[2];
+	char path[64];
+};
+
+static void disk_open(struct fixture *f, unsigned i, const char *option, const char *line)
+{
+	struct block_use use = {
+		.user = i ? "second" : "first", .block_size = 512, .share_rw = true};
+	char name[] = {'d', (char)('0' + i), 0};
+	struct err e = {0};
+	struct kvs k;
+
+	assert_int_equal(kvs_parse(&k, option, line, NULL, &e), 0);
+	if (blocks_add_node(f->bs, &k, &e) < 0)
+		fail_msg("%s: %s", line, e.text);
+	kvs_free(&k);
+	f->b[i] = block_find(f->bs, name);
+	if (!f->b[i])
+		return;
+	assert_int_equal(block_attach(f->b[i], &use, &e), 0);
+	f->q[i] = block_queue_new(f->b[i], f->loop, &e);
+	assert_non_null(f->q[i]);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	int fd;
+
+	snprintf(f->path, sizeof(f->path), "/var/tmp/unit_block_drain.XXXXXX");
+	fd = mkstemp(f->path);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, DISK), 0);
+	close(fd);
+	f->loop = loop_new("test");
+	f->bs = blocks_new();
+	next_error = 0;
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < 2; i++)
+		if (f->b[i]) {
+			block_queue_free(f->q[i]);
+			block_detach(f->b[i]);
+		}
+	blocks_free(f->bs);
+	loop_free(f->loop);
+	unlink(f->path);
+	free(f);
+	return 0;
+}
+
+/* One disk, or two on the same image. */
+static void disks_open(struct fixture *f, bool direct, unsigned n)
+{
+	char line[256];
+
+	snprintf(line, sizeof(line),
+		 "driver=file,node-name=file,filename=%s,aio=threads,cache.direct=%s", f->path,
+		 direct ? "on" : "off");
+	disk_open(f, 0, "-blockdev", line);
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(line, sizeof(line), "driver=raw,node-name=d%u,file=file", i);
+		disk_open(f, i, "-blockdev", line);
+	}
+}
+
+struct request {
+	struct block_req r;
+	int ret;
+	bool done;
+};
+
+static void request_done(struct block_req *r, int ret)
+{
+	struct request *q = container_of(r, struct request, r);
+
+	q->ret = ret;
+	q->done = true;
+}
+
+static int guest_flush(struct fixture *f, unsigned i)
+{
+	struct request q = {.r = {.op = BLOCK_FLUSH, .done = request_done}};
+
+	block_submit(f->q[i], &q.r);
+	for (int timeout = 0; !q.done; timeout = -1)
+		loop_turn(f->loop, timeout);
+	return q.ret;
+}
+
+/* Through the page cache the data may be gone: no flush may succeed any more. */
+static void error_of_a_stop_is_kept(void **state)
+{
+	struct fixture *f = *state;
+
+	disks_open(f, false, 1);
+	assert_int_equal(guest_flush(f, 0), 0);
+	next_error = EIO;
+	assert_int_equal(blocks_drain(f->bs), -EIO);
+	assert_int_equal(guest_flush(f, 0), -EIO);
+	assert_int_equal(guest_flush(f, 0), -EIO);
+}
+
+/* Past the page cache the guest is told once, and its next flush asks the disk again. */
+static void direct_disk_is_told_once(void **state)
+{
+	struct fixture *f = *state;
+
+	disks_open(f, true, 1);
+	next_error = ENOSPC;
+	assert_int_equal(blocks_drain(f->bs), -ENOSPC);
+	assert_int_equal(guest_flush(f, 0), -ENOSPC);
+	assert_int_equal(guest_flush(f, 0), 0);
+}
+
+static void good_stop_leaves_no_error(void **state)
+{
+	struct fixture *f = *state;
+
+	disks_open(f, false, 1);
+	assert_int_equal(blocks_drain(f->bs), 0);
+	assert_int_equal(guest_flush(f, 0), 0);
+}
+
+int main(void)
+{
+#define DRAIN_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		DRAIN_TEST(error_of_a_stop_is_kept),
+		DRAIN_TEST(direct_disk_is_told_once),
+		DRAIN_TEST(good_stop_leaves_no_error),
+	};
+
+	return cmocka_run_group_tests_name("block_drain", tests, NULL, NULL);
+}

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -526,6 +527,39 @@ static void run_call(struct loop_task *t)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* Is one of the signals that end the program waiting to be read? Whoever reads them sleeps here. */
+static bool end_is_wanted(void)
+{
+	sigset_t set;
+
+	sigpending(&set);
+	return sigismember(&set, SIGTERM) || sigismember(&set, SIGINT) || sigismember(&set, SIGHUP);
+}
+
+/* The caller sleeps until the loop has done it. A loop that does not answer must not keep the
+ * program from ending: once that was asked for by a signal, the wait is limited. (An end that was
+ * asked for in another way has its limits in base/endwatch.h.) */
+static void call_wait(struct call *c, const char *loop)
+{
+	unsigned patience = LOOP_ANSWER_S;
+
+	pthread_mutex_lock(&c->lock);
+	while (!c->done) {
+		struct timespec second;
+
+		clock_gettime(CLOCK_REALTIME, &second);
+		second.tv_sec++;
+		if (pthread_cond_timedwait(&c->done_cond, &c->lock, &second) == 0)
+			continue;
+		patience = end_is_wanted() ? patience - 1 : LOOP_ANSWER_S;
+		if (patience)
+			continue;
+		log_err("loop %s does not answer: the program ends without it", loop);
+		_exit(1);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 {
 	struct call c = {.task.fn = run_call,
@@ -539,8 +573,5 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 		return;
 	}
 	loop_post(l, &c.task);
-	pthread_mutex_lock(&c.lock);
-	while (!c.done)
-		pthread_cond_wait(&c.done_cond, &c.lock);
-	pthread_mutex_unlock(&c.lock);
+	call_wait(&c, l->name);
 }

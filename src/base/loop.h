@@ -103,7 +103,10 @@ void loop_close(struct loop *l, struct loop_task *t);
 /* Any thread: run `t` on the loop's thread soon; wakes it only if it sleeps. */
 void loop_post(struct loop *l, struct loop_task *t);
 /* Any other thread: run fn(arg) on the loop's thread and wait for it; runs it directly on the
- * loop's own thread and while no thread runs the loop. Control plane only: the caller sleeps. */
+ * loop's own thread and while no thread runs the loop. Control plane only: the caller sleeps. While
+ * SIGTERM, SIGINT or SIGHUP waits for the caller to read it, a loop that has not answered for
+ * LOOP_ANSWER_S seconds ends the program with status 1. */
+#define LOOP_ANSWER_S 10
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 
 /* One shot after `delay_ns`; setting an armed timer moves it. */

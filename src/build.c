@@ -304,11 +304,16 @@ int build_seal(struct vm *vm, struct guard *g, struct err *e)
 
 /* --- the end --- */
 
+#define LIMIT_THREADS_S 10
+#define LIMIT_CLOSE_S	60 /* scripts of taps are run, workers end what they are at */
+
 void build_undo(struct vm *vm)
 {
+	vm_end_stage(vm, "the threads of the loops", LIMIT_THREADS_S);
 	if (vm->env.io)
 		loop_join(vm->env.io);
 	iothreads_join(vm->env.iothreads);
+	vm_end_stage(vm, "closing devices and back ends", LIMIT_CLOSE_S);
 	dev_free_all(&vm->env);
 	fsdevs_free(vm->env.fsdevs);
 	netdevs_free(vm->env.netdevs);

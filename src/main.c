@@ -124,6 +124,7 @@ int main(int argc, char **argv)
 	mallopt(M_MMAP_THRESHOLD, 64 * 1024);
 	log_init(argv[0]);
 	list_init(&vm.env.devices);
+	list_init(&vm.requests);
 	rc = cmdline_parse(&cmd, argc, argv, &e);
 	if (rc == 0) {
 		vm.state = cmd.paused || cmd.machine == MACHINE_NONE ? RUN_PRELAUNCH : RUN_RUNNING;
@@ -131,6 +132,7 @@ int main(int argc, char **argv)
 		if (rc == 0)
 			loop_run(vm.control);
 		build_undo(&vm);
+		endwatch_stop(&vm.end);
 	}
 	if (rc < 0)
 		log_err("%s", e.text);

@@ -262,21 +262,21 @@ static int device_list_properties(struct qmp_call *call)
 
 /* --- running --- */
 
-static void stop_done(void *arg)
+static void run_state_done(void *arg)
 {
 	qmp_done(arg, 0);
 }
 
 static int stop(struct qmp_call *call)
 {
-	vm_stop(call->vm, stop_done, call);
+	vm_stop(call->vm, run_state_done, call);
 	return QMP_LATER;
 }
 
 static int cont(struct qmp_call *call)
 {
-	vm_cont(call->vm);
-	return 0;
+	vm_cont(call->vm, run_state_done, call);
+	return QMP_LATER;
 }
 
 static int quit(struct qmp_call *call)

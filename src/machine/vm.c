@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* vm.c - stop, continue, and the end
  *
- * Control thread. All three go the same way: the exit loop pauses every
- * device, each queue reports when nothing of it is in flight, and when the last one has, the
- * control thread goes on: it writes the disks' caches to stable storage and tells whoever asked.
- * The vCPUs' register accesses are answered all the while.
+ * Control thread. All three go the same way: the exit loop pauses every device, each queue reports
+ * when nothing of it is in flight, and when the last one has, the control thread goes on: it writes
+ * the disks' caches to stable storage and tells whoever asked. The vCPUs' register accesses are
+ * answered all the while.
+ *
+ * A pause takes time, and several monitors may ask meanwhile. So requests wait in a queue and are
+ * done one after the other: each `stop` is answered when the guest has stopped, each `cont` when it
+ * runs, and the last one decides.
+ *
+ * The end has limits (base/endwatch.h): LIMIT_ANSWER_S for a thread that only has to answer,
+ * LIMIT_DISKS_S for what depends on storage.
  */
 #include "machine/vm.h"
 
@@ -15,14 +22,23 @@
 #include "block/block.h"
 #include "dev/dev.h"
 
+#define LIMIT_ANSWER_S 10
+#define LIMIT_DISKS_S  60
+
+/* A `stop` or `cont` that waits for its turn; the first one in the queue is the one that is being
+ * done. */
+struct run_request {
+	struct list link; /* vm.requests */
+	bool stop;
+	void (*done)(void *arg); /* the caller's */
+	void *arg;
+};
+
 /* One pause of all devices. */
 struct pause {
 	struct vm *vm;
 	unsigned left; /* exit loop: devices that are not idle yet */
 	struct loop_task done;
-	bool stop;	       /* for vm_stop(): say STOP, else it is the end */
-	void (*fn)(void *arg); /* control thread: the caller's; may be NULL */
-	void *arg;
 };
 
 static void device_paused(void *arg)
@@ -49,41 +65,47 @@ static void pause_devices(void *arg)
 	device_paused(p);
 }
 
-static void all_paused(struct loop_task *t)
+static void vm_serve_requests(struct vm *vm);
+
+static void request_finish(struct vm *vm)
+{
+	struct run_request *r = list_entry(list_pop(&vm->requests), struct run_request, link);
+
+	r->done(r->arg);
+	free(r);
+}
+
+static void devices_are_paused(struct loop_task *t)
 {
 	struct pause *p = container_of(t, struct pause, done);
 	struct vm *vm = p->vm;
 
-	blocks_drain(vm->env.blocks);
+	free(p);
 	vm->pause = NULL;
-	if (p->stop && vm->state != RUN_SHUTDOWN) {
+	vm_end_stage(vm, "writing the disks' caches", LIMIT_DISKS_S);
+	blocks_drain(vm->env.blocks);
+	if (vm->state != RUN_SHUTDOWN) {
 		vm->state = RUN_PAUSED;
 		events_post(vm->env.events, "STOP", NULL);
 	}
-	if (p->fn)
-		p->fn(p->arg);
-	free(p);
+	vm_serve_requests(vm);
 	if (vm->quitting)
 		loop_stop(vm->control);
 }
 
-/* When every device is idle and the disks are flushed: all_paused(). False when out of memory. */
-static bool pause_all(struct vm *vm, bool stop, void (*fn)(void *arg), void *arg)
+/* When every device is idle: devices_are_paused(). False when out of memory. */
+static bool vm_pause_devices(struct vm *vm)
 {
 	struct pause *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return false;
-	*p = (struct pause){.vm = vm, .done.fn = all_paused, .stop = stop, .fn = fn, .arg = arg};
+	*p = (struct pause){.vm = vm, .done.fn = devices_are_paused};
 	vm->pause = p;
+	vm_end_stage(vm, "the answer of the exit loop", LIMIT_ANSWER_S);
 	loop_call(vm->env.io, pause_devices, p);
+	vm_end_stage(vm, "what is in flight on the guest's devices", LIMIT_DISKS_S);
 	return true;
-}
-
-void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg)
-{
-	if (vm->state != RUN_RUNNING || !vm->env.io || vm->pause || !pause_all(vm, true, done, arg))
-		done(arg);
 }
 
 static void resume_devices(void *arg)
@@ -98,7 +120,7 @@ static void resume_devices(void *arg)
 	}
 }
 
-void vm_cont(struct vm *vm)
+static void vm_resume(struct vm *vm)
 {
 	if (vm->state != RUN_PAUSED && vm->state != RUN_PRELAUNCH)
 		return;
@@ -106,6 +128,45 @@ void vm_cont(struct vm *vm)
 		loop_call(vm->env.io, resume_devices, vm);
 	vm->state = RUN_RUNNING;
 	events_post(vm->env.events, "RESUME", NULL);
+}
+
+/* Do what was asked for, in order, up to a stop that has to wait for its pause. */
+static void vm_serve_requests(struct vm *vm)
+{
+	while (!vm->pause && !list_empty(&vm->requests)) {
+		struct run_request *r = list_entry(vm->requests.next, struct run_request, link);
+
+		if (!r->stop)
+			vm_resume(vm);
+		else if (vm->state == RUN_RUNNING && vm->env.io && vm_pause_devices(vm))
+			return; /* devices_are_paused() comes back here, with the state changed */
+		request_finish(vm);
+	}
+}
+
+static void vm_request(struct vm *vm, bool stop, void (*done)(void *arg), void *arg)
+{
+	struct run_request *r = malloc(sizeof(*r));
+
+	if (!r) {
+		done(arg);
+		return;
+	}
+	*r = (struct run_request){.stop = stop, .done = done, .arg = arg};
+	list_add_tail(&vm->requests, &r->link);
+	/* With others before it, whoever does those goes on with it. */
+	if (vm->requests.next == &r->link)
+		vm_serve_requests(vm);
+}
+
+void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg)
+{
+	vm_request(vm, true, done, arg);
+}
+
+void vm_cont(struct vm *vm, void (*done)(void *arg), void *arg)
+{
+	vm_request(vm, false, done, arg);
 }
 
 /* libxl takes a connection that closes together with the last reply for an error. So the probe run
@@ -121,6 +182,12 @@ void vm_client_gone(struct vm *vm)
 {
 	if (vm->quitting && !vm->env.io)
 		loop_stop(vm->control);
+}
+
+void vm_end_stage(struct vm *vm, const char *what, unsigned limit_s)
+{
+	if (vm->quitting)
+		endwatch_stage(&vm->end, what, limit_s);
 }
 
 void vm_quit(struct vm *vm, const char *reason)
@@ -139,7 +206,9 @@ void vm_quit(struct vm *vm, const char *reason)
 		loop_timer_set(vm->control, &vm->linger, LINGER_NS);
 		return;
 	}
+	if (vm->pause)
+		vm_end_stage(vm, "what is in flight on the guest's devices", LIMIT_DISKS_S);
 	/* A stop that is under way ends first, and sees `quitting`. */
-	if (!vm->env.io || (!vm->pause && !pause_all(vm, false, NULL, NULL)))
+	if (!vm->env.io || (!vm->pause && !vm_pause_devices(vm)))
 		loop_stop(vm->control);
 }

@@ -11,7 +11,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/endwatch.h"
 #include "base/err.h"
+#include "base/list.h"
 #include "base/loop.h"
 #include "dev/env.h"
 #include "hv/hv.h"
@@ -32,20 +34,25 @@ struct vm {
 	struct monitors *monitors; /* -mon, -qmp */
 	enum run_state state;	   /* control thread */
 	struct pause *pause;	   /* vm.c: devices are being paused */
+	struct list requests;	   /* vm.c: `stop` and `cont` that are not done yet */
+	struct endwatch end;	   /* limits of what the end waits for */
 	bool pid_written;	   /* -pidfile: ours to remove */
 	bool quitting;		   /* vm_quit() was called */
 	struct loop_timer linger;  /* the probe run, after `quit` */
 };
 
-/* QMP's `stop`: take no new request, wait until those in flight are done, then send STOP and call
- * done(arg) on the control thread (perhaps before this returns). The vCPUs are answered all the
- * time. */
+/* QMP's `stop`: take no new request, wait until those in flight are done and the disks' caches are
+ * written, then send STOP and call done(arg) on the control thread (perhaps before this returns).
+ * The vCPUs are answered all the time. Requests are done in the order of their arrival. */
 void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg);
-/* QMP's `cont`: serve again and send RESUME. */
-void vm_cont(struct vm *vm);
+/* QMP's `cont`: serve again, send RESUME and call done(arg), after what was asked before. */
+void vm_cont(struct vm *vm, void (*done)(void *arg), void *arg);
 /* End the program with status 0; `reason` is one of QMP's ("host-qmp-quit", "host-signal",
  * "guest-shutdown"). Sends SHUTDOWN. */
 void vm_quit(struct vm *vm, const char *reason);
+/* A stage of the end that may take `limit_s` seconds at most, after vm_quit(); see base/endwatch.h.
+ */
+void vm_end_stage(struct vm *vm, const char *what, unsigned limit_s);
 /* A monitor's client has left: in the probe run, that ends a vm_quit(). */
 void vm_client_gone(struct vm *vm);
 

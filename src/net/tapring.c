@@ -18,8 +18,11 @@
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/util.h"
+
+#define GIVE_UP_TRIES 20000 /* of 0.1 ms each */
 
 struct tapring {
 	struct io_uring ring;
@@ -57,23 +60,48 @@ void tapring_free(struct tapring *r)
 	free(r);
 }
 
+/* Take what has completed; how many that is. */
+static unsigned ring_reap(struct tapring *r)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, seen = 0;
+
+	io_uring_for_each_cqe(&r->ring, head, cqe) seen++;
+	io_uring_cq_advance(&r->ring, seen);
+	return seen;
+}
+
+/* The ring is given up with `left` writes not completed. Those that the kernel has taken still read
+ * the frames, and the caller's next step is to give the frames' memory back; closing the ring does
+ * not end them at once. So they are waited for. A write to a tap waits for nobody, so this is
+ * short; a limit is there all the same. */
+static void ring_give_up(struct tapring *r, unsigned left)
+{
+	const struct timespec moment = {.tv_nsec = 100000};
+
+	left -= MIN(io_uring_sq_ready(&r->ring), left);
+	for (unsigned tries = 0; left && tries < GIVE_UP_TRIES; tries++) {
+		left -= MIN(ring_reap(r), left);
+		if (left)
+			nanosleep(&moment, NULL);
+	}
+}
+
 /* Submit what is queued, and take all completions; false when they did not come at once. */
-static bool submit(struct tapring *r, unsigned n)
+static bool ring_submit(struct tapring *r, unsigned n)
 {
 	unsigned left = n;
 	bool at_once = true;
 
 	while (left) {
-		struct io_uring_cqe *cqe;
-		unsigned head, seen = 0;
 		int rc =
 			at_once ? io_uring_submit(&r->ring) : io_uring_submit_and_wait(&r->ring, 1);
 
-		if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY)
+		if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY) {
+			ring_give_up(r, left);
 			return false;
-		io_uring_for_each_cqe(&r->ring, head, cqe) seen++;
-		io_uring_cq_advance(&r->ring, seen);
-		left -= MIN(seen, left);
+		}
+		left -= MIN(ring_reap(r), left);
 		if (left)
 			at_once = false;
 	}
@@ -93,7 +121,7 @@ bool tapring_send(struct tapring *r, const struct net_frame *f, unsigned n)
 		io_uring_prep_writev(sqe, r->fd, f[i].iov, f[i].n, 0);
 		queued++;
 		if (!r->proven) {
-			if (!submit(r, queued)) {
+			if (!ring_submit(r, queued)) {
 				/* The rest, one by one. */
 				for (i++; i < n; i++)
 					if (f[i].n && writev(r->fd, f[i].iov, (int)f[i].n) < 0)
@@ -104,5 +132,5 @@ bool tapring_send(struct tapring *r, const struct net_frame *f, unsigned n)
 			queued = 0;
 		}
 	}
-	return submit(r, queued);
+	return ring_submit(r, queued);
 }

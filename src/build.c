@@ -257,7 +257,7 @@ int build_devices(struct vm *vm, struct err *e)
 	if (!vm->env.rngs || !vm->env.iothreads || !vm->env.blocks || !vm->env.netdevs ||
 	    !vm->env.fsdevs)
 		return err_set(e, -ENOMEM, "out of memory");
-	qmp_watch_nets(vm);
+	netdevs_report_to(vm->env.netdevs, vm->env.events);
 	rc = make_objects(vm, e);
 	if (rc == 0)
 		rc = make_devices(vm, e);

@@ -27,8 +27,4 @@ struct monitors *monitors_open(struct vm *vm, struct err *e);
 /* Sends what is queued as far as it goes, then closes. Before chardevs_free(). NULL is allowed. */
 void monitors_free(struct monitors *ms, struct events *events);
 
-/* vm->netdevs is there: send NIC_RX_FILTER_CHANGED when a driver changes its receive filter, and
- * NETDEV_STREAM_CONNECTED and _DISCONNECTED when a stream gets or loses its peer. */
-void qmp_watch_nets(struct vm *vm);
-
 #endif

@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* query_net.c - QMP's query-rx-filter, the event that says when to ask, announce-self, and the
- * events of -netdev stream */
-#include <arpa/inet.h>
+/* query_net.c - QMP's query-rx-filter and announce-self */
 #include <errno.h>
-#include <netinet/in.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/un.h>
 
 #include "base/util.h"
 #include "ctl/commands.h"
-#include "ctl/qmp.h"
 #include "dev/dev.h"
 #include "dev/virtio_net.h"
-#include "net/net.h"
 #include "machine/vm.h"
 
 static json_t *mac_text(const uint8_t mac[6])
@@ -108,65 +101,4 @@ int announce_self(struct qmp_call *call)
 			virtio_net_announce(d->fn);
 	}
 	return 0;
-}
-
-/* Exit loop. */
-static void filter_changed(void *arg, const char *device)
-{
-	json_t *data = json_object();
-
-	if (device) {
-		json_object_set_new(data, "name", json_string(device));
-		json_object_set_new(data, "path",
-				    json_sprintf("/machine/peripheral/%s/virtio-backend", device));
-	}
-	events_post(arg, "NIC_RX_FILTER_CHANGED", data);
-}
-
-/* An address as QMP's SocketAddress has it. */
-static json_t *address(const struct sockaddr *sa, socklen_t len)
-{
-	char host[INET6_ADDRSTRLEN] = "";
-
-	if (sa->sa_family == AF_UNIX) {
-		const struct sockaddr_un *un = (const struct sockaddr_un *)sa;
-		size_t max = len > offsetof(struct sockaddr_un, sun_path)
-				     ? len - offsetof(struct sockaddr_un, sun_path)
-				     : 0;
-
-		/* Most peers have no name. */
-		return json_pack("{s:s, s:s#}", "type", "unix", "path", un->sun_path,
-				 (int)strnlen(un->sun_path, max));
-	}
-	if (sa->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)sa;
-
-		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		return json_pack("{s:s, s:s, s:o}", "type", "inet", "host", host, "port",
-				 json_sprintf("%u", ntohs(in->sin_port)));
-	}
-	if (sa->sa_family == AF_INET6) {
-		const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)sa;
-
-		inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof(host));
-		return json_pack("{s:s, s:s, s:o}", "type", "inet", "host", host, "port",
-				 json_sprintf("%u", ntohs(in->sin6_port)));
-	}
-	return json_pack("{s:s, s:s}", "type", "unix", "path", "");
-}
-
-/* The netdev's loop. */
-static void stream_changed(void *arg, const char *id, const struct sockaddr *peer, socklen_t len)
-{
-	json_t *data = json_pack("{s:s}", "netdev-id", id);
-
-	if (peer)
-		json_object_set_new(data, "addr", address(peer, len));
-	events_post(arg, peer ? "NETDEV_STREAM_CONNECTED" : "NETDEV_STREAM_DISCONNECTED", data);
-}
-
-void qmp_watch_nets(struct vm *vm)
-{
-	netdevs_on_stream(vm->env.netdevs, stream_changed, vm->env.events);
-	netdevs_on_rx_filter(vm->env.netdevs, filter_changed, vm->env.events);
 }

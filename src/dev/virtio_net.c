@@ -431,10 +431,19 @@ static void net_reset(struct vdev *v)
 
 void net_filter_changed(struct virtio_net *n)
 {
+	const char *id = n->v.fn.id;
+	json_t *data;
+
 	if (n->filter_quiet)
 		return;
 	n->filter_quiet = true;
-	netdevs_rx_filter_changed(n->env->netdevs, n->v.fn.id);
+	data = json_object();
+	if (id) {
+		json_object_set_new(data, "name", json_string(id));
+		json_object_set_new(data, "path",
+				    json_sprintf("/machine/peripheral/%s/virtio-backend", id));
+	}
+	events_post(n->env->events, "NIC_RX_FILTER_CHANGED", data);
 }
 
 struct filter_query {

@@ -17,7 +17,7 @@ struct dev_class;
 extern const struct dev_class dev_virtio_net;
 
 /* query-rx-filter: the present filter; *vlan_all is set while the driver does not filter by
- * VLAN. The next change is reported again by the event (netdevs_on_rx_filter() in net/net.h). */
+ * VLAN. The next change is reported again by the event (NIC_RX_FILTER_CHANGED). */
 void virtio_net_rx_filter(struct pci_fn *fn, struct net_filter *out, bool *vlan_all);
 /* announce-self: ask the guest to announce its addresses. Nothing happens when its driver
  * cannot. */

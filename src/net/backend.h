@@ -120,9 +120,12 @@ void netq_ready(struct netq *q);
  * client's link follows. */
 void netq_set_carrier(struct netq *q, bool up);
 /* The same of a back end with connections, with the peer's address (NULL: it is gone), for
- * netdevs_on_stream(). */
+ * netdevs_report_to(). */
 void netq_connected(struct netq *q, const struct sockaddr *peer, socklen_t len);
 
+/* report.c: any thread. The peer of netdev `id` is there, or (peer: NULL) has gone. */
+void netdev_report_peer(struct events *events, const char *id, const struct sockaddr *peer,
+			socklen_t len);
 /* By id; NULL when unknown. */
 struct netdev *netdevs_find(struct netdevs *nds, const char *id);
 /* hub.c keeps its hubs there. */

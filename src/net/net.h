@@ -31,6 +31,7 @@
 #include "conf/kvs.h"
 #include "conf/opts.h"
 
+struct events;
 struct netdev;
 struct netdevs;
 struct netq;
@@ -99,20 +100,9 @@ int netdev_set_link(struct netdevs *nds, const char *name, bool up, struct err *
 void netdev_mac_alloc(struct netdevs *nds, uint8_t mac[6]);
 void netdev_mac_free(struct netdevs *nds, const uint8_t mac[6]);
 
-/* Have fn(arg, id) called when a device's receive filter was changed by its driver: on the exit
- * loop, once per device until the filter is looked at (NIC_RX_FILTER_CHANGED). `id` may be NULL.
- * Before hv_serve(). */
-void netdevs_on_rx_filter(struct netdevs *nds, void (*fn)(void *arg, const char *device),
-			  void *arg);
-/* Have fn(arg, id, peer, len) called when a netdev with connections gets a peer or (peer: NULL)
- * loses it: on the loop of its queue, or on the control thread before that runs. Before
- * netdev_add(). */
-void netdevs_on_stream(struct netdevs *nds,
-		       void (*fn)(void *arg, const char *id, const struct sockaddr *peer,
-				  socklen_t len),
-		       void *arg);
-/* For devices, exit loop: call it. */
-void netdevs_rx_filter_changed(struct netdevs *nds, const char *device);
+/* Post NETDEV_STREAM_CONNECTED and NETDEV_STREAM_DISCONNECTED there when a netdev with connections
+ * gets a peer or loses it. Before netdev_add(). */
+void netdevs_report_to(struct netdevs *nds, struct events *events);
 
 /* --- one netdev, for its device --- */
 

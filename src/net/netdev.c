@@ -23,12 +23,9 @@
 struct netdevs {
 	struct loop *exits;
 	struct list all;
-	struct list hubs; /* hub.c's */
-	void (*filter_fn)(void *arg, const char *device);
-	void *filter_arg;
-	void (*stream_fn)(void *arg, const char *id, const struct sockaddr *peer, socklen_t len);
-	void *stream_arg;
-	uint64_t macs[4]; /* bit n: 52:54:00:12:34:n is taken */
+	struct list hubs;      /* hub.c's */
+	struct events *events; /* NULL: nobody wants to know */
+	uint64_t macs[4];      /* bit n: 52:54:00:12:34:n is taken */
 };
 
 /* --- queues --- */
@@ -402,8 +399,7 @@ void netq_connected(struct netq *q, const struct sockaddr *peer, socklen_t len)
 	struct netdevs *nds = q->nd->set;
 
 	netq_set_carrier(q, peer);
-	if (nds->stream_fn)
-		nds->stream_fn(nds->stream_arg, q->nd->id, peer, len);
+	netdev_report_peer(nds->events, q->nd->id, peer, len);
 }
 
 int netdev_set_link(struct netdevs *nds, const char *name, bool up, struct err *e)
@@ -449,27 +445,9 @@ void netdev_mac_free(struct netdevs *nds, const uint8_t mac[6])
 		nds->macs[mac[5] / 64] &= ~(1ULL << (mac[5] % 64));
 }
 
-/* --- events --- */
-
-void netdevs_on_rx_filter(struct netdevs *nds, void (*fn)(void *arg, const char *device), void *arg)
+void netdevs_report_to(struct netdevs *nds, struct events *events)
 {
-	nds->filter_fn = fn;
-	nds->filter_arg = arg;
-}
-
-void netdevs_on_stream(struct netdevs *nds,
-		       void (*fn)(void *arg, const char *id, const struct sockaddr *peer,
-				  socklen_t len),
-		       void *arg)
-{
-	nds->stream_fn = fn;
-	nds->stream_arg = arg;
-}
-
-void netdevs_rx_filter_changed(struct netdevs *nds, const char *device)
-{
-	if (nds->filter_fn)
-		nds->filter_fn(nds->filter_arg, device);
+	nds->events = events;
 }
 
 /* --- one netdev, for its device --- */

@@ -9,9 +9,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/events.h"
 #include "base/util.h"
 #include "net/net.h"
 
@@ -25,8 +27,10 @@ struct bench {
 	struct netq *q;
 	unsigned readable, writable;
 	bool link;
-	unsigned connected, disconnected; /* netdevs_on_stream() */
-	struct sockaddr_storage peer;
+	struct events *events;
+	const char *told; /* netdev whose events are counted; NULL: any */
+	unsigned connected, disconnected;
+	char peer[128]; /* path, or host:port, of the last one */
 	char dir[32];
 };
 
@@ -45,15 +49,25 @@ static void on_link(struct net_client *c, bool up)
 	container_of(c, struct bench, client)->link = up;
 }
 
-static void on_stream(void *arg, const char *id, const struct sockaddr *peer, socklen_t len)
+static void on_event(void *arg, json_t *event)
 {
+	json_t *data = json_object_get(event, "data"), *addr = json_object_get(data, "addr");
+	const char *name = json_string_value(json_object_get(event, "event"));
+	const char *id = json_string_value(json_object_get(data, "netdev-id"));
 	struct bench *b = arg;
 
-	assert_string_equal(id, "n0");
-	if (peer)
-		memcpy(&b->peer, peer, MIN(len, sizeof(b->peer)));
-	b->connected += !!peer;
-	b->disconnected += !peer;
+	if (b->told)
+		assert_string_equal(id, b->told);
+	if (addr) {
+		const char *path = json_string_value(json_object_get(addr, "path"));
+		const char *host = json_string_value(json_object_get(addr, "host"));
+		const char *port = json_string_value(json_object_get(addr, "port"));
+
+		snprintf(b->peer, sizeof(b->peer), "%s%s%s", path ? path : host, path ? "" : ":",
+			 path ? "" : port);
+	}
+	b->connected += !strcmp(name, "NETDEV_STREAM_CONNECTED");
+	b->disconnected += !strcmp(name, "NETDEV_STREAM_DISCONNECTED");
 }
 
 static int setup(void **state)
@@ -65,7 +79,10 @@ static int setup(void **state)
 	b->client = (struct net_client){"nic0", on_readable, on_writable, on_link};
 	b->link = true;
 	strcpy(b->dir, "/tmp/xenpvh-net-XXXXXX");
-	netdevs_on_stream(b->nds, on_stream, b);
+	b->events = events_new(b->loop);
+	b->told = "n0";
+	events_subscribe(b->events, on_event, b);
+	netdevs_report_to(b->nds, b->events);
 	*state = b;
 	return b->loop && b->nds && mkdtemp(b->dir) ? 0 : -1;
 }
@@ -76,6 +93,7 @@ static int teardown(void **state)
 
 	netdev_detach(b->nd);
 	netdevs_free(b->nds);
+	events_free(b->events);
 	loop_free(b->loop);
 	if (rmdir(b->dir) < 0)
 		return -1; /* a file was left behind */

@@ -10,6 +10,11 @@
  * path, or the replacing side sees the pin and leaves the mapping alone. The slow path holds
  * `lock`: at boot, after a balloon, never in steady state.
  *
+ * A stale mapping is undone by whoever comes last, in the same way: gmem_unpin() takes its pin away
+ * first and compares generations afterwards, an invalidation steps the generation first and the
+ * sweep after it looks at the pins. Such a granule stays in the FIFO as one of which nothing is
+ * there.
+ *
  * The array of granules and the FIFO of mapped ones are anonymous memory that the kernel fills with
  * zeroes on first touch: a guest of 64 GiB costs nothing before it uses its memory. The number of
  * mappings is capped (the kernel counts them per process): beyond the cap the oldest one that
@@ -89,6 +94,7 @@ static struct gmem *gmem_alloc(const struct hv_range *ram, unsigned ranges, uint
 	pthread_mutex_init(&gm->lock, NULL);
 	list_init(&gm->asides);
 	list_init(&gm->whole);
+	list_init(&gm->holders);
 	return gm;
 }
 
@@ -157,6 +163,7 @@ void gmem_free(struct gmem *gm)
 {
 	if (!gm)
 		return;
+	loop_timer_del(&gm->sweep);
 	gmem_whole_free(gm);
 	if (!gm->linear) {
 		unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
@@ -196,27 +203,80 @@ static bool has_hole(const uint64_t *holes, uint64_t first, uint64_t last)
 	return false;
 }
 
+/* Under `lock`: make the granule GEN_BUSY, with its generation in `gen`, for the caller to replace
+ * its mapping. False, and nothing has changed, when somebody has it pinned. */
+static bool granule_take(struct granule *g, uint32_t *gen)
+{
+	*gen = atomic_load(&g->gen);
+	/* Pairs with the pin before the look at `gen` in pin_granule(). */
+	atomic_store(&g->gen, GEN_BUSY);
+	if (!atomic_load(&g->pins))
+		return true;
+	atomic_store(&g->gen, *gen);
+	return false;
+}
+
+/* Under `lock`: take the oldest entry out of the FIFO and undo its mapping; where it is in use, or
+ * `stale` ones alone are wanted and it is none, it becomes the newest. */
+static bool fifo_drop(struct gmem *gm, bool stale)
+{
+	uint32_t at = gm->mapped[gm->mapped_head], gen;
+	struct granule *g = &gm->granules[at];
+
+	gm->mapped_head = (gm->mapped_head + 1) % MAPPED_MAX;
+	if ((stale && atomic_load(&g->gen) == atomic_load(&gm->gen)) || !granule_take(g, &gen)) {
+		gm->mapped[(gm->mapped_head + gm->mapped_count - 1) % MAPPED_MAX] = at;
+		return false;
+	}
+	unmap_granule(gm, at, true);
+	g->holes = NULL;
+	atomic_store(&g->gen, GEN_NONE);
+	gm->mapped_count--;
+	return true;
+}
+
 /* Drop the oldest mappings that nobody uses until there is room for one more. */
 static bool make_room(struct gmem *gm)
 {
-	for (unsigned tries = 0; gm->mapped_count == MAPPED_MAX && tries < MAPPED_MAX; tries++) {
-		uint32_t at = gm->mapped[gm->mapped_head];
-		struct granule *g = &gm->granules[at];
-		uint32_t gen = atomic_load(&g->gen);
-
-		gm->mapped_head = (gm->mapped_head + 1) % MAPPED_MAX;
-		atomic_store(&g->gen, GEN_BUSY);
-		if (atomic_load(&g->pins)) {
-			atomic_store(&g->gen, gen);
-			gm->mapped[(gm->mapped_head + MAPPED_MAX - 1) % MAPPED_MAX] = at;
-			continue;
-		}
-		unmap_granule(gm, at, true);
-		g->holes = NULL;
-		atomic_store(&g->gen, GEN_NONE);
-		gm->mapped_count--;
-	}
+	for (unsigned tries = 0; gm->mapped_count == MAPPED_MAX && tries < MAPPED_MAX; tries++)
+		fifo_drop(gm, false);
 	return gm->mapped_count < MAPPED_MAX;
+}
+
+unsigned gmem_sweep_count(struct gmem *gm)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&gm->lock);
+	n = gm->mapped_count;
+	pthread_mutex_unlock(&gm->lock);
+	return n;
+}
+
+bool gmem_sweep_granule(struct gmem *gm)
+{
+	bool dropped;
+
+	pthread_mutex_lock(&gm->lock);
+	dropped = gm->mapped_count && fifo_drop(gm, true);
+	pthread_mutex_unlock(&gm->lock);
+	return dropped;
+}
+
+/* The last pin of granule `index` has gone, and it was stale. */
+static void drop_if_stale(struct gmem *gm, uint64_t index)
+{
+	struct granule *g = &gm->granules[index];
+	uint32_t gen;
+
+	pthread_mutex_lock(&gm->lock);
+	gen = atomic_load(&g->gen);
+	if (gen != GEN_NONE && gen != atomic_load(&gm->gen) && granule_take(g, &gen)) {
+		unmap_granule(gm, index, true);
+		g->holes = nothing;
+		atomic_store(&g->gen, gen);
+	}
+	pthread_mutex_unlock(&gm->lock);
 }
 
 /* Map granule `index` at `at` (NULL: anywhere), only the part of it that is RAM; the rest are
@@ -295,18 +355,41 @@ static void drop_aside(struct gmem *gm, struct aside *a)
 	free(a);
 }
 
-/* Those of earlier generations, or of this granule with other holes, that nobody uses go first: a
- * guest that invalidates for ever while one request is stuck must not pile them up. */
-static struct aside *map_aside(struct gmem *gm, uint64_t index)
+bool gmem_sweep_aside(struct gmem *gm)
 {
-	struct aside *a = calloc(1, sizeof(*a));
+	bool dropped = false;
 
+	pthread_mutex_lock(&gm->lock);
+	list_for_each (it, &gm->asides) {
+		struct aside *a = list_entry(it, struct aside, link);
+
+		if (a->pins || a->gen == atomic_load(&gm->gen))
+			continue;
+		drop_aside(gm, a);
+		dropped = true;
+		break;
+	}
+	pthread_mutex_unlock(&gm->lock);
+	return dropped;
+}
+
+/* Drop those of earlier generations, and of this granule, that nobody uses: a guest that
+ * invalidates for ever while one request is stuck must not pile them up. */
+static void drop_asides(struct gmem *gm, uint64_t index)
+{
 	list_for_each (it, &gm->asides) {
 		struct aside *old = list_entry(it, struct aside, link);
 
 		if (!old->pins && (old->gen != atomic_load(&gm->gen) || old->index == index))
 			drop_aside(gm, old);
 	}
+}
+
+static struct aside *map_aside(struct gmem *gm, uint64_t index)
+{
+	struct aside *a = calloc(1, sizeof(*a));
+
+	drop_asides(gm, index);
 	if (!a)
 		return NULL;
 	a->index = index;
@@ -320,8 +403,9 @@ static struct aside *map_aside(struct gmem *gm, uint64_t index)
 	return a;
 }
 
-/* Under `lock`. A hole is mapped again each time: when a page comes back (the guest balloons up),
- * Xen does not say so. */
+/* Under `lock`. The place in the window comes first: only there the next user needs no lock. A hole
+ * is mapped again each time: when a page comes back (the guest balloons up), Xen does not say so.
+ */
 static uint8_t *pin_locked(struct gmem *gm, uint64_t index, uint64_t first, uint64_t last)
 {
 	struct granule *g = &gm->granules[index];
@@ -333,18 +417,17 @@ static uint8_t *pin_locked(struct gmem *gm, uint64_t index, uint64_t first, uint
 		atomic_fetch_add(&g->pins, 1);
 		return at;
 	}
+	if (granule_take(g, &gen)) {
+		if (map_in_place(gm, index, g, gen) < 0)
+			return NULL;
+		drop_asides(gm, index);
+		if (!has_hole(g->holes, first, last))
+			return at;
+		atomic_fetch_sub(&g->pins, 1);
+		return NULL;
+	}
 	a = find_aside(gm, index, first, last);
 	if (!a) {
-		atomic_store(&g->gen, GEN_BUSY);
-		if (!atomic_load(&g->pins)) {
-			if (map_in_place(gm, index, g, gen) < 0)
-				return NULL;
-			if (!has_hole(g->holes, first, last))
-				return at;
-			atomic_fetch_sub(&g->pins, 1);
-			return NULL;
-		}
-		atomic_store(&g->gen, gen);
 		a = map_aside(gm, index);
 		if (!a)
 			return NULL;
@@ -372,7 +455,7 @@ static inline uint8_t *pin_granule(struct gmem *gm, uint64_t index, uint64_t fir
 {
 	struct granule *g = &gm->granules[index];
 
-	/* Pairs with GEN_BUSY before the look at `pins` in pin_slow() and make_room(). */
+	/* Pairs with GEN_BUSY before the look at `pins` in granule_take(). */
 	atomic_fetch_add(&g->pins, 1);
 	if (likely(atomic_load(&g->gen) == atomic_load(&gm->gen))) {
 		if (likely(!has_hole(g->holes, first, last)))
@@ -481,9 +564,23 @@ void gmem_unpin(struct gmem *gm, const struct iovec *iov, unsigned n)
 		}
 		off = (uint64_t)(host - gm->window);
 		for (uint64_t at = off >> gm->shift; at <= (off + iov[i].iov_len - 1) >> gm->shift;
-		     at++)
-			atomic_fetch_sub(&gm->granules[at].pins, 1);
+		     at++) {
+			struct granule *g = &gm->granules[at];
+
+			/* Pairs with the step of `gm->gen` before the sweep looks at `pins`. */
+			if (atomic_fetch_sub(&g->pins, 1) == 1 &&
+			    unlikely(atomic_load(&g->gen) != atomic_load(&gm->gen)))
+				drop_if_stale(gm, at);
+		}
 	}
+}
+
+void gmem_unpin_granule(struct gmem *gm, uint8_t *host)
+{
+	if (host < gm->window || host >= gm->window + gm->span)
+		unpin_aside(gm, host);
+	else
+		atomic_fetch_sub(&gm->granules[(host - gm->window) >> gm->shift].pins, 1);
 }
 
 static int copy(struct gmem *gm, uint64_t gpa, uint8_t *buf, size_t len, bool to_guest)
@@ -556,7 +653,7 @@ unsigned gmem_read_pages(struct gmem *gm, uint64_t gpa, uint8_t *buf, unsigned p
 	return end;
 }
 
-void gmem_invalidate(struct gmem *gm)
+void gmem_step(struct gmem *gm)
 {
 	uint32_t gen = atomic_load(&gm->gen) + 1;
 
@@ -565,7 +662,6 @@ void gmem_invalidate(struct gmem *gm)
 	if (gen == GEN_BUSY)
 		gen = 1;
 	atomic_store(&gm->gen, gen);
-	gmem_whole_stale(gm);
 }
 
 uint32_t gmem_generation(const struct gmem *gm)

@@ -9,9 +9,11 @@
  * populated in granules on first use by the `map` operation of the hypervisor. When the domain's
  * memory changes under us (Xen's INVALIDATE request), gmem_invalidate() makes every granule stale:
  * one that nobody pins is mapped again in place on its next use; one with I/O in flight keeps its
- * old mapping until that drains and new users get a mapping beside the window. A granule with holes
- * (ballooned pages) carries a bitmap of them, and no access ever touches a hole; it is mapped anew
- * when a hole is asked for, because Xen does not tell when a page comes back.
+ * old mapping until that drains and new users get a mapping beside the window. A stale mapping
+ * keeps pages from going back to Xen, so those that are not used again are undone soon
+ * (gmem_give_back()), and those in use when their last pin goes. A granule with holes (ballooned
+ * pages) carries a bitmap of them, and no access ever touches a hole; it is mapped anew when a hole
+ * is asked for, because Xen does not tell when a page comes back.
  *
  * Threads: gmem_pin/unpin/read/write may be called by any thread; the fast path takes no lock.
  */
@@ -23,6 +25,7 @@
 #include <sys/uio.h>
 
 #include "base/err.h"
+#include "base/loop.h"
 #include "hv/hv.h"
 
 struct gmem;
@@ -73,8 +76,26 @@ bool gmem_is_ram(const struct gmem *gm, uint64_t gpa, uint64_t len);
 /* The domain's physical-to-machine map has changed: nothing cached is true any more. Exit loop
  * where there are users of all of it (below). */
 void gmem_invalidate(struct gmem *gm);
-/* Grows with each gmem_invalidate(); holders of long-lived pins (rings) compare it and pin anew. */
+/* Changes with each gmem_invalidate(), and is never 0; holders of long-lived pins (rings) compare
+ * it and pin anew. */
 uint32_t gmem_generation(const struct gmem *gm);
+
+/* --- giving stale mappings back --- */
+
+/* Somebody who keeps pins while it does nothing; embedded in its object. */
+struct gmem_holder {
+	/* Exit loop, some milliseconds after gmem_invalidate(): let go of pins of an earlier
+	 * generation soon, on whatever thread they belong to, and pin anew at the next use. */
+	void (*stale)(struct gmem_holder *h);
+	struct list link;
+};
+
+/* Exit loop, or before it runs. From now on stale mappings that nobody uses are undone on `l`, the
+ * exit loop, soon after each gmem_invalidate(). `l` must live until gmem_free(). */
+void gmem_give_back(struct gmem *gm, struct loop *l);
+/* Exit loop, or before it runs: `h` wants to hear. Leaving is harmless when it is all zero. */
+void gmem_holder_add(struct gmem *gm, struct gmem_holder *h);
+void gmem_holder_del(struct gmem_holder *h);
 
 /* --- all of it at once: for a kernel driver that gets host addresses and finds its way alone ---
  */

@@ -7,10 +7,11 @@
  * mapping of all memory beside the window.
  *
  * When the domain's memory changes, every user is told within gmem_invalidate() and stops; then the
- * pins go, so that others find their granules free to be mapped anew in place. The first user that
- * asks again makes a new map. Granules that somebody else still has pinned (a ring) get a mapping
- * beside the window; regions say where. Fails: where memory cannot be mapped as a whole, the user
- * does without.
+ * pins go, so that others find their granules free to be mapped anew in place. The mappings are
+ * left to the sweep (giveback.c): to undo them all at once would be seconds with a large guest. The
+ * first user that asks again makes a new map. Granules that somebody else still has pinned (a ring)
+ * get a mapping beside the window; regions say where. Fails: where memory cannot be mapped as a
+ * whole, the user does without.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -81,12 +82,9 @@ static void map_free(struct gmem *gm, struct gmem_map *m)
 {
 	if (!m)
 		return;
-	for (uint64_t i = 0; m->host && i < gm->granule_count; i++) {
-		struct iovec iov = {m->host[i], 1ULL << gm->shift};
-
+	for (uint64_t i = 0; m->host && i < gm->granule_count; i++)
 		if (m->host[i])
-			gmem_unpin(gm, &iov, 1);
-	}
+			gmem_unpin_granule(gm, m->host[i]);
 	free(m->host);
 	free(m->region);
 	free(m);

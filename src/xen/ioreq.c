@@ -235,6 +235,7 @@ int ioreq_serve(struct xen *x, struct loop *exits, const struct hv_client *clien
 
 	x->client = client;
 	x->exits = exits;
+	gmem_give_back(x->hv.mem, exits);
 	x->page_res = xenforeignmemory_map_resource(
 		x->fmem, dom, XENMEM_resource_ioreq_server, x->server,
 		XENMEM_resource_ioreq_server_frame_ioreq(0), 1, &page, PROT_READ | PROT_WRITE, 0);

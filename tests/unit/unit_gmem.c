@@ -82,6 +82,7 @@ static const struct hv_range ram[] = {{0, 640 * KiB}, {1 * MiB, 12 * MiB}, {4 * 
 
 struct fixture {
 	struct domain d;
+	struct loop *loop;
 	struct gmem *gm;
 };
 
@@ -93,6 +94,7 @@ static int setup(void **state)
 	f->d.fd = memfd_create("domain", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(f->d.fd, 4 * GiB + 8 * MiB), 0);
 	f->gm = gmem_new(ram, ARRAY_SIZE(ram), GMEM_GRANULE_PAGES, &ops, &f->d, &e);
+	f->loop = loop_new("test");
 	*state = f;
 	return f->gm ? 0 : -1;
 }
@@ -103,6 +105,7 @@ static int teardown(void **state)
 
 	gmem_free(f->gm);
 	assert_int_equal(f->d.live, 0);
+	loop_free(f->loop);
 	close(f->d.fd);
 	free(f);
 	return 0;
@@ -356,6 +359,158 @@ static void threads(void **state)
 	}
 }
 
+/* --- giving back --- */
+
+/* Turns of the loop until `cond`, each at most a second; false when they do not bring it. */
+#define until(f, cond)                                          \
+	({                                                      \
+		for (unsigned t_ = 0; !(cond) && t_ < 20; t_++) \
+			loop_turn((f)->loop, 1000);             \
+		(cond);                                         \
+	})
+
+struct hearer {
+	struct gmem_holder h; /* first */
+	unsigned heard;
+};
+
+static void hear(struct gmem_holder *h)
+{
+	((struct hearer *)h)->heard++;
+}
+
+static void touch_all(struct fixture *f)
+{
+	uint32_t v = 7;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(ram); i++)
+		for (uint64_t at = ram[i].base; at < ram[i].base + ram[i].size; at += MiB / 2)
+			assert_int_equal(gmem_write(f->gm, at, &v, sizeof(v)), 0);
+}
+
+/* The guest balloons: what nobody uses is unmapped, what is in use stays until that ends. Not each
+ * invalidation costs, only the first. */
+static void given_back(void **state)
+{
+	struct fixture *f = *state;
+	struct hearer h = {.h.stale = hear};
+	struct iovec busy, again;
+	uint32_t v = 0;
+
+	gmem_give_back(f->gm, f->loop);
+	gmem_holder_add(f->gm, &h.h);
+	touch_all(f);
+	assert_int_equal(f->d.live, 6);
+	assert_int_equal(gmem_pin(f->gm, 1 * MiB, 64, &busy, 1), 1);
+	for (unsigned i = 0; i < 1000; i++)
+		gmem_invalidate(f->gm);
+	assert_int_equal(f->d.unmaps, 0);
+	assert_true(until(f, f->d.live == 1));
+	assert_int_equal(f->d.unmaps, 5);
+	assert_int_equal(f->d.maps, 6);
+	assert_int_equal(h.heard, 1);
+	/* In use; and beside it goes what is new. */
+	memset(busy.iov_base, 1, 64);
+	assert_int_equal(gmem_write(f->gm, 2 * MiB, &v, 4), 0);
+	assert_int_equal(f->d.live, 2);
+	gmem_unpin(f->gm, &busy, 1);
+	assert_int_equal(f->d.live, 1);
+	/* Back in its place, where no lock is needed, and once only. */
+	assert_int_equal(gmem_pin(f->gm, 1 * MiB, 64, &again, 1), 1);
+	assert_ptr_equal(again.iov_base, busy.iov_base);
+	gmem_unpin(f->gm, &again, 1);
+	assert_int_equal(f->d.live, 1);
+	/* All of it works as before, and goes as before. */
+	touch_all(f);
+	assert_int_equal(f->d.live, 6);
+	gmem_invalidate(f->gm);
+	assert_true(until(f, !f->d.live));
+	assert_int_equal(h.heard, 2);
+	gmem_holder_del(&h.h);
+	gmem_holder_del(&h.h);
+	touch_all(f);
+	gmem_invalidate(f->gm);
+	assert_true(until(f, !f->d.live));
+	assert_int_equal(h.heard, 2);
+}
+
+/* A mapping beside the window goes too: with its last pin, or with the sweep if it had none. */
+static void given_back_aside(void **state)
+{
+	struct fixture *f = *state;
+	struct iovec old, now;
+	uint32_t v = 0;
+
+	gmem_give_back(f->gm, f->loop);
+	assert_int_equal(gmem_pin(f->gm, 1 * MiB, 64, &old, 1), 1);
+	gmem_invalidate(f->gm);
+	assert_int_equal(gmem_write(f->gm, 1 * MiB, &v, 4), 0);
+	assert_int_equal(gmem_pin(f->gm, 1 * MiB, 64, &now, 1), 1);
+	assert_int_equal(f->d.live, 2);
+	gmem_invalidate(f->gm);
+	gmem_unpin(f->gm, &now, 1);
+	assert_int_equal(f->d.live, 1);
+	assert_int_equal(gmem_write(f->gm, 1 * MiB, &v, 4), 0);
+	assert_int_equal(f->d.live, 2);
+	gmem_invalidate(f->gm);
+	assert_true(until(f, f->d.live == 1));
+	((uint8_t *)old.iov_base)[63] = 1;
+	gmem_unpin(f->gm, &old, 1);
+	assert_int_equal(f->d.live, 0);
+}
+
+/* A guest of many granules: the loop has its turns between portions of them, and what the guest
+ * does meanwhile is minded. */
+static void given_back_in_portions(void **state)
+{
+	struct fixture *f = *state;
+	struct err e;
+	struct gmem *gm = gmem_new(ram, ARRAY_SIZE(ram), 1, &ops, &f->d, &e);
+	unsigned turns = 0;
+	struct iovec iov;
+
+	gmem_give_back(gm, f->loop);
+	assert_int_equal(gmem_pin(gm, 1 * MiB, 12 * MiB, &iov, 1), 1);
+	gmem_unpin(gm, &iov, 1);
+	assert_int_equal(f->d.live, 3072);
+	gmem_invalidate(gm);
+	for (; f->d.live && turns < 200; turns++) {
+		int before = f->d.unmaps;
+
+		loop_turn(f->loop, 1000);
+		assert_in_range(f->d.unmaps - before, 0, 128);
+		if (turns == 4)
+			gmem_invalidate(gm);
+	}
+	assert_int_equal(f->d.live, 0);
+	gmem_free(gm);
+}
+
+/* While others pin, write and unpin. */
+static void given_back_threads(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t thread[3];
+	void *trouble;
+
+	gmem_give_back(f->gm, f->loop);
+	atomic_store(&stop, false);
+	for (unsigned i = 0; i < ARRAY_SIZE(thread); i++)
+		pthread_create(&thread[i], NULL, pounder, f);
+	for (unsigned i = 0; i < 60; i++) {
+		gmem_invalidate(f->gm);
+		loop_turn(f->loop, 1000);
+	}
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < ARRAY_SIZE(thread); i++) {
+		pthread_join(thread[i], &trouble);
+		if (trouble)
+			fail_msg("%s", (char *)trouble);
+	}
+	gmem_invalidate(f->gm);
+	assert_true(until(f, !f->d.live));
+}
+
 static void from_file(void **state)
 {
 	static const struct hv_range r[] = {{0, 1 * MiB}, {4 * GiB, 1 * MiB}};
@@ -525,6 +680,31 @@ static void whole(void **state)
 	assert_int_equal(b.stale, 2);
 }
 
+/* What vhost has pinned goes with an invalidation, but not within it. */
+static void given_back_whole(void **state)
+{
+	struct fixture *f = *state;
+	struct user a = {.w.stale = user_stale};
+	const struct gmem_region *r;
+	struct iovec ring;
+	struct err e;
+
+	gmem_give_back(f->gm, f->loop);
+	assert_int_equal(gmem_pin(f->gm, 9 * MiB, PAGE, &ring, 1), 1);
+	assert_true(gmem_whole_map(f->gm, &a.w, &r, &e) > 0);
+	assert_int_equal(f->d.live, 6);
+	gmem_invalidate(f->gm);
+	assert_int_equal(a.stale, 1);
+	assert_int_equal(f->d.live, 6);
+	assert_true(until(f, f->d.live == 1));
+	gmem_unpin(f->gm, &ring, 1);
+	assert_int_equal(f->d.live, 0);
+	assert_true(gmem_whole_map(f->gm, &a.w, &r, &e) > 0);
+	for (uint64_t at = 0; at < r[1].size; at += PAGE)
+		r[1].host[at] = 1;
+	gmem_whole_drop(f->gm, &a.w);
+}
+
 static void whole_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -551,6 +731,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(displaced_in_part, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_hoarding, setup, teardown),
 		cmocka_unit_test_setup_teardown(threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(given_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(given_back_aside, setup, teardown),
+		cmocka_unit_test_setup_teardown(given_back_in_portions, setup, teardown),
+		cmocka_unit_test_setup_teardown(given_back_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(given_back_whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(small_granules, setup, teardown),
 		cmocka_unit_test_setup_teardown(hole_filled, setup, teardown),
 		cmocka_unit_test_setup_teardown(whole, setup, teardown),

@@ -90,7 +90,7 @@ struct vqueue {
 	const struct ring_ops *ring;
 	uint16_t num; /* entries */
 	struct ring_area desc_area, avail_area, used_area;
-	uint32_t gen;		    /* of guest memory when the areas were pinned */
+	uint32_t gen;	     /* of guest memory when the areas were pinned; 0: they are not */
 	uint16_t last_avail;	    /* next entry to pop */
 	uint16_t avail_idx;	    /* last value read */
 	uint16_t used_idx;	    /* next entry to fill */
@@ -116,8 +116,9 @@ struct vqueue {
 	bool served;		  /* ... and does */
 	atomic_int kick_fd;	  /* while it does, else -1 */
 
+	struct gmem_holder holder;
 	struct loop_task kick_task, flush_task, start_task, stop_task, pause_task, resume_task,
-		serve_task;
+		serve_task, stale_task;
 	struct loop_task idle_task; /* to the exit loop, with the news: */
 	atomic_uint reported;	    /* REPORT_* */
 };

@@ -11,6 +11,10 @@
  * that a queue touches only as much of it as its depth needs. A chain with more segments than fit
  * in its slot borrows a block of them; blocks stay with the queue, so that a busy queue allocates
  * nothing.
+ *
+ * The areas of a ring stay pinned, but not over a change of the guest's memory: a queue where
+ * nothing happens would keep pages from Xen that the guest has given back. So they may be gone,
+ * with chains in flight too, whenever the loop comes here anew.
  */
 #include "virtio/ring.h"
 
@@ -176,7 +180,8 @@ static void push(struct vqueue *vq, struct chain_slot *s, uint32_t written)
 
 	/* Without bus mastering nothing may be written; a stopping queue has nobody who would read
 	 * it. */
-	if ((state == VQ_RUNNING || state == VQ_PAUSED) && atomic_load(&vq->v->fn.master)) {
+	if ((state == VQ_RUNNING || state == VQ_PAUSED) && atomic_load(&vq->v->fn.master) &&
+	    ring_fresh(vq)) {
 		vq->ring->push(vq, s, (uint32_t)MIN(written, s->c.in_len));
 		if (!vq->in_kick)
 			loop_close(vq->loop, &vq->flush_task);
@@ -384,6 +389,24 @@ static void on_loop(struct vqueue *vq, struct loop_task *t)
 		loop_post(vq->loop, t);
 }
 
+static void run_stale(struct loop_task *t)
+{
+	struct vqueue *vq = container_of(t, struct vqueue, stale_task);
+
+	/* A server takes its leave before it hears of this, and has pinned the ring anew if it is
+	 * back. */
+	if (!vq->served)
+		ring_let_go(vq);
+}
+
+static void ring_stale(struct gmem_holder *h)
+{
+	struct vqueue *vq = container_of(h, struct vqueue, holder);
+
+	if (vq->live)
+		on_loop(vq, &vq->stale_task);
+}
+
 static void run_start(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, start_task);
@@ -507,6 +530,9 @@ struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop
 	vq->pause_task.fn = run_pause;
 	vq->resume_task.fn = run_resume;
 	vq->serve_task.fn = run_serve;
+	vq->stale_task.fn = run_stale;
+	vq->holder.stale = ring_stale;
+	gmem_holder_add(v->hv->mem, &vq->holder);
 	atomic_store(&vq->kick_fd, -1);
 	vq->idle_task.fn = run_idle;
 	return vq;
@@ -523,6 +549,7 @@ void vq_free(struct vqueue *vq)
 		free(b);
 	}
 	loop_poller_del(&vq->poller);
+	gmem_holder_del(&vq->holder);
 	ring_unmap(vq);
 	free(vq->slots);
 	free(vq);

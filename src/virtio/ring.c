@@ -43,6 +43,13 @@ void ring_unmap(struct vqueue *vq)
 	unpin_area(vq, &vq->desc_area);
 	unpin_area(vq, &vq->avail_area);
 	unpin_area(vq, &vq->used_area);
+	vq->gen = 0;
+}
+
+void ring_let_go(struct vqueue *vq)
+{
+	if (vq->gen != gmem_generation(vq->v->hv->mem))
+		ring_unmap(vq);
 }
 
 bool ring_fresh(struct vqueue *vq)

@@ -64,9 +64,11 @@ struct desc {
 /* Pin the areas; -1 when they are not (all) in memory. */
 int ring_map(struct vqueue *vq);
 void ring_unmap(struct vqueue *vq);
-/* Guest memory may have been re-mapped: pin the areas anew. False: they are gone, and the device is
- * broken. */
+/* To be asked before the areas are touched. Guest memory may have been re-mapped, or they were let
+ * go: pin the areas anew. False: they are gone, and the device is broken. */
 bool ring_fresh(struct vqueue *vq);
+/* Do not keep the areas pinned when guest memory has been re-mapped; ring_fresh() pins them. */
+void ring_let_go(struct vqueue *vq);
 /* Append the buffer of one descriptor to the chain. */
 enum verdict ring_add_buffer(struct vqueue *vq, struct vchain *c, const struct desc *d);
 /* Append those of the table that `d` points to, in the layout of the queue: at most `left`,

@@ -146,6 +146,73 @@ static void ring_goes_in_flight(void **state)
 }
 
 /* An indirect table at any alignment, across pages, with the longest chain that the ring allows. */
+static bool mapped_becomes(unsigned n)
+{
+	for (unsigned i = 0; b.mapped != n && i < 20; i++)
+		loop_turn(b.loop, 1000);
+	return b.mapped == n;
+}
+
+/* Nothing stays mapped over a change of the guest's memory but what is in flight, and the queue
+ * goes on. */
+static void idle_ring_let_go(void **state)
+{
+	gmem_give_back(b.hv.mem, b.loop);
+	start(FEATURES);
+	for (unsigned i = 0; i < 4; i++) {
+		echo(0, 5000, (uint8_t)i);
+		post(0);
+		turn();
+		assert_int_equal(used_idx(), 3 * i + 1);
+		expect_echo(0, 5000, (uint8_t)i);
+		assert_true(b.mapped);
+		gmem_invalidate(b.hv.mem);
+		assert_true(mapped_becomes(0));
+		b.hold = true;
+		echo(0, 100, 0x11);
+		echo(2, 100, 0x22);
+		post(0);
+		post(2);
+		turn();
+		gmem_invalidate(b.hv.mem);
+		/* A page read, and two written as the data begin 96 bytes before its end; twice. */
+		assert_true(mapped_becomes(6));
+		b.hold = false;
+		release();
+		turn();
+		assert_int_equal(used_idx(), 3 * i + 3);
+		expect_echo(2, 100, 0x22);
+	}
+	assert_int_equal(status(), 15);
+}
+
+/* A ring that was let go with chains in flight, and is not there when they end. */
+static void ring_let_go_in_flight(void **state)
+{
+	gmem_give_back(b.hv.mem, b.loop);
+	start(FEATURES);
+	b.hold = true;
+	echo(0, 100, 1);
+	echo(2, 100, 2);
+	post(0);
+	post(2);
+	turn();
+	assert_int_equal(b.n_held, 2);
+	b.gone[(b.used + 1500) / PAGE] = b.gone[b.used / PAGE] = 1;
+	gmem_invalidate(b.hv.mem);
+	assert_true(mapped_becomes(6));
+	b.hold = false;
+	release();
+	turn();
+	assert_int_equal(status(), 15 | 0x40);
+	memset(b.gone, 0, sizeof(b.gone));
+	start(FEATURES);
+	echo(0, 100, 6);
+	post(0);
+	turn();
+	expect_echo(0, 100, 6);
+}
+
 static void indirect_across_pages(void **state)
 {
 	for (unsigned shift = 0; shift < 16; shift += 4) {
@@ -482,7 +549,8 @@ int main(void)
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		RING_TEST(across_pages),	  RING_TEST(invalidated),
-		RING_TEST(invalidated_in_flight), RING_TEST(hole_in_a_buffer),
+		RING_TEST(invalidated_in_flight), RING_TEST(idle_ring_let_go),
+		RING_TEST(ring_let_go_in_flight), RING_TEST(hole_in_a_buffer),
 		RING_TEST(hole_in_the_ring),	  RING_TEST(ring_goes_in_flight),
 		RING_TEST(indirect_across_pages), RING_TEST(too_many),
 		RING_TEST(reset_in_flight),	  RING_TEST(rewind_newest_first),

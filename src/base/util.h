@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -90,6 +91,17 @@ static inline void put_le64(void *p, uint64_t v)
 {
 	v = htole64(v);
 	memcpy(p, &v, sizeof(v));
+}
+
+/* Give the whole pages of private memory [p, p + n) back to the kernel: what was in them is lost,
+ * and is zeroes from now on. */
+static inline void mem_forget(void *p, size_t n)
+{
+	uintptr_t page = 4096, from = ALIGN_UP((uintptr_t)p, page);
+	uintptr_t to = ALIGN_DOWN((uintptr_t)p + n, page);
+
+	if (to > from)
+		madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 /* Monotonic time in nanoseconds. */

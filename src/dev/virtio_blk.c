@@ -333,6 +333,7 @@ static const struct vdev_ops blk_ops = {
 	.reset = blk_reset,
 	.config_written = blk_config_written,
 	.kick = blk_kick,
+	.idle = blk_idle,
 };
 
 static const char *const on_error[] = {"auto", "report", "ignore", "enospc", "stop", NULL};

@@ -62,5 +62,7 @@ struct blk {
 int blk_map_queues(struct blk *d, struct dev_env *env, struct loop **loops, struct err *e);
 /* The vdev's kick(): take requests until the queue is empty. */
 void blk_kick(struct vqueue *vq);
+/* The vdev's idle(): no request is in flight. */
+void blk_idle(struct vqueue *vq);
 
 #endif

@@ -240,3 +240,12 @@ void blk_kick(struct vqueue *vq)
 		vq_drop(vq, c);
 	}
 }
+
+void blk_idle(struct vqueue *vq)
+{
+	struct blk_queue *q = vq_priv(vq);
+
+	mem_forget(q->reqs, q->fresh * sizeof(*q->reqs));
+	q->fresh = 0;
+	q->free = NULL;
+}

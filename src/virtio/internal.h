@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* internal.h - what the files of this folder share: the queue's insides and the device's status
  *
- * queue.c owns a queue's life (start, stop, kick, batching), split.c and packed.c the two layouts
+ * queue.c owns a queue's life (start, stop, kick, batching), pool.c the memory of its chains,
+ * split.c and packed.c the two layouts
  * of a ring (ring.h), vdev.c the device's life (status, features, reset, interrupts), transport.c
  * the registers.
  */
@@ -55,6 +56,20 @@ struct iov_block {
 	struct iovec iov[IOV_BLOCK];
 };
 
+/* pool.c */
+struct chain_pool {
+	struct list by_age; /* chains in flight, oldest first, when in_order */
+	struct chain_slot *slots, *free;
+	unsigned used; /* of `slots`, in order of first use */
+	struct iov_block *free_blocks;
+	unsigned blocks, n_free; /* there are so many, and so many are free */
+	/* To give back what is not needed: */
+	struct loop_timer timer;
+	bool trimming;
+	unsigned least; /* free blocks at any time since the timer was set */
+	uint64_t turn;	/* last turn in which the queue was looked at, then */
+};
+
 enum vq_state {
 	VQ_STOPPED, /* no ring */
 	VQ_RUNNING,
@@ -91,10 +106,10 @@ struct vqueue {
 	uint16_t num; /* entries */
 	struct ring_area desc_area, avail_area, used_area;
 	uint32_t gen;	     /* of guest memory when the areas were pinned; 0: they are not */
-	uint16_t last_avail;	    /* next entry to pop */
-	uint16_t avail_idx;	    /* last value read */
-	uint16_t used_idx;	    /* next entry to fill */
-	uint16_t published;	    /* used index the guest sees */
+	uint16_t last_avail; /* next entry to pop */
+	uint16_t avail_idx;  /* last value read */
+	uint16_t used_idx;   /* next entry to fill */
+	uint16_t published;  /* used index the guest sees */
 	bool avail_wrap, used_wrap; /* packed ring, as are the next three */
 	uint16_t batch, taken, first_flags;
 	bool event_idx, indirect, in_order;
@@ -107,10 +122,7 @@ struct vqueue {
 	uint64_t turn; /* of the loop, for which `budget` holds */
 	unsigned budget;
 
-	struct list by_age; /* chains in flight, oldest first, when in_order */
-	struct chain_slot *slots, *free;
-	unsigned slots_used; /* of `slots`, in order of first use */
-	struct iov_block *blocks;
+	struct chain_pool pool;
 
 	struct vq_server *server; /* who is to serve it; NULL: the device */
 	bool served;		  /* ... and does */
@@ -163,11 +175,23 @@ void vq_doorbell(struct vqueue *vq);
 void vq_master_changed(struct vqueue *vq);
 /* Are the areas that the driver programmed aligned and in RAM? */
 bool vq_areas_ok(const struct vqueue *vq);
-/* A chain from the queue's pool with room for `iov` elements; NULL: more are in flight than the
- * ring has entries. */
-struct vchain *vq_chain_get(struct vqueue *vq);
-struct iovec *vq_chain_grow(struct vchain *c);
+/* Its segments are unpinned, and a stop that waits for it is reported. */
 void vq_chain_put(struct vchain *c);
+
+/* --- pool.c: all on the queue's loop --- */
+void pool_init(struct vqueue *vq);
+/* A ring of vq->num entries begins. -1: out of memory. */
+int pool_start(struct vqueue *vq);
+/* Nothing is in flight: give the memory back, soon. */
+void pool_stop(struct vqueue *vq);
+void pool_free(struct vqueue *vq);
+/* A chain from the queue's pool with room for CHAIN_INLINE_IOV elements; NULL: more are in flight
+ * than the ring has entries. */
+struct vchain *vq_chain_get(struct vqueue *vq);
+/* Room for IOV_BLOCK elements; NULL: out of memory. */
+struct iovec *vq_chain_grow(struct vchain *c);
+/* It is in flight no more. */
+void pool_put(struct vqueue *vq, struct chain_slot *s);
 
 /* --- vdev.c --- */
 /* The layout that was negotiated. */

@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* queue.c - a virtqueue's life: start, kick, batching of completions, pause, stop; and its pool of
- * chains
+/* queue.c - a virtqueue's life: start, kick, batching of completions, pause, stop
  *
  * The exit loop programs a queue and asks for starts and stops, the queue's loop does them:
  * directly where it is the same loop, else by posted tasks. A stop or pause is reported back
  * (vdev_queue_idle() on the exit loop) once no chain is in flight. So a reset never waits, and
  * after it is reported nothing touches guest memory.
- *
- * Chains live in an array with as many slots as the ring has entries, used last-in first-out so
- * that a queue touches only as much of it as its depth needs. A chain with more segments than fit
- * in its slot borrows a block of them; blocks stay with the queue, so that a busy queue allocates
- * nothing.
  *
  * The areas of a ring stay pinned, but not over a change of the guest's memory: a queue where
  * nothing happens would keep pages from Xen that the guest has given back. So they may be gone,
@@ -62,45 +56,6 @@ void *vq_priv(const struct vqueue *vq)
 	return vq->priv;
 }
 
-/* --- the pool of chains --- */
-
-struct vchain *vq_chain_get(struct vqueue *vq)
-{
-	struct chain_slot *s = vq->free;
-
-	if (s)
-		vq->free = s->free_next;
-	else if (vq->slots_used < vq->num)
-		s = &vq->slots[vq->slots_used++];
-	else
-		return NULL;
-	s->block = NULL;
-	s->places = 0;
-	s->done = s->rejected = false;
-	if (vq->in_order)
-		list_add_tail(&vq->by_age, &s->order);
-	s->c = (struct vchain){.vq = vq, .iov = s->iov};
-	vq->inflight++;
-	return &s->c;
-}
-
-struct iovec *vq_chain_grow(struct vchain *c)
-{
-	struct chain_slot *s = container_of(c, struct chain_slot, c);
-	struct iov_block *b = c->vq->blocks;
-
-	if (b)
-		c->vq->blocks = b->next;
-	else
-		b = malloc(sizeof(*b));
-	if (!b)
-		return NULL;
-	memcpy(b->iov, s->iov, sizeof(s->iov));
-	s->block = b;
-	c->iov = b->iov;
-	return c->iov;
-}
-
 static void flush(struct vqueue *vq)
 {
 	int state = atomic_load(&vq->state);
@@ -118,6 +73,7 @@ static void report_if_idle(struct vqueue *vq)
 	if (atomic_load(&vq->state) == VQ_STOPPING) {
 		loop_poller_del(&vq->poller);
 		ring_unmap(vq);
+		pool_stop(vq);
 		atomic_store(&vq->state, VQ_STOPPED);
 	} else {
 		flush(vq); /* whoever waits for the pause may look at guest memory */
@@ -137,15 +93,7 @@ void vq_chain_put(struct vchain *c)
 	struct vqueue *vq = c->vq;
 
 	gmem_unpin(vq->v->hv->mem, c->iov, (unsigned)c->n_out + c->n_in);
-	if (s->block) {
-		s->block->next = vq->blocks;
-		vq->blocks = s->block;
-	}
-	s->free_next = vq->free;
-	vq->free = s;
-	if (vq->in_order)
-		list_del(&s->order);
-	vq->inflight--;
+	pool_put(vq, s);
 	report_if_idle(vq);
 }
 
@@ -193,8 +141,8 @@ static void push(struct vqueue *vq, struct chain_slot *s, uint32_t written)
  * elders. */
 static void push_in_order(struct vqueue *vq)
 {
-	while (!list_empty(&vq->by_age)) {
-		struct chain_slot *s = list_entry(vq->by_age.next, struct chain_slot, order);
+	while (!list_empty(&vq->pool.by_age)) {
+		struct chain_slot *s = list_entry(vq->pool.by_age.next, struct chain_slot, order);
 
 		if (!s->done)
 			break;
@@ -413,14 +361,9 @@ static void run_start(struct loop_task *t)
 
 	if (atomic_load(&vq->state) != VQ_STOPPED)
 		return;
-	free(vq->slots);
-	vq->slots = malloc(vq->num * sizeof(*vq->slots));
-	vq->slots_used = 0;
-	vq->free = NULL;
-	list_init(&vq->by_age);
 	vq->ring->start(vq);
 	vq->turn = 0;
-	if (!vq->slots || ring_map(vq) < 0) {
+	if (pool_start(vq) < 0 || ring_map(vq) < 0) {
 		vdev_break(vq->v, "queue %u: the ring could not be mapped", vq->index);
 		return;
 	}
@@ -531,6 +474,7 @@ struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop
 	vq->resume_task.fn = run_resume;
 	vq->serve_task.fn = run_serve;
 	vq->stale_task.fn = run_stale;
+	pool_init(vq);
 	vq->holder.stale = ring_stale;
 	gmem_holder_add(v->hv->mem, &vq->holder);
 	atomic_store(&vq->kick_fd, -1);
@@ -542,15 +486,9 @@ void vq_free(struct vqueue *vq)
 {
 	if (!vq)
 		return;
-	while (vq->blocks) {
-		struct iov_block *b = vq->blocks;
-
-		vq->blocks = b->next;
-		free(b);
-	}
 	loop_poller_del(&vq->poller);
 	gmem_holder_del(&vq->holder);
 	ring_unmap(vq);
-	free(vq->slots);
+	pool_free(vq);
 	free(vq);
 }

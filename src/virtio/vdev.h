@@ -58,6 +58,9 @@ struct vdev_ops {
 	/* `vq` is about to stop: vq_drop() the chains that wait for something other than I/O in
 	 * flight. May be NULL. */
 	void (*quiesce)(struct vqueue *vq);
+	/* Nothing is in flight in `vq`, and nothing has happened there for a second or it was
+	 * stopped: memory that its depth has needed may go. Queue's loop. May be NULL. */
+	void (*idle)(struct vqueue *vq);
 };
 
 struct vdev {

@@ -5,6 +5,7 @@
  */
 #include <sys/eventfd.h>
 
+#include "virtio/internal.h"
 #include "vq_bench.h"
 
 /* --- the tests --- */
@@ -211,6 +212,126 @@ static void ring_let_go_in_flight(void **state)
 	post(0);
 	turn();
 	expect_echo(0, 100, 6);
+}
+
+/* --- the memory of chains --- */
+
+#define LONG  500	    /* segments */
+#define TABLE (3000 * PAGE) /* of all of them */
+
+/* Descriptors 0 .. SIZE - 1 are such chains. */
+static void put_long_chains(void)
+{
+	for (unsigned i = 0; i < LONG; i++) {
+		uint8_t *d = b.ram + TABLE + 16 * i;
+
+		put_le64(d, 3100 * PAGE + 8 * i);
+		put_le32(d + 8, 8);
+		put_le16(d + 12, i + 1 < LONG ? 3 : 2);
+		put_le16(d + 14, (uint16_t)(i + 1));
+	}
+	for (unsigned i = 0; i < SIZE; i++)
+		put_desc(i, TABLE, 16 * LONG, 4, 0);
+}
+
+static long private_kib(void)
+{
+	FILE *f = fopen("/proc/self/smaps_rollup", "r");
+	char line[128];
+	long kib = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "Private_Dirty: %ld", &kib);
+	fclose(f);
+	assert_true(kib);
+	return kib;
+}
+
+static void hold_all(void)
+{
+	put_long_chains();
+	b.hold = true;
+	for (unsigned i = 0; i < SIZE; i++)
+		post(i);
+	turn();
+	assert_int_equal(b.n_held, SIZE);
+	assert_int_equal(b.v.vq[0]->pool.blocks, SIZE);
+	b.hold = false;
+}
+
+static bool blocks_go(void)
+{
+	for (unsigned i = 0; b.v.vq[0]->pool.blocks && i < 20; i++)
+		loop_turn(b.loop, 1000);
+	return !b.v.vq[0]->pool.blocks;
+}
+
+/* All chains of a queue are as long as can be, once: what they needed is given back when the queue
+ * is idle, and when it was reset. */
+static void long_chains_given_back(void **state)
+{
+	const struct chain_pool *p = &b.v.vq[0]->pool;
+	long before, held, after;
+
+	start(FEATURES);
+	echo(0, 100, 1);
+	post(0);
+	turn();
+	before = private_kib();
+	start(FEATURES);
+	hold_all();
+	held = private_kib();
+	release();
+	turn();
+	assert_int_equal(used_idx(), SIZE);
+	assert_int_equal(p->n_free, SIZE);
+	assert_true(blocks_go());
+	assert_int_equal(p->used, 0);
+	after = private_kib();
+	print_message("%ld KiB before, %ld with all chains, %ld afterwards\n", before, held, after);
+#ifndef __SANITIZE_ADDRESS__
+	assert_true(held - before >= 3 * 1024);
+	assert_true(after - before <= 1024);
+#endif
+	/* It works on. */
+	echo(0, 100, 2);
+	post(0);
+	turn();
+	expect_echo(0, 100, 2);
+
+	start(FEATURES);
+	hold_all();
+	reg(0x14, 1, 0);
+	release();
+	turn();
+	assert_int_equal(status(), 0);
+	assert_true(blocks_go());
+	assert_int_equal(p->used, 0);
+}
+
+/* What is in use all the time stays, however often the pool is looked through. */
+static void long_chains_kept(void **state)
+{
+	struct chain_pool *p = &b.v.vq[0]->pool;
+	unsigned looks = 0;
+	uint64_t deadline;
+
+	start(FEATURES);
+	put_long_chains();
+	post(0);
+	turn();
+	assert_int_equal(p->blocks, 1);
+	deadline = p->timer.deadline;
+	for (unsigned i = 1; looks < 2 && i < 1000000; i++) {
+		post(0);
+		loop_turn(b.loop, 1);
+		assert_int_equal(p->blocks, 1);
+		looks += p->timer.deadline != deadline;
+		deadline = p->timer.deadline;
+	}
+	assert_int_equal(looks, 2);
+	assert_true(blocks_go());
 }
 
 static void indirect_across_pages(void **state)
@@ -549,7 +670,8 @@ int main(void)
 #define RING_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		RING_TEST(across_pages),	  RING_TEST(invalidated),
-		RING_TEST(invalidated_in_flight), RING_TEST(idle_ring_let_go),
+		RING_TEST(invalidated_in_flight), RING_TEST(long_chains_given_back),
+		RING_TEST(long_chains_kept),	  RING_TEST(idle_ring_let_go),
 		RING_TEST(ring_let_go_in_flight), RING_TEST(hole_in_a_buffer),
 		RING_TEST(hole_in_the_ring),	  RING_TEST(ring_goes_in_flight),
 		RING_TEST(indirect_across_pages), RING_TEST(too_many),

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/* pool.c - where the chains of a queue live
+ *
+ * In an array with as many slots as the ring has entries, used last-in first-out so that a queue
+ * touches only as much of it as its depth needs. A chain with more segments than fit in its slot
+ * borrows a block of them. Blocks stay with the queue while they are needed, so that a busy queue
+ * allocates nothing.
+ *
+ * What is not needed any more is given back, or a guest could make every chain of every queue long
+ * once and have that memory for good. A timer, which is only set while there is something to give,
+ * looks each second: blocks that were free all the time go, and from a queue that was stopped or
+ * where nothing has happened everything.
+ *
+ * Queue's loop.
+ *
+ * #syscalls: madvise
+ */
+#include <malloc.h>
+#include <stdlib.h>
+
+#include "base/util.h"
+#include "virtio/internal.h"
+
+#define TRIM_NS	    (1000 * 1000000ULL)
+#define SLOTS_FEW   64 /* not worth a timer */
+#define BLOCKS_MANY 64 /* 1 MiB: the allocator is told to return it to the kernel */
+
+static void trim_later(struct vqueue *vq)
+{
+	struct chain_pool *p = &vq->pool;
+
+	if (p->trimming)
+		return;
+	p->trimming = true;
+	p->least = p->n_free;
+	p->turn = vq->turn;
+	loop_timer_set(vq->loop, &p->timer, TRIM_NS);
+}
+
+static void blocks_free(struct chain_pool *p, unsigned n)
+{
+	bool many = n >= BLOCKS_MANY;
+
+	p->blocks -= n;
+	p->n_free -= n;
+	while (n--) {
+		struct iov_block *b = p->free_blocks;
+
+		p->free_blocks = b->next;
+		free(b);
+	}
+	if (many)
+		malloc_trim(0);
+}
+
+static bool is_idle(const struct vqueue *vq)
+{
+	return !vq->inflight && (vq->pool.turn == vq->turn ||
+				 atomic_load(&((struct vqueue *)vq)->state) == VQ_STOPPED);
+}
+
+/* Nothing is in flight: forget what was in the slots, and what the device keeps for each. */
+static void slots_forget(struct vqueue *vq)
+{
+	struct chain_pool *p = &vq->pool;
+
+	mem_forget(p->slots, p->used * sizeof(*p->slots));
+	p->used = 0;
+	p->free = NULL;
+	if (vq->v->ops->idle)
+		vq->v->ops->idle(vq);
+}
+
+static bool has_spare(const struct chain_pool *p)
+{
+	return p->blocks || p->used > SLOTS_FEW;
+}
+
+/* At a time when nobody has a chain in hand. */
+static void run_trim(struct loop_timer *t)
+{
+	struct chain_pool *p = container_of(t, struct chain_pool, timer);
+	struct vqueue *vq = container_of(p, struct vqueue, pool);
+	bool idle = is_idle(vq);
+
+	p->trimming = false;
+	blocks_free(p, idle ? p->n_free : p->least);
+	if (idle && p->used > SLOTS_FEW)
+		slots_forget(vq);
+	if (has_spare(p))
+		trim_later(vq);
+}
+
+void pool_init(struct vqueue *vq)
+{
+	vq->pool.timer.fn = run_trim;
+}
+
+int pool_start(struct vqueue *vq)
+{
+	struct chain_pool *p = &vq->pool;
+
+	if (p->used > SLOTS_FEW)
+		slots_forget(vq);
+	free(p->slots);
+	p->slots = malloc(vq->num * sizeof(*p->slots));
+	p->free = NULL;
+	p->used = 0;
+	list_init(&p->by_age);
+	return p->slots ? 0 : -1;
+}
+
+void pool_stop(struct vqueue *vq)
+{
+	if (has_spare(&vq->pool))
+		trim_later(vq);
+}
+
+void pool_free(struct vqueue *vq)
+{
+	loop_timer_del(&vq->pool.timer);
+	blocks_free(&vq->pool, vq->pool.n_free);
+	free(vq->pool.slots);
+}
+
+/* The next one in line, whose memory is perhaps touched for the first time. */
+static struct chain_slot *slot_first_use(struct vqueue *vq)
+{
+	struct chain_pool *p = &vq->pool;
+
+	if (p->used == SLOTS_FEW)
+		trim_later(vq);
+	return &p->slots[p->used++];
+}
+
+struct vchain *vq_chain_get(struct vqueue *vq)
+{
+	struct chain_pool *p = &vq->pool;
+	struct chain_slot *s = p->free;
+
+	if (s)
+		p->free = s->free_next;
+	else if (p->used < vq->num)
+		s = slot_first_use(vq);
+	else
+		return NULL;
+	s->block = NULL;
+	s->places = 0;
+	s->done = s->rejected = false;
+	if (vq->in_order)
+		list_add_tail(&p->by_age, &s->order);
+	s->c = (struct vchain){.vq = vq, .iov = s->iov};
+	vq->inflight++;
+	return &s->c;
+}
+
+struct iovec *vq_chain_grow(struct vchain *c)
+{
+	struct chain_slot *s = container_of(c, struct chain_slot, c);
+	struct chain_pool *p = &c->vq->pool;
+	struct iov_block *b = p->free_blocks;
+
+	if (b) {
+		p->free_blocks = b->next;
+		p->n_free--;
+		p->least = MIN(p->least, p->n_free);
+	} else {
+		b = malloc(sizeof(*b));
+		if (!b)
+			return NULL;
+		p->blocks++;
+		trim_later(c->vq);
+	}
+	memcpy(b->iov, s->iov, sizeof(s->iov));
+	s->block = b;
+	c->iov = b->iov;
+	return c->iov;
+}
+
+void pool_put(struct vqueue *vq, struct chain_slot *s)
+{
+	struct chain_pool *p = &vq->pool;
+
+	if (s->block) {
+		s->block->next = p->free_blocks;
+		p->free_blocks = s->block;
+		p->n_free++;
+	}
+	s->free_next = p->free;
+	p->free = s;
+	if (vq->in_order)
+		list_del(&s->order);
+	vq->inflight--;
+}

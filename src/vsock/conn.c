@@ -31,6 +31,10 @@
 #include "vsock/internal.h"
 
 /* Reads of what is left in a socket: more than the kernel lets it hold. */
+/* Empty rings are kept for the next time, up to so many in all: a socket that is full every now and
+ * then costs no allocation, and a thousand that once were cost no memory. */
+#define RINGS_KEPT 16
+
 #define DISCARD_CALLS 1024
 
 static bool messages(const struct conn *c)
@@ -92,6 +96,12 @@ static void watch(struct conn *c)
 	c->events = want ? events : 0;
 }
 
+void conn_ring_free(struct conn *c)
+{
+	c->s->rings -= !!c->ring.data;
+	ring_free(&c->ring);
+}
+
 static void close_socket(struct conn *c)
 {
 	if (c->fd < 0)
@@ -100,7 +110,7 @@ static void close_socket(struct conn *c)
 	c->watched = false;
 	close(c->fd);
 	c->fd = -1;
-	ring_free(&c->ring);
+	conn_ring_free(c);
 }
 
 /* The guest has closed in good order and what it sent is with the socket. A socket that is closed
@@ -199,7 +209,7 @@ static void socket_gone(struct conn *c)
 {
 	c->gone = true;
 	c->fwd += c->ring.len;
-	ring_free(&c->ring);
+	conn_ring_free(c);
 }
 
 /* Send some of `len` bytes. How many went; 0: not now; -errno: the socket takes none any more. */
@@ -241,6 +251,8 @@ static void flush(struct conn *c)
 		ring_drop(&c->ring, messages(c), (uint32_t)sent);
 		c->fwd += (uint32_t)sent;
 	}
+	if (!c->ring.len && c->s->rings > RINGS_KEPT)
+		conn_ring_free(c);
 	after_drain(c);
 }
 
@@ -248,8 +260,9 @@ static void flush(struct conn *c)
 static bool take_data(struct conn *c, const struct vsock_hdr *h, const struct iovec *iov,
 		      unsigned n)
 {
-	bool end = messages(c) && h->flags & VSOCK_SEQ_EOM;
+	bool end = messages(c) && h->flags & VSOCK_SEQ_EOM, had = c->ring.data;
 	ssize_t sent = 0;
+	int rc;
 
 	if (h->len > VSOCK_BUFFER - c->ring.len) {
 		broken(c, "more data than it had credit for");
@@ -273,7 +286,9 @@ static bool take_data(struct conn *c, const struct vsock_hdr *h, const struct io
 	c->fwd += (uint32_t)sent;
 	if ((uint32_t)sent == h->len && h->len)
 		return true;
-	if (ring_put(&c->ring, iov, n, (uint32_t)sent, messages(c), end) < 0) {
+	rc = ring_put(&c->ring, iov, n, (uint32_t)sent, messages(c), end);
+	c->s->rings += c->ring.data && !had;
+	if (rc < 0) {
 		broken(c, "no memory for its data");
 		return false;
 	}

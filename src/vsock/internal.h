@@ -75,7 +75,7 @@ struct vsock {
 	struct loop_timer accept_again; /* out of descriptors */
 	struct list all, ready;
 	struct list bucket[BUCKETS];
-	unsigned conns;
+	unsigned conns, rings; /* rings: connections whose ring has memory */
 	uint32_t next_port;
 	struct list waits[WAITS]; /* each with ascending deadlines */
 	struct loop_timer timer;
@@ -101,6 +101,9 @@ void conn_wait_end(struct conn *c);
 void conn_ready(struct conn *c);
 
 /* --- conn.c --- */
+
+/* Lose what the socket has not taken, and give the memory back. */
+void conn_ring_free(struct conn *c);
 
 /* The packet of the guest that belongs to `c`. `c` may be gone afterwards. */
 void conn_packet(struct conn *c, const struct vsock_hdr *h, const struct iovec *iov, unsigned n);

@@ -76,7 +76,7 @@ void conn_free(struct conn *c)
 	loop_fd_del(s->loop, &c->w);
 	if (c->fd >= 0)
 		close(c->fd);
-	ring_free(&c->ring);
+	conn_ring_free(c);
 	list_del(&c->all);
 	list_del(&c->bucket);
 	list_del(&c->ready);

@@ -52,6 +52,55 @@ static void host_is_slow(void **state)
 	tb_stop(t);
 }
 
+/* Many connections whose hosts do not read, and then do: what waited for them takes no memory any
+ * more, although the connections stay. */
+static void buffers_given_back(void **state)
+{
+	struct tb *t = *state;
+	static struct gvconn c[64];
+	static uint8_t data[16384];
+	unsigned before, full, after;
+	size_t sent[ARRAY_SIZE(c)] = {0};
+	struct gvsock_hdr h;
+	int fd[ARRAY_SIZE(c)];
+
+	vs_start(t);
+	for (unsigned i = 0; i < ARRAY_SIZE(c); i++)
+		fd[i] = vs_from_host(&c[i], GVSOCK_STREAM, 20000 + i);
+	before = tb_anonymous_kb(t);
+	for (unsigned i = 0; i < ARRAY_SIZE(c); i++) {
+		uint32_t part;
+
+		while ((part = MIN(gvsock_credit(&c[i]), sizeof(data))) ||
+		       gvsock_hear(&c[i], &h, NULL, 0, VS_SETTLE_MS) >= 0) {
+			if (part)
+				gvsock_say(&c[i], GVSOCK_RW, 0, data, part);
+			sent[i] += part;
+		}
+	}
+	full = tb_anonymous_kb(t);
+	for (unsigned i = 0; i < ARRAY_SIZE(c); i++) {
+		while (sent[i]) {
+			ssize_t n = recv(fd[i], data, MIN(sent[i], sizeof(data)), 0);
+
+			assert_true(n > 0);
+			sent[i] -= (size_t)n;
+		}
+		gvsock_expect(&c[i], GVSOCK_CREDIT_UPDATE, NULL);
+	}
+	after = tb_anonymous_kb(t);
+	print_message("%u KiB before, %u with all buffers full, %u afterwards\n", before, full,
+		      after);
+	if (!VS_SANITIZED) {
+		assert_true(full - before >= ARRAY_SIZE(c) * VS_BUFFER / KiB);
+		assert_true(after - before <= (full - before) / 2);
+	}
+	vs_exchange(&c[0], fd[0], VS_BULK / 4);
+	for (unsigned i = 0; i < ARRAY_SIZE(c); i++)
+		vs_guest_close(&c[i], fd[i]);
+	tb_stop(t);
+}
+
 /* The same with messages: what waits keeps its boundaries. */
 static void host_is_slow_messages(void **state)
 {
@@ -448,10 +497,12 @@ static void few_descriptors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		tb_test(host_is_slow),	 tb_test(host_is_slow_messages), tb_test(guest_is_slow),
-		tb_test(few_buffers),	 tb_test(tiny_buffers),		 tb_test(waiting_is_idle),
-		tb_test(in_sequence),	 tb_test(in_parallel),		 tb_test(at_the_limit),
-		tb_test(no_descriptors), tb_test(few_descriptors),
+		tb_test(host_is_slow),		tb_test(buffers_given_back),
+		tb_test(host_is_slow_messages), tb_test(guest_is_slow),
+		tb_test(few_buffers),		tb_test(tiny_buffers),
+		tb_test(waiting_is_idle),	tb_test(in_sequence),
+		tb_test(in_parallel),		tb_test(at_the_limit),
+		tb_test(no_descriptors),	tb_test(few_descriptors),
 	};
 
 	return tb_run("vsock_limits", tests);

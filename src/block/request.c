@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 
+#include "base/probe.h"
 #include "base/util.h"
 #include "block/internal.h"
 
@@ -34,6 +35,7 @@ static void finish(struct block_req *r, int ret)
 	struct block_counters *c = &q->count;
 	uint64_t now = loop_now(q->en->loop);
 
+	probe3(block_done, r, r->op, ret);
 	drop_bounce(r);
 	if (ret < 0) {
 		add(&c->failed[r->op], 1);
@@ -253,6 +255,7 @@ void block_submit(struct block_queue *q, struct block_req *r)
 	r->zeroes = false;
 	r->start_ns = loop_now(q->en->loop);
 	q->inflight++;
+	probe4(block_start, r, r->op, r->offset, r->len);
 	engine_enter(q->en);
 	if (rc < 0) {
 		finish(r, rc);

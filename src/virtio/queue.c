@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
+#include "base/probe.h"
+
 /* Chains popped per queue and turn of its loop: other queues and descriptors get their turn after
  * that many. */
 #define TURN_BUDGET 256
@@ -115,8 +117,10 @@ struct vchain *vq_pop(struct vqueue *vq)
 		return NULL;
 	}
 	c = vq->ring->pop(vq);
-	if (c)
+	if (c) {
 		vq->budget--;
+		probe3(virtqueue_pop, vq->v->fn.id, vq->index, c->head);
+	}
 	vq->drained = !c;
 	return c;
 }
@@ -154,6 +158,7 @@ void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written)
 {
 	struct chain_slot *s = container_of(c, struct chain_slot, c);
 
+	probe4(virtqueue_push, vq->v->fn.id, vq->index, c->head, written);
 	if (likely(!vq->in_order)) {
 		push(vq, s, written);
 		return;

@@ -37,12 +37,12 @@ struct blocks *blocks_new(void); /* NULL: out of memory */
 /* Close everything: nobody is attached any more, the loops have stopped. */
 void blocks_free(struct blocks *bs);
 
-/* `-drive ...` (parsed without an implied key) and `-blockdev ...` or QMP blockdev-add (the same).
- * They read their keys from `k`, complain of those left over, and open the image. 0 or -errno with
+/* `-drive ...` (parsed without an implied key) and `-blockdev ...`. They read their keys from `k`,
+ * complain of those left over, and open the image. 0 or -errno with
  * `e`. */
 int blocks_add_drive(struct blocks *bs, struct kvs *k, struct err *e);
 int blocks_add_node(struct blocks *bs, struct kvs *k, struct err *e);
-/* QMP blockdev-del. -ENOENT, or -EBUSY while it is in use. */
+/* Close a node that nothing uses. -ENOENT, or -EBUSY while it is in use. */
 int blocks_del_node(struct blocks *bs, const char *node_name, struct err *e);
 
 /* What the two options accept, for help and the manual; the offsets are this folder's own. */

@@ -2,7 +2,8 @@
 /* dev.h - the table of devices
  *
  * One row (in list.def) and one file per device. The command line, help, QMP and the manual page
- * are driven by this table; nothing else in the program knows a device by name.
+ * are driven by this table. Two others know a device by name: QMP's queries about balloons and nets,
+ * which have commands of their own there, and the ports that become of xl.cfg's channels (build.c).
  *
  * Most devices are functions on the PCI bus. A class may also be a bus (`bus`): then others
  * (`on_bus`, with `sub`) sit on it, the way a port sits on virtio-serial. They are no PCI

@@ -7,8 +7,6 @@
 
 #include "base/util.h"
 
-#define BUCKETS_MIN 64
-
 /* --- sessions --- */
 
 struct p9_session *p9_session_new(struct p9_fs *fs, uint32_t msize)
@@ -17,12 +15,10 @@ struct p9_session *p9_session_new(struct p9_fs *fs, uint32_t msize)
 
 	if (!s)
 		return NULL;
-	s->bucket = calloc(BUCKETS_MIN, sizeof(struct p9_fid *));
-	if (!s->bucket) {
+	if (hash_table_init(&s->fids) < 0) {
 		free(s);
 		return NULL;
 	}
-	s->buckets = BUCKETS_MIN;
 	s->fs = fs;
 	s->msize = msize;
 	atomic_init(&s->refs, 1);
@@ -38,52 +34,37 @@ struct p9_session *p9_session_get(struct p9_session *s)
 
 void p9_session_put(struct p9_session *s)
 {
+	struct hash_entry *e;
+	size_t from = 0;
+
 	if (atomic_fetch_sub(&s->refs, 1) != 1)
 		return;
-	for (unsigned i = 0; i < s->buckets; i++)
-		while (s->bucket[i]) {
-			struct p9_fid *f = s->bucket[i];
-
-			s->bucket[i] = f->next;
-			p9_fid_put(f);
-		}
-	free(s->bucket);
+	while ((e = hash_table_pop(&s->fids, &from)))
+		p9_fid_put(container_of(e, struct p9_fid, entry));
+	hash_table_fini(&s->fids);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
 
 /* --- fids --- */
 
-static struct p9_fid **slot(struct p9_session *s, uint32_t number)
+static uint64_t hash_number(const struct p9_session *s, uint32_t number)
 {
-	/* The guest's numbers are small and dense, or it hurts itself. */
-	struct p9_fid **at = &s->bucket[(number ^ number >> 16) & (s->buckets - 1)];
-
-	while (*at && (*at)->number != number)
-		at = &(*at)->next;
-	return at;
+	return hash_bytes(&s->fs->key, &number, sizeof(number));
 }
 
-/* Without memory the chains get longer, that is all. */
-static void grow(struct p9_session *s)
+/* With the session locked. NULL: there is none of this number. */
+static struct p9_fid *find_fid(const struct p9_session *s, uint32_t number, uint64_t hash)
 {
-	struct p9_fid **old = s->bucket, **bucket = calloc(s->buckets * 4, sizeof(struct p9_fid *));
-	unsigned n = s->buckets;
+	struct hash_entry *e = hash_table_first(&s->fids, hash);
 
-	if (!bucket)
-		return;
-	s->bucket = bucket;
-	s->buckets = n * 4;
-	for (unsigned i = 0; i < n; i++)
-		while (old[i]) {
-			struct p9_fid *f = old[i], **at;
+	for (; e; e = hash_table_next(e)) {
+		struct p9_fid *f = container_of(e, struct p9_fid, entry);
 
-			old[i] = f->next;
-			f->next = NULL;
-			at = slot(s, f->number);
-			*at = f;
-		}
-	free(old);
+		if (f->number == number)
+			return f;
+	}
+	return NULL;
 }
 
 struct p9_fid *p9_fid_new(struct p9_session *s, uint32_t number, uint32_t uid, struct p9_node *node)
@@ -105,20 +86,17 @@ struct p9_fid *p9_fid_new(struct p9_session *s, uint32_t number, uint32_t uid, s
 int p9_fid_insert(struct p9_fid *f)
 {
 	struct p9_session *s = f->s;
-	struct p9_fid **at;
+	uint64_t hash = hash_number(s, f->number);
 	int rc = 0;
 
 	pthread_mutex_lock(&s->lock);
-	at = slot(s, f->number);
-	if (*at) {
+	if (find_fid(s, f->number, hash)) {
 		rc = -EINVAL;
-	} else if (s->fids == P9_FIDS_MAX) {
+	} else if (s->fids.n == P9_FIDS_MAX) {
 		rc = -ENFILE;
 	} else {
-		*at = f;
+		hash_table_add(&s->fids, &f->entry, hash);
 		atomic_fetch_add(&f->refs, 1);
-		if (++s->fids > s->buckets * 2)
-			grow(s);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return rc;
@@ -126,10 +104,11 @@ int p9_fid_insert(struct p9_fid *f)
 
 struct p9_fid *p9_fid_get(struct p9_session *s, uint32_t number)
 {
+	uint64_t hash = hash_number(s, number);
 	struct p9_fid *f;
 
 	pthread_mutex_lock(&s->lock);
-	f = *slot(s, number);
+	f = find_fid(s, number, hash);
 	if (f)
 		atomic_fetch_add(&f->refs, 1);
 	pthread_mutex_unlock(&s->lock);
@@ -155,15 +134,13 @@ void p9_fid_put(struct p9_fid *f)
 
 struct p9_fid *p9_fid_remove(struct p9_session *s, uint32_t number)
 {
-	struct p9_fid **at, *f;
+	uint64_t hash = hash_number(s, number);
+	struct p9_fid *f;
 
 	pthread_mutex_lock(&s->lock);
-	at = slot(s, number);
-	f = *at;
-	if (f) {
-		*at = f->next;
-		s->fids--;
-	}
+	f = find_fid(s, number, hash);
+	if (f)
+		hash_table_del(&s->fids, &f->entry);
 	pthread_mutex_unlock(&s->lock);
 	return f;
 }

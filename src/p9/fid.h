@@ -11,6 +11,7 @@
 #ifndef P9_FID_H
 #define P9_FID_H
 
+#include "base/hash.h"
 #include "base/workers.h"
 #include "p9/fs.h"
 
@@ -25,7 +26,7 @@ struct p9_session;
 struct p9_fid {
 	uint32_t number, uid;
 	atomic_uint refs;
-	struct p9_fid *next; /* in its bucket */
+	struct hash_entry entry; /* in the session's table, by number */
 	struct p9_session *s;
 	struct work work;      /* the end of one that the loop held last */
 	pthread_rwlock_t lock; /* of what follows: written to by what changes it, and by readdir */
@@ -48,9 +49,7 @@ struct p9_session {
 	atomic_uint refs;
 	atomic_uint xattr_bytes;
 	pthread_mutex_t lock;
-	unsigned fids;
-	struct p9_fid **bucket;
-	unsigned buckets;
+	struct hash_table fids;
 	struct work work; /* its end */
 };
 

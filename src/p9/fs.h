@@ -22,6 +22,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/workers.h"
 #include "p9/qid.h"
@@ -133,6 +134,7 @@ struct p9_fs {
 	const struct p9_fs_ops *ops;
 	char *id;
 	bool read_only;
+	struct hash_key key; /* of all tables whose keys the guest picks */
 	struct p9_qids qids;
 	pthread_rwlock_t tree;
 	pthread_mutex_t nodes_lock;
@@ -142,8 +144,8 @@ struct p9_fs {
 	atomic_int *files; /* descriptors that may still be used, of the whole program */
 };
 
-/* Set-up and end of the common part. */
-void p9_fs_init(struct p9_fs *fs, const struct p9_fs_ops *ops);
+/* Set-up and end of the common part. 0 or -errno: then there is nothing to end. */
+int p9_fs_init(struct p9_fs *fs, const struct p9_fs_ops *ops);
 void p9_fs_fini(struct p9_fs *fs);
 
 /* --- descriptors --- */

@@ -343,13 +343,14 @@ static const struct p9_fs_ops local_ops = {
 struct p9_fs *p9_local_new(const struct local_conf *conf, struct err *e)
 {
 	struct local *l = calloc(1, sizeof(*l));
+	int rc = l ? p9_fs_init(&l->fs, &local_ops) : -ENOMEM;
 	struct stat st;
 
-	if (!l) {
-		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	if (rc < 0) {
+		err_set(e, rc, "%s", strerror(-rc));
+		free(l);
 		return NULL;
 	}
-	p9_fs_init(&l->fs, &local_ops);
 	pthread_mutex_init(&l->meta, NULL);
 	l->model = conf->model;
 	l->fmode = conf->fmode;

@@ -286,7 +286,9 @@ struct p9_fs *p9_synth_new(void)
 {
 	struct p9_fs *fs = calloc(1, sizeof(*fs));
 
-	if (fs)
-		p9_fs_init(fs, &synth_ops);
+	if (fs && p9_fs_init(fs, &synth_ops) < 0) {
+		free(fs);
+		fs = NULL;
+	}
 	return fs;
 }

@@ -11,14 +11,19 @@
 
 #include "p9/fs.h"
 
-void p9_fs_init(struct p9_fs *fs, const struct p9_fs_ops *ops)
+int p9_fs_init(struct p9_fs *fs, const struct p9_fs_ops *ops)
 {
+	int rc = hash_key_make(&fs->key);
+
+	if (rc < 0)
+		return rc;
 	fs->ops = ops;
 	pthread_rwlock_init(&fs->tree, NULL);
 	pthread_mutex_init(&fs->nodes_lock, NULL);
 	list_init(&fs->nodes);
 	list_init(&fs->link);
 	p9_qids_init(&fs->qids);
+	return 0;
 }
 
 void p9_fs_fini(struct p9_fs *fs)

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "base/util.h"
+#include "p9/fid.h"
 #include "p9/p9.h"
 #include "p9/qid.h"
 #include "p9/throttle.h"
@@ -409,6 +410,54 @@ static void rewritten(void **state)
 	end();
 }
 
+/* The longest chain of 32,768 fids that the guest has numbered as it likes. A random hash has
+ * chains of more than 16 less than once in 10^9 tables. */
+static size_t longest_chain(uint32_t (*number)(uint32_t i))
+{
+	struct p9_fs *fs = fsdev_find(flood.all, "f");
+	struct p9_session *s = p9_session_new(fs, 4096);
+	struct p9_node *root;
+	size_t longest;
+
+	assert_int_equal(fs->ops->root(fs, &root), 0);
+	for (uint32_t i = 0; i < 32768; i++) {
+		struct p9_fid *f = p9_fid_new(s, number(i), 0, root);
+
+		assert_int_equal(p9_fid_insert(f), 0);
+		assert_int_equal(p9_fid_insert(f), -EINVAL);
+		p9_fid_put(f);
+	}
+	longest = hash_table_longest(&s->fids);
+	p9_node_put(root);
+	p9_session_put(s);
+	return longest;
+}
+
+static uint32_t number_dense(uint32_t i)
+{
+	return i;
+}
+
+/* One chain, where the halves of the number are combined and no more. */
+static uint32_t number_equal_halves(uint32_t i)
+{
+	return i << 16 | i;
+}
+
+static uint32_t number_high_bits(uint32_t i)
+{
+	return i << 17;
+}
+
+static void fid_chains(void **state)
+{
+	begin(",security_model=none");
+	assert_in_range(longest_chain(number_dense), 1, 16);
+	assert_in_range(longest_chain(number_equal_halves), 1, 16);
+	assert_in_range(longest_chain(number_high_bits), 1, 16);
+	end();
+}
+
 static void pour(const char *options, unsigned messages)
 {
 	static const uint8_t always[] = {P9_TWALK,  P9_TLOPEN,	 P9_TLCREATE, P9_TMKDIR,
@@ -465,15 +514,11 @@ static void flood_xattr(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(readers),
-		cmocka_unit_test(writers),
-		cmocka_unit_test(windows),
-		cmocka_unit_test(throttle),
-		cmocka_unit_test(qids),
-		cmocka_unit_test(rewritten),
-		cmocka_unit_test(flood_passthrough),
-		cmocka_unit_test(flood_mapped),
-		cmocka_unit_test(flood_xattr),
+		cmocka_unit_test(readers),	cmocka_unit_test(writers),
+		cmocka_unit_test(windows),	cmocka_unit_test(throttle),
+		cmocka_unit_test(qids),		cmocka_unit_test(rewritten),
+		cmocka_unit_test(fid_chains),	cmocka_unit_test(flood_passthrough),
+		cmocka_unit_test(flood_mapped), cmocka_unit_test(flood_xattr),
 	};
 
 	return cmocka_run_group_tests_name("p9", tests, NULL, NULL);

@@ -165,7 +165,7 @@ static void settle(struct conn *c)
 static void forget(struct conn *c)
 {
 	c->say = 0;
-	list_del(&c->bucket);
+	hash_table_del(&c->s->table, &c->entry);
 	list_del(&c->ready);
 }
 
@@ -481,7 +481,7 @@ bool conn_next(struct conn *c, struct vsock_hdr *h, struct iovec *iov, unsigned 
 			conn_wait(c, WAIT_CLOSE);
 	}
 	if (found && h->op == VSOCK_OP_RST)
-		list_del(&c->bucket);
+		hash_table_del(&c->s->table, &c->entry);
 	settle(c);
 	return found;
 }

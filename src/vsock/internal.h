@@ -6,12 +6,12 @@
 
 #include <sys/un.h>
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "vsock/ring.h"
 #include "vsock/vsock.h"
 
-#define BUCKETS	  1024
 #define HELLO_MAX 32 /* "CONNECT 4294967295\n" and some space */
 
 enum conn_state {
@@ -27,7 +27,8 @@ enum wait { WAIT_HELLO, WAIT_ANSWER, WAIT_CLOSE, WAITS };
 
 struct conn {
 	struct vsock *s;
-	struct list all, bucket, ready, waiting; /* each an empty list when it is not in one */
+	struct list all, ready, waiting; /* each an empty list when it is not in one */
+	struct hash_entry entry;	 /* in the table, by ports */
 	uint64_t deadline;
 	enum conn_state state;
 	uint16_t type;
@@ -74,7 +75,8 @@ struct vsock {
 	struct listener listener[2];
 	struct loop_timer accept_again; /* out of descriptors */
 	struct list all, ready;
-	struct list bucket[BUCKETS];
+	struct hash_key key; /* the guest picks the ports */
+	struct hash_table table;
 	unsigned conns, rings; /* rings: connections whose ring has memory */
 	uint32_t next_port;
 	struct list waits[WAITS]; /* each with ascending deadlines */

@@ -24,18 +24,19 @@ static const uint64_t wait_ns[WAITS] = {
 
 /* --- the table --- */
 
-static struct list *bucket_of(struct vsock *s, uint32_t host_port, uint32_t guest_port)
+static uint64_t hash_ports(const struct vsock *s, uint32_t host_port, uint32_t guest_port)
 {
-	uint64_t x = ((uint64_t)host_port << 32 | guest_port) * 0x9e3779b97f4a7c15ULL;
+	uint32_t ports[2] = {host_port, guest_port};
 
-	return &s->bucket[x >> 54];
+	return hash_bytes(&s->key, ports, sizeof(ports));
 }
-_Static_assert(BUCKETS == 1 << (64 - 54), "the hash is the upper bits of the product");
 
 struct conn *conn_find(struct vsock *s, uint32_t host_port, uint32_t guest_port)
 {
-	list_for_each (it, bucket_of(s, host_port, guest_port)) {
-		struct conn *c = list_entry(it, struct conn, bucket);
+	struct hash_entry *e = hash_table_first(&s->table, hash_ports(s, host_port, guest_port));
+
+	for (; e; e = hash_table_next(e)) {
+		struct conn *c = container_of(e, struct conn, entry);
 
 		if (c->host_port == host_port && c->guest_port == guest_port)
 			return c;
@@ -45,7 +46,7 @@ struct conn *conn_find(struct vsock *s, uint32_t host_port, uint32_t guest_port)
 
 void conn_insert(struct conn *c)
 {
-	list_add_head(bucket_of(c->s, c->host_port, c->guest_port), &c->bucket);
+	hash_table_add(&c->s->table, &c->entry, hash_ports(c->s, c->host_port, c->guest_port));
 }
 
 struct conn *conn_new(struct vsock *s, int fd, uint16_t type)
@@ -60,7 +61,6 @@ struct conn *conn_new(struct vsock *s, int fd, uint16_t type)
 	c->fd = fd;
 	c->w.fd = -1;
 	c->type = type;
-	list_init(&c->bucket);
 	list_init(&c->ready);
 	list_init(&c->waiting);
 	list_add_tail(&s->all, &c->all);
@@ -78,7 +78,7 @@ void conn_free(struct conn *c)
 		close(c->fd);
 	conn_ring_free(c);
 	list_del(&c->all);
-	list_del(&c->bucket);
+	hash_table_del(&s->table, &c->entry);
 	list_del(&c->ready);
 	list_del(&c->waiting);
 	free(c);
@@ -241,16 +241,18 @@ void vsock_reset(struct vsock *s)
 struct vsock *vsock_open(const struct vsock_config *cfg, struct err *e)
 {
 	struct vsock *s = calloc(1, sizeof(*s));
+	int rc = s ? hash_key_make(&s->key) : -ENOMEM;
 
-	if (!s) {
-		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	if (rc == 0)
+		rc = hash_table_init(&s->table);
+	if (rc < 0) {
+		err_set(e, rc, "%s", strerror(-rc));
+		free(s);
 		return NULL;
 	}
 	s->cfg = *cfg;
 	list_init(&s->all);
 	list_init(&s->ready);
-	for (unsigned i = 0; i < BUCKETS; i++)
-		list_init(&s->bucket[i]);
 	for (unsigned i = 0; i < WAITS; i++)
 		list_init(&s->waits[i]);
 	s->timer.fn = time_up;
@@ -275,5 +277,6 @@ void vsock_free(struct vsock *s)
 	list_for_each (it, &s->all)
 		conn_free(list_entry(it, struct conn, all));
 	loop_timer_del(&s->timer);
+	hash_table_fini(&s->table);
 	free(s);
 }

@@ -118,10 +118,10 @@ struct p9_fs_ops {
 struct p9_node {
 	struct p9_fs *fs;
 	atomic_uint refs;
-	struct list link; /* fs->nodes */
 	/* With the tree locked: */
-	struct p9_node *parent; /* NULL: the root */
-	char *name;		/* NULL: the root, or a name that it no longer has */
+	struct p9_node *parent;	 /* NULL: the root */
+	char *name;		 /* NULL: the root, or a name that it no longer has */
+	struct hash_entry place; /* in fs->places, while it has a name */
 	struct p9_node *old_parent, *next_moved; /* within p9_tree_renamed() */
 	struct work work; /* call.c: the end of one that the loop held last */
 	/* Constant: */
@@ -138,8 +138,8 @@ struct p9_fs {
 	struct p9_qids qids;
 	pthread_rwlock_t tree;
 	pthread_mutex_t nodes_lock;
-	struct list nodes;
-	struct list link; /* fsdevs */
+	struct hash_table places; /* of nodes that have a name, by directory and name */
+	struct list link;	  /* fsdevs */
 	struct p9_throttle *throttle;
 	atomic_int *files; /* descriptors that may still be used, of the whole program */
 };

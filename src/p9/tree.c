@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* tree.c - nodes, and what is known of their places; see fs.h
  *
- * Every node of a file system is in one list. A rename or removal by the guest goes over it, with
- * the tree locked for writing, and corrects all that were found under the old name. What the host
- * changes is not seen; so a name is used only together with a check that it still is the same file.
+ * Every node of a file system that has a name is in one table, by its directory and name: there may
+ * be any number of nodes for one file. A rename or removal by the guest finds those of the old name
+ * there, with the tree locked for writing, and corrects them. What the host changes is not seen; so
+ * a name is used only together with a check that it still is the same file.
  */
 #include <errno.h>
+#include <limits.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,12 +18,13 @@ int p9_fs_init(struct p9_fs *fs, const struct p9_fs_ops *ops)
 {
 	int rc = hash_key_make(&fs->key);
 
+	if (rc == 0)
+		rc = hash_table_init(&fs->places);
 	if (rc < 0)
 		return rc;
 	fs->ops = ops;
 	pthread_rwlock_init(&fs->tree, NULL);
 	pthread_mutex_init(&fs->nodes_lock, NULL);
-	list_init(&fs->nodes);
 	list_init(&fs->link);
 	p9_qids_init(&fs->qids);
 	return 0;
@@ -29,6 +33,7 @@ int p9_fs_init(struct p9_fs *fs, const struct p9_fs_ops *ops)
 void p9_fs_fini(struct p9_fs *fs)
 {
 	p9_qids_fini(&fs->qids);
+	hash_table_fini(&fs->places);
 	pthread_rwlock_destroy(&fs->tree);
 	pthread_mutex_destroy(&fs->nodes_lock);
 	free(fs->throttle);
@@ -48,10 +53,32 @@ void p9_file_give(struct p9_fs *fs)
 	atomic_fetch_add(fs->files, 1);
 }
 
+/* The hash of `name` in the directory with these numbers. */
+static uint64_t hash_place(const struct p9_node *dir, const char *name)
+{
+	struct {
+		uint64_t dev, ino;
+		char name[NAME_MAX + 1];
+	} place;
+	size_t len = strnlen(name, sizeof(place.name));
+
+	place.dev = dir->dev;
+	place.ino = dir->ino;
+	memcpy(place.name, name, len);
+	return hash_bytes(&dir->fs->key, &place, offsetof(__typeof__(place), name) + len);
+}
+
+/* The node has got a name. Nodes are locked. */
+static void enter_place(struct p9_node *n)
+{
+	hash_table_add(&n->fs->places, &n->place, hash_place(n->parent, n->name));
+}
+
 int p9_node_init(struct p9_node *n, struct p9_fs *fs, struct p9_node *parent, const char *name,
 		 const struct stat *st)
 {
 	n->name = NULL;
+	n->place = (struct hash_entry){0};
 	if (name && !(n->name = strdup(name)))
 		return -ENOMEM;
 	n->fs = fs;
@@ -60,9 +87,11 @@ int p9_node_init(struct p9_node *n, struct p9_fs *fs, struct p9_node *parent, co
 	n->ino = st->st_ino;
 	n->type = st->st_mode & S_IFMT;
 	atomic_init(&n->refs, 1);
-	pthread_mutex_lock(&fs->nodes_lock);
-	list_add_tail(&fs->nodes, &n->link);
-	pthread_mutex_unlock(&fs->nodes_lock);
+	if (n->name) {
+		pthread_mutex_lock(&fs->nodes_lock);
+		enter_place(n);
+		pthread_mutex_unlock(&fs->nodes_lock);
+	}
 	return 0;
 }
 
@@ -89,7 +118,7 @@ void p9_node_put(struct p9_node *n)
 		struct p9_node *parent;
 
 		pthread_mutex_lock(&n->fs->nodes_lock);
-		list_del(&n->link);
+		hash_table_del(&n->fs->places, &n->place);
 		parent = n->parent;
 		pthread_mutex_unlock(&n->fs->nodes_lock);
 		free(n->name);
@@ -98,20 +127,45 @@ void p9_node_put(struct p9_node *n)
 	}
 }
 
-static bool same(const struct p9_node *a, const struct p9_node *b)
-{
-	return a && a->dev == b->dev && a->ino == b->ino;
-}
-
 static bool is_at(const struct p9_node *n, const struct p9_node *dir, const char *name)
 {
-	return n->name && same(n->parent, dir) && !strcmp(n->name, name);
+	return n->parent->dev == dir->dev && n->parent->ino == dir->ino && !strcmp(n->name, name);
 }
 
-static void lose_name(struct p9_node *n)
+/* The first node at `place` and behind, of those that were found as `name` of `dir`. */
+static struct p9_node *match_place(struct hash_entry *place, const struct p9_node *dir,
+				   const char *name)
 {
-	free(n->name);
-	n->name = NULL;
+	for (; place; place = hash_table_next(place)) {
+		struct p9_node *n = container_of(place, struct p9_node, place);
+
+		if (is_at(n, dir, name))
+			return n;
+	}
+	return NULL;
+}
+
+static struct p9_node *find_place(const struct p9_node *dir, const char *name)
+{
+	return match_place(hash_table_first(&dir->fs->places, hash_place(dir, name)), dir, name);
+}
+
+static struct p9_node *find_next(const struct p9_node *n, const struct p9_node *dir,
+				 const char *name)
+{
+	return match_place(hash_table_next(&n->place), dir, name);
+}
+
+/* Nobody is `name` of `dir` any more. Nodes are locked. */
+static void lose_names(struct p9_node *dir, const char *name)
+{
+	struct p9_node *n;
+
+	while ((n = find_place(dir, name))) {
+		hash_table_del(&dir->fs->places, &n->place);
+		free(n->name);
+		n->name = NULL;
+	}
 }
 
 /* Not one whose last reference is just going. */
@@ -126,23 +180,26 @@ static bool get_unless_gone(struct p9_node *n)
 void p9_tree_renamed(struct p9_node *from, const char *name, struct p9_node *to,
 		     const char *name_to)
 {
-	struct p9_node *moved = NULL;
+	struct p9_node *moved = NULL, *next;
 	struct p9_fs *fs = from->fs;
 
 	pthread_mutex_lock(&fs->nodes_lock);
-	list_for_each (it, &fs->nodes) {
-		struct p9_node *n = list_entry(it, struct p9_node, link);
-
-		if (is_at(n, to, name_to)) {
-			lose_name(n);
-		} else if (is_at(n, from, name) && get_unless_gone(n)) {
-			free(n->name);
-			n->name = strdup(name_to); /* without memory: nameless */
-			n->old_parent = n->parent;
-			n->parent = p9_node_get(to);
-			n->next_moved = moved;
-			moved = n;
-		}
+	lose_names(to, name_to);
+	for (struct p9_node *n = find_place(from, name); n; n = next) {
+		next = find_next(n, from, name);
+		hash_table_del(&fs->places, &n->place);
+		if (!get_unless_gone(n))
+			continue;
+		n->next_moved = moved;
+		moved = n;
+	}
+	for (struct p9_node *n = moved; n; n = n->next_moved) {
+		free(n->name);
+		n->name = strdup(name_to); /* without memory: nameless */
+		n->old_parent = n->parent;
+		n->parent = p9_node_get(to);
+		if (n->name)
+			enter_place(n);
 	}
 	pthread_mutex_unlock(&fs->nodes_lock);
 	/* The tree still is ours, and so are these two pointers. */
@@ -157,14 +214,7 @@ void p9_tree_renamed(struct p9_node *from, const char *name, struct p9_node *to,
 
 void p9_tree_removed(struct p9_node *dir, const char *name)
 {
-	struct p9_fs *fs = dir->fs;
-
-	pthread_mutex_lock(&fs->nodes_lock);
-	list_for_each (it, &fs->nodes) {
-		struct p9_node *n = list_entry(it, struct p9_node, link);
-
-		if (is_at(n, dir, name))
-			lose_name(n);
-	}
-	pthread_mutex_unlock(&fs->nodes_lock);
+	pthread_mutex_lock(&dir->fs->nodes_lock);
+	lose_names(dir, name);
+	pthread_mutex_unlock(&dir->fs->nodes_lock);
 }

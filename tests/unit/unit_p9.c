@@ -18,6 +18,7 @@
 #include "p9/fid.h"
 #include "p9/p9.h"
 #include "p9/qid.h"
+#include "p9/synth.h"
 #include "p9/throttle.h"
 #include "p9/wire.h"
 
@@ -458,6 +459,56 @@ static void fid_chains(void **state)
 	end();
 }
 
+/* What is known of the places of nodes follows renames and removals; to find those of one place
+ * costs what there is at this place, not what the guest has found elsewhere. */
+static void places(void **state)
+{
+	enum { FILES = 1000, SAME = 50 };
+	struct p9_fs *fs = p9_synth_new();
+	struct p9_node *root, *dir, *file[FILES], *same[SAME];
+	atomic_int budget = 10;
+
+	fs->files = &budget;
+	assert_int_equal(fs->ops->root(fs, &root), 0);
+	assert_int_equal(fs->ops->walk(root, "READDIR", &dir), 0);
+	for (unsigned i = 0; i < FILES; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "FILE%u", i);
+		assert_int_equal(fs->ops->walk(dir, name, &file[i]), 0);
+	}
+	assert_int_equal(fs->places.n, FILES + 1);
+	assert_in_range(hash_table_longest(&fs->places), 1, 16);
+	for (unsigned i = 0; i < SAME; i++)
+		assert_int_equal(fs->ops->walk(dir, "FILE7", &same[i]), 0);
+	p9_tree_renamed(dir, "FILE7", root, "moved");
+	p9_tree_removed(dir, "FILE8");
+	p9_tree_removed(dir, "FILE7");
+	/* FILE9 takes the place of FILE10. */
+	p9_tree_renamed(dir, "FILE9", dir, "FILE10");
+	for (unsigned i = 0; i < SAME; i++) {
+		assert_string_equal(same[i]->name, "moved");
+		assert_ptr_equal(same[i]->parent, root);
+	}
+	assert_string_equal(file[7]->name, "moved");
+	assert_null(file[8]->name);
+	assert_string_equal(file[9]->name, "FILE10");
+	assert_null(file[10]->name);
+	assert_string_equal(file[11]->name, "FILE11");
+	assert_int_equal(fs->places.n, FILES + 1 - 2 + SAME);
+	p9_tree_removed(root, "moved");
+	assert_null(same[0]->name);
+	assert_int_equal(fs->places.n, FILES + 1 - 3);
+	for (unsigned i = 0; i < SAME; i++)
+		p9_node_put(same[i]);
+	for (unsigned i = 0; i < FILES; i++)
+		p9_node_put(file[i]);
+	p9_node_put(dir);
+	p9_node_put(root);
+	assert_int_equal(fs->places.n, 0);
+	fs->ops->free(fs);
+}
+
 static void pour(const char *options, unsigned messages)
 {
 	static const uint8_t always[] = {P9_TWALK,  P9_TLOPEN,	 P9_TLCREATE, P9_TMKDIR,
@@ -514,11 +565,17 @@ static void flood_xattr(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(readers),	cmocka_unit_test(writers),
-		cmocka_unit_test(windows),	cmocka_unit_test(throttle),
-		cmocka_unit_test(qids),		cmocka_unit_test(rewritten),
-		cmocka_unit_test(fid_chains),	cmocka_unit_test(flood_passthrough),
-		cmocka_unit_test(flood_mapped), cmocka_unit_test(flood_xattr),
+		cmocka_unit_test(readers),
+		cmocka_unit_test(writers),
+		cmocka_unit_test(windows),
+		cmocka_unit_test(throttle),
+		cmocka_unit_test(qids),
+		cmocka_unit_test(rewritten),
+		cmocka_unit_test(fid_chains),
+		cmocka_unit_test(places),
+		cmocka_unit_test(flood_passthrough),
+		cmocka_unit_test(flood_mapped),
+		cmocka_unit_test(flood_xattr),
 	};
 
 	return cmocka_run_group_tests_name("p9", tests, NULL, NULL);

@@ -13,7 +13,7 @@
 
 #include "base/hash.h"
 #include "base/workers.h"
-#include "p9/fs.h"
+#include "p9/fs/fs.h"
 
 #define P9_FIDS_MAX   65536
 #define P9_XATTR_MAX  65536		/* bytes of one, as the kernel has it */

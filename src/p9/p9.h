@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* p9.h - a server of the 9P2000.L protocol, and the exported folders (-fsdev) that it serves
+/* p9.h - a server of the 9P2000.L protocol, for the exported folders of p9/fs/fsdev.h
  *
  * The server knows nothing of virtio: it gets requests as iovecs and writes its answers into
  * others. Requests come from one loop; what may block is done by worker threads of the server, many
@@ -16,31 +16,13 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "base/err.h"
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/workers.h"
-#include "conf/kvs.h"
-#include "conf/opts.h"
+#include "p9/fs/fsdev.h"
 
-struct fsdevs;
-struct p9_fs;
 struct p9_server;
 struct p9_session;
-
-/* --- the set of all -fsdev; control thread --- */
-
-struct fsdevs *fsdevs_new(void);      /* NULL: out of memory */
-void fsdevs_free(struct fsdevs *all); /* no server is left */
-/* Open one from `fsdriver=...,id=...`. 0 or -errno with `e`. */
-int fsdev_add(struct fsdevs *all, struct kvs *k, struct err *e);
-/* By id; NULL when unknown. Any number of servers may serve it. */
-struct p9_fs *fsdev_find(struct fsdevs *all, const char *id);
-/* The capabilities (a mask of 1 << CAP_*) that the exports need beside root's own files. */
-uint64_t fsdevs_capabilities(const struct fsdevs *all);
-extern const struct opt fsdev_options[];
-
-/* --- a server --- */
 
 /* `written` of p9_request.done: the request was given up, nobody waits for it. */
 #define P9_DROPPED UINT32_MAX

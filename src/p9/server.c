@@ -21,7 +21,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "p9/throttle.h"
+#include "p9/fs/throttle.h"
 
 #define THREADS	   8
 #define VERSION	   "9P2000.L"

@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "p9/fs/qid.h"
+
 enum {
 	P9_RLERROR = 7,
 	P9_TSTATFS = 8,
@@ -62,15 +64,6 @@ enum {
 /* Longest message that is looked at as a whole: a walk of 16 names, or a link's target. The data of
  * a Twrite stay where they are. */
 #define P9_MESSAGE_MAX 8192
-
-#define P9_QID_DIR     0x80
-#define P9_QID_SYMLINK 0x02
-
-struct p9_qid {
-	uint8_t type;
-	uint32_t version;
-	uint64_t path;
-};
 
 struct p9_reader {
 	const uint8_t *at;

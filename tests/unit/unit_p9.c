@@ -17,9 +17,9 @@
 #include "base/util.h"
 #include "p9/fid.h"
 #include "p9/p9.h"
-#include "p9/qid.h"
-#include "p9/synth.h"
-#include "p9/throttle.h"
+#include "p9/fs/qid.h"
+#include "p9/fs/synth.h"
+#include "p9/fs/throttle.h"
 #include "p9/wire.h"
 
 /* --- wire --- */

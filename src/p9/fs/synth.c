@@ -3,7 +3,7 @@
  *
  * A file is its number, which is its inode number, too: what it is follows from that.
  */
-#include "p9/synth.h"
+#include "p9/fs/synth.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "p9/fs.h"
+#include "p9/fs/fs.h"
 
 #define DATA_SIZE (64 * MiB)
 #define SLOW_MAX  1000

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "p9/local.h"
+#include "p9/fs/local.h"
 
 static int check(struct p9_node *dir, const char *name)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* qid.c - see qid.h */
-#include "p9/qid.h"
+#include "p9/fs/qid.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,15 +6,24 @@
  * export's own file system cannot be found), or `remap`: the upper 16 bits, together with the
  * device, are replaced by a number of ours.
  */
-#ifndef P9_QID_H
-#define P9_QID_H
+#ifndef P9_FS_QID_H
+#define P9_FS_QID_H
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
-#include "p9/wire.h"
+/* The bits of a file's type (the manual page intro(5) of Plan 9; what else there is, Linux does not
+ * look at). */
+#define P9_QID_DIR     0x80
+#define P9_QID_SYMLINK 0x02
+
+struct p9_qid {
+	uint8_t type;
+	uint32_t version; /* changes with the file */
+	uint64_t path;	  /* as a file's inode number, but of the whole export */
+};
 
 enum p9_multidevs { P9_DEVS_WARN, P9_DEVS_REMAP, P9_DEVS_FORBID };
 

@@ -20,11 +20,11 @@
  *                 export itself)
  * The formats are QEMU's. The guest cannot see or name them.
  */
-#ifndef P9_LOCAL_H
-#define P9_LOCAL_H
+#ifndef P9_FS_LOCAL_H
+#define P9_FS_LOCAL_H
 
 #include "base/err.h"
-#include "p9/fs.h"
+#include "p9/fs/fs.h"
 
 enum p9_model { P9_MODEL_NONE, P9_MODEL_PASSTHROUGH, P9_MODEL_XATTR, P9_MODEL_FILE };
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "p9/fs.h"
+#include "p9/fs/fs.h"
 
 int p9_fs_init(struct p9_fs *fs, const struct p9_fs_ops *ops)
 {

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "p9/local.h"
+#include "p9/fs/local.h"
 
 #define XFS_MAGIC 0x58465342
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fs.h - a file system as the server sees it (private to this folder)
+/* fs.h - a file system as the server sees it (private to src/p9)
  *
  * A node is a file that the guest has found: it stays the same file whatever becomes of its name.
  * It also knows the directory and the name under which it was found, for "..", for a removal by
@@ -10,8 +10,8 @@
  * count) or -errno. Those that change names are called with the tree locked for writing, those
  * marked [tree] with the tree locked for reading; the others without.
  */
-#ifndef P9_FS_H
-#define P9_FS_H
+#ifndef P9_FS_FS_H
+#define P9_FS_FS_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,7 +25,7 @@
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/workers.h"
-#include "p9/qid.h"
+#include "p9/fs/qid.h"
 
 struct p9_fs;
 struct p9_node;

@@ -10,8 +10,8 @@
  *
  * Nothing can be made, moved or removed. Owner is root.
  */
-#ifndef P9_SYNTH_H
-#define P9_SYNTH_H
+#ifndef P9_FS_SYNTH_H
+#define P9_FS_SYNTH_H
 
 struct p9_fs;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* local.c - see local.h; nodes, attributes and data */
-#include "p9/local.h"
+#include "p9/fs/local.h"
 
 #include <dirent.h>
 #include <errno.h>

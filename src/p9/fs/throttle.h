@@ -5,8 +5,8 @@
  * cost is taken at once, whatever it is, so that a request larger than a bucket is served too. A
  * bucket saves up at most what a tenth of a second brings, as QEMU's do.
  */
-#ifndef P9_THROTTLE_H
-#define P9_THROTTLE_H
+#ifndef P9_FS_THROTTLE_H
+#define P9_FS_THROTTLE_H
 
 #include <pthread.h>
 #include <stdbool.h>

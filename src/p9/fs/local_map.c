@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "p9/local.h"
+#include "p9/fs/local.h"
 
 #define META	  ".virtfs_metadata"
 #define META_ROOT ".virtfs_metadata_root"

@@ -15,7 +15,7 @@
 #include <sys/xattr.h>
 
 #include "base/util.h"
-#include "p9/local.h"
+#include "p9/fs/local.h"
 
 #define OURS	"user.virtfs."
 #define ACL	"system.posix_acl_"

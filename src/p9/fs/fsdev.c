@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* fsdev.c - the set of exported folders: -fsdev, see p9.h */
+/* fsdev.c - see fsdev.h */
+#include "p9/fs/fsdev.h"
+
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdlib.h>
@@ -7,10 +9,9 @@
 #include <sys/resource.h>
 
 #include "base/util.h"
-#include "p9/local.h"
-#include "p9/p9.h"
-#include "p9/synth.h"
-#include "p9/throttle.h"
+#include "p9/fs/local.h"
+#include "p9/fs/synth.h"
+#include "p9/fs/throttle.h"
 
 /* Descriptors for all exports; half of what the process may have is left to the rest of it. */
 #define FILES_MAX (1 << 20)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* throttle.c - see throttle.h */
-#include "p9/throttle.h"
+#include "p9/fs/throttle.h"
 
 #include "base/util.h"
 

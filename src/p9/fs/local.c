@@ -229,7 +229,7 @@ static int local_fsync(struct p9_node *n, int file, bool datasync)
 {
 	if ((datasync ? fdatasync(file) : fsync(file)) < 0)
 		return -errno;
-	return datasync ? 0 : local_map_sync(n);
+	return datasync ? 0 : local_meta_sync(n);
 }
 
 /* What the kernel puts into the buffer. */

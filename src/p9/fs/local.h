@@ -77,20 +77,36 @@ struct local_name {
 };
 struct local_name local_proc_name(int fd);
 
+/* What is kept of a file where files are mapped. */
+struct local_creds {
+	bool has_uid, has_gid, has_mode, has_rdev; /* else the host's counts */
+	uint32_t uid, gid, mode;
+	uint64_t rdev;
+};
+
 /* --- local_map.c --- */
 
-/* Is `name` one that the guest must not see? */
-bool local_hidden(const struct local *l, const char *name);
 /* Put what is kept of `n` over the host's `st`. */
 void local_map_stat(struct p9_node *n, struct stat *st);
 /* A new file gets its owner, mode and device number. */
 int local_map_new(struct p9_node *n, const struct p9_new *what);
 /* Owner and mode by `a`, where they are mapped. */
 int local_map_set(struct p9_node *n, const struct p9_attr *a);
+/* Change `c`, which is what is kept of `n`, by `a`. */
+void local_creds_change(const struct p9_node *n, struct local_creds *c, const struct p9_attr *a);
+
+/* --- local_meta.c: mapped-file --- */
+
+/* Is `name` one that the guest must not see? */
+bool local_hidden(const struct local *l, const char *name);
+/* What is kept of `n`, into `c`, which is all zero. */
+void local_meta_load(struct p9_node *n, struct local_creds *c);
+int local_meta_store(struct p9_node *n, const struct local_creds *c);
+int local_meta_set(struct p9_node *n, const struct p9_attr *a);
 /* Have owner and mode on stable storage; for a directory also the places of those of its files.
  * What is kept in the file itself is there with it. The tree is not locked: it is here, for a
  * moment. */
-int local_map_sync(struct p9_node *n);
+int local_meta_sync(struct p9_node *n);
 /* mapped-file: the name of a file has come, gone, or moved; the tree is locked as for the change.
  */
 int local_meta_link(struct p9_node *n, struct p9_node *dir, const char *name);

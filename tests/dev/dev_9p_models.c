@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* dev_9p_models.c - virtio-9p: whose the files are on the host and what is kept beside them,
  * extended attributes, confinement, several file systems */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fiemap.h>
@@ -390,6 +391,168 @@ static void stays(void **state)
 	tb_stop(s.t);
 }
 
+/* --- files that are held --- */
+
+static void expect_attr(struct g9p *p, uint32_t fid, unsigned mode, unsigned uid)
+{
+	struct g9p_attr a;
+
+	assert_int_equal(g9p_getattr(p, fid, &a), 0);
+	assert_int_equal(a.mode, mode);
+	assert_int_equal(a.uid, uid);
+}
+
+/* Make `name` in the root, of user 1000; it stays open as `fid`. */
+static void make_held(struct g9p *p, uint32_t fid, const char *name, unsigned mode)
+{
+	assert_int_equal(g9p_walk(p, ROOT, fid, ""), 0);
+	assert_int_equal(g9p_lcreate(p, fid, name, O9_RDWR, mode), 0);
+	assert_int_equal(set_owner(p, fid, 0x3, mode, 1000), 0);
+}
+
+/* Owner and mode are those of the file, whatever becomes of its name. */
+static void check_held(void **state, const char *options)
+{
+	struct share s;
+	struct g9p *p = &s.p;
+
+	tb_skip_qemu("it looks for metadata by the name that the file had");
+	share_start(&s, state, options);
+	/* Removed: for the fid that is open, for others, and for one that was walked to from it. */
+	make_held(p, 1, "f", 0640);
+	assert_int_equal(g9p_walk(p, ROOT, 2, "f"), 0);
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", ROOT, "f", 0), 0);
+	expect_attr(p, 1, S_IFREG | 0640, 1000);
+	expect_attr(p, 2, S_IFREG | 0640, 1000);
+	assert_int_equal(g9p_walk(p, 2, 3, ""), 0);
+	assert_int_equal(set_owner(p, 3, 0x1, 0604, 0), 0);
+	expect_attr(p, 1, S_IFREG | 0604, 1000);
+	assert_int_equal(set_owner(p, 1, 0x2, 0, 1001), 0);
+	expect_attr(p, 2, S_IFREG | 0604, 1001);
+	assert_int_equal(g9p_lopen(p, 3, O9_RDWR), 0);
+	assert_int_equal(g9p_do(p, G9P_FSYNC, "dd", 1, 0), 0);
+	/* A new file of this name is another one. */
+	make_held(p, 4, "f", 0600);
+	assert_int_equal(set_owner(p, 1, 0x3, 0444, 1002), 0);
+	expect_attr(p, 4, S_IFREG | 0600, 1000);
+	expect_attr(p, 2, S_IFREG | 0444, 1002);
+	/* Replaced by a rename; what has replaced it is itself. */
+	make_held(p, 5, "g", 0644);
+	assert_int_equal(g9p_do(p, G9P_RENAMEAT, "dsds", ROOT, "g", ROOT, "f"), 0);
+	expect_attr(p, 4, S_IFREG | 0600, 1000);
+	expect_attr(p, 5, S_IFREG | 0644, 1000);
+	assert_int_equal(set_owner(p, 4, 0x3, 0611, 4), 0);
+	assert_int_equal(set_owner(p, 5, 0x3, 0622, 5), 0);
+	expect_attr(p, 4, S_IFREG | 0611, 4);
+	assert_int_equal(g9p_walk(p, ROOT, 6, "f"), 0);
+	expect_attr(p, 6, S_IFREG | 0622, 5);
+	/* Removed by a fid of its own; removed as a directory. */
+	assert_int_equal(g9p_do(p, G9P_REMOVE, "d", 6), 0);
+	expect_attr(p, 5, S_IFREG | 0622, 5);
+	assert_int_equal(g9p_do(p, G9P_MKDIR, "dsdd", ROOT, "d", 0711, 0), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 7, "d"), 0);
+	assert_int_equal(set_owner(p, 7, 0x2, 0, 1000), 0);
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", ROOT, "d", 0x200), 0);
+	expect_attr(p, 7, S_IFDIR | 0711, 1000);
+	/* A hard link keeps the file; owner and mode are of both. */
+	make_held(p, 8, "a", 0640);
+	assert_int_equal(g9p_do(p, G9P_LINK, "dds", ROOT, 8, "b"), 0);
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", ROOT, "a", 0), 0);
+	expect_attr(p, 8, S_IFREG | 0640, 1000);
+	assert_int_equal(set_owner(p, 8, 0x3, 0606, 1008), 0);
+	assert_int_equal(g9p_do(p, G9P_FSYNC, "dd", 8, 0), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 9, "b"), 0);
+	expect_attr(p, 9, S_IFREG | 0606, 1008);
+	/* And the fid without a name can be linked once more. */
+	assert_int_equal(g9p_do(p, G9P_LINK, "dds", ROOT, 8, "c"), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 10, "c"), 0);
+	expect_attr(p, 10, S_IFREG | 0606, 1008);
+	assert_int_equal(set_owner(p, 10, 0x1, 0660, 0), 0);
+	expect_attr(p, 8, S_IFREG | 0660, 1008);
+	tb_stop(s.t);
+}
+
+static void held_none(void **state)
+{
+	check_held(state, ",security_model=none");
+}
+
+static void held_passthrough(void **state)
+{
+	check_held(state, ",security_model=passthrough");
+}
+
+static void held_xattr(void **state)
+{
+	check_held(state, ",security_model=mapped-xattr");
+}
+
+static void held_file(void **state)
+{
+	check_held(state, ",security_model=mapped-file");
+}
+
+static unsigned count_descriptors(const struct share *s)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)s->t->g.pid);
+	d = opendir(path);
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* What is particular to metadata beside the file. */
+static void held_metadata(void **state)
+{
+	struct share s;
+	struct g9p *p = &s.p;
+	unsigned before;
+
+	tb_skip_qemu("it looks for metadata by the name that the file had");
+	share_start(&s, state, ",security_model=mapped-file");
+	before = count_descriptors(&s);
+	/* The host's own file has none, and gets some after its name has gone. */
+	share_put(&s, "plain", "");
+	assert_int_equal(g9p_walk(p, ROOT, 1, "plain"), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 2, "plain"), 0);
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", ROOT, "plain", 0), 0);
+	expect_attr(p, 1, S_IFREG | 0644, getuid());
+	assert_int_equal(set_owner(p, 1, 0x3, 0600, 1000), 0);
+	expect_attr(p, 2, S_IFREG | 0600, 1000);
+	assert_int_equal(access(share_file(&s, ".virtfs_metadata/plain"), F_OK), -1);
+	/* A removal or a rename that fails changes nothing. */
+	assert_int_equal(g9p_do(p, G9P_MKDIR, "dsdd", ROOT, "d", 0755, 0), 0);
+	assert_int_equal(g9p_walk(p, ROOT, 3, "d"), 0);
+	make_held(p, 4, "f", 0640);
+	share_put(&s, "d/file", "");
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", ROOT, "d", 0x200), ENOTEMPTY);
+	assert_int_equal(g9p_do(p, G9P_RENAMEAT, "dsds", ROOT, "f", ROOT, "d"), EISDIR);
+	assert_int_equal(set_owner(p, 3, 0x3, 0700, 5), 0);
+	assert_int_equal(set_owner(p, 4, 0x3, 0600, 6), 0);
+	share_expect(&s, ".virtfs_metadata/d", "virtfs.uid=5\nvirtfs.gid=0\nvirtfs.mode=16832\n");
+	share_expect(&s, ".virtfs_metadata/f", "virtfs.uid=6\nvirtfs.gid=0\nvirtfs.mode=33152\n");
+	/* A held file that moves takes its metadata along. */
+	assert_int_equal(g9p_do(p, G9P_RENAMEAT, "dsds", ROOT, "f", 3, "g"), 0);
+	assert_int_equal(set_owner(p, 4, 0x3, 0644, 7), 0);
+	share_expect(&s, "d/.virtfs_metadata/g", "virtfs.uid=7\nvirtfs.gid=0\nvirtfs.mode=33188\n");
+	/* Removed where the folder of metadata goes, too. */
+	assert_int_equal(unlink(share_file(&s, "d/file")), 0);
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", 3, "g", 0), 0);
+	assert_int_equal(g9p_do(p, G9P_UNLINKAT, "dsd", ROOT, "d", 0x200), 0);
+	expect_attr(p, 3, S_IFDIR | 0700, 5);
+	expect_attr(p, 4, S_IFREG | 0644, 7);
+	for (uint32_t fid = 1; fid <= 4; fid++)
+		assert_int_equal(g9p_clunk(p, fid), 0);
+	assert_int_equal(count_descriptors(&s), before);
+	tb_stop(s.t);
+}
+
 struct filler {
 	char path[512];
 	atomic_bool stop;
@@ -543,7 +706,8 @@ int main(void)
 		share_test(metadata),	   share_test(confined),       share_test(devices_warn),
 		share_test(devices_remap), share_test(devices_forbid), share_test(full),
 		share_test(stays),	   share_test(both_xattr),     share_test(both_file),
-		share_test(synced),
+		share_test(synced),	   share_test(held_none),      share_test(held_passthrough),
+		share_test(held_xattr),	   share_test(held_file),      share_test(held_metadata),
 	};
 
 	return tb_run("9p-models", tests);

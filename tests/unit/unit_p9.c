@@ -509,6 +509,39 @@ static void places(void **state)
 	fs->ops->free(fs);
 }
 
+/* A file that is removed while it is held keeps its owner, also when no descriptor is left to hold
+ * its metadata by. */
+static void held_beyond_budget(void **state)
+{
+	struct p9_new what = {.mode = S_IFREG | 0640, .uid = 1000, .gid = 5};
+	struct p9_attr owner = {.valid = P9_SET_UID, .uid = 1001};
+	struct p9_node *root, *file;
+	struct p9_fs *fs;
+	struct stat st;
+	int before;
+
+	begin(",security_model=mapped-file");
+	fs = fsdev_find(flood.all, "f");
+	before = atomic_load(fs->files);
+	assert_int_equal(fs->ops->root(fs, &root), 0);
+	assert_int_equal(fs->ops->make(root, "file", &what, 0, &file, NULL), 0);
+	atomic_fetch_sub(fs->files, before - 2);
+	assert_int_equal(fs->ops->unlink(root, "file", false), 0);
+	p9_tree_removed(root, "file");
+	assert_int_equal(fs->ops->getattr(file, &st), 0);
+	assert_int_equal(st.st_uid, 1000);
+	assert_int_equal(st.st_mode, S_IFREG | 0640);
+	assert_int_equal(fs->ops->setattr(file, -1, &owner), 0);
+	assert_int_equal(fs->ops->getattr(file, &st), 0);
+	assert_int_equal(st.st_uid, 1001);
+	assert_int_equal(st.st_gid, 5);
+	p9_node_put(file);
+	p9_node_put(root);
+	atomic_fetch_add(fs->files, before - 2);
+	assert_int_equal(atomic_load(fs->files), before);
+	end();
+}
+
 static void pour(const char *options, unsigned messages)
 {
 	static const uint8_t always[] = {P9_TWALK,  P9_TLOPEN,	 P9_TLCREATE, P9_TMKDIR,
@@ -573,6 +606,7 @@ int main(void)
 		cmocka_unit_test(rewritten),
 		cmocka_unit_test(fid_chains),
 		cmocka_unit_test(places),
+		cmocka_unit_test(held_beyond_budget),
 		cmocka_unit_test(flood_passthrough),
 		cmocka_unit_test(flood_mapped),
 		cmocka_unit_test(flood_xattr),

@@ -165,6 +165,10 @@ void p9_node_put(struct p9_node *n); /* harmless with NULL */
 /* The directory that it is known to be in, with a reference; NULL for the root. */
 struct p9_node *p9_node_parent(struct p9_node *n);
 
+/* With the tree locked: is there a node of `name` in `dir`; call `fn` for each that there is. */
+bool p9_tree_knows(struct p9_node *dir, const char *name);
+void p9_tree_each(struct p9_node *dir, const char *name, void (*fn)(struct p9_node *n, void *arg),
+		  void *arg);
 /* The tree is locked for writing, the file system has done it: nodes found as from/name are
  * to/name_to now, and those that were that are nameless. */
 void p9_tree_renamed(struct p9_node *from, const char *name, struct p9_node *to,

@@ -63,6 +63,7 @@ int local_node(struct local *l, struct p9_node *dir, const char *name, int fd, s
 
 static void local_forget(struct p9_node *n)
 {
+	local_held_put(local_of(n), ((struct local_node *)n)->held);
 	close(local_fd(n));
 	p9_file_give(n->fs);
 	free(n);

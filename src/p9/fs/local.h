@@ -51,9 +51,13 @@ struct local {
 	atomic_bool lost;     /* a worker could not go to /proc/self/fd: nothing may go by path */
 };
 
+struct local_held;
+
 struct local_node {
 	struct p9_node n;
 	int fd;
+	/* mapped-file: what is kept of a file that has lost its name; set once. NULL: nothing. */
+	struct local_held *held;
 };
 
 static inline struct local *local_of(const struct p9_node *n)
@@ -115,6 +119,14 @@ int local_meta_ready(struct p9_node *from, struct p9_node *to);
 int local_meta_rename(struct p9_node *from, const char *name, struct p9_node *to,
 		      const char *name_to);
 void local_meta_unlink(struct p9_node *dir, const char *name);
+/* A file may lose its name `name` in `dir`: before that, with the tree locked for writing, get hold
+ * of its metadata for the nodes of this name. `*out` may be NULL. 0, or -errno: then the name must
+ * stay. */
+int local_held_begin(struct p9_node *dir, const char *name, struct local_held **out);
+/* Afterwards: with `lost` the nodes of this name get it, else nothing has changed. */
+void local_held_end(struct p9_node *dir, const char *name, struct local_held *h, bool lost);
+/* The end of a node: what it holds, or NULL. */
+void local_held_put(struct local *l, struct local_held *h);
 /* Make an otherwise empty directory really empty. True when there was something. */
 bool local_meta_clear(struct p9_node *dir, const char *name);
 

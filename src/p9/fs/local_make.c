@@ -204,6 +204,7 @@ static void move_back(struct p9_node *from, const char *name, struct p9_node *to
 int local_rename(struct p9_node *from, const char *name, struct p9_node *to, const char *name_to)
 {
 	int rc = check(from, name), tries = 0;
+	struct local_held *replaced;
 
 	if (rc == 0)
 		rc = check(to, name_to);
@@ -212,12 +213,15 @@ int local_rename(struct p9_node *from, const char *name, struct p9_node *to, con
 	if (same_file(from, name, to, name_to))
 		return 1;
 	rc = local_meta_ready(from, to);
+	if (rc == 0)
+		rc = local_held_begin(to, name_to, &replaced);
 	if (rc < 0)
 		return rc;
 	do {
 		rc = renameat2(local_fd(from), name, local_fd(to), name_to, 0) < 0 ? -errno : 0;
 		/* An empty directory is replaced; ours may hold what the guest does not see. */
 	} while ((rc == -ENOTEMPTY || rc == -EEXIST) && !tries++ && local_meta_clear(to, name_to));
+	local_held_end(to, name_to, replaced, rc == 0);
 	if (rc < 0)
 		return rc;
 	rc = local_meta_rename(from, name, to, name_to);
@@ -228,14 +232,19 @@ int local_rename(struct p9_node *from, const char *name, struct p9_node *to, con
 
 int local_unlink(struct p9_node *dir, const char *name, bool directory)
 {
+	struct local_held *removed;
 	int rc, tries = 0;
 
 	if (local_hidden(local_of(dir), name))
 		return -ENOENT;
+	rc = local_held_begin(dir, name, &removed);
+	if (rc < 0)
+		return rc;
 	do
 		rc = unlinkat(local_fd(dir), name, directory ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
 	while ((rc == -ENOTEMPTY || rc == -EEXIST) && directory && !tries++ &&
 	       local_meta_clear(dir, name));
+	local_held_end(dir, name, removed, rc == 0);
 	if (rc == 0)
 		local_meta_unlink(dir, name);
 	return rc;

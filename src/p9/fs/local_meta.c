@@ -3,6 +3,12 @@
  *
  * A file of metadata has lines NAME=NUMBER; that of a hard link is a hard link too. Files of
  * metadata are opened like everything else: no links, regular files only.
+ *
+ * Metadata are found by the name of the file, as long as it has one. When a file that the guest
+ * holds is removed or replaced, its metadata lose their name with it, and the nodes of this file
+ * get hold of them before: a descriptor of the file of metadata, which so lives as long as they do
+ * and still is that of other hard links. Where there are none, or no descriptor is left in the
+ * budget, they live in memory from then on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,15 +42,40 @@ static int meta_dir(struct p9_node *dir, bool make)
 	return got < 0 ? -errno : got;
 }
 
+struct local_held {
+	atomic_uint refs;
+	int fd; /* O_PATH, from the budget; -1: only in memory */
+	struct local_creds creds;
+};
+
+static struct local_held *held_of(const struct p9_node *n)
+{
+	return ((const struct local_node *)n)->held;
+}
+
+/* Has it lost its name? The root never had one. */
+static bool is_nameless(const struct p9_node *n)
+{
+	return n->parent && !n->name;
+}
+
+static bool is_regular(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 /* The file that belongs to `n`, open; with `make` for writing. */
 static int meta_open(struct p9_node *n, bool make)
 {
 	int flags = (make ? O_RDWR | O_CREAT : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-	struct stat st;
+	const struct local_held *h = held_of(n);
 	int dir, fd;
 
-	if (n->parent && !n->name)
-		return -ENOENT;
+	if (is_nameless(n))
+		return h && h->fd >= 0 ? local_reopen(local_of(n), h->fd, make ? O_RDWR : O_RDONLY)
+				       : -ENOENT;
 	dir = n->parent ? meta_dir(n->parent, make) : local_fd(n);
 	if (dir < 0)
 		return dir;
@@ -55,7 +86,7 @@ static int meta_open(struct p9_node *n, bool make)
 		close(dir);
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+	if (is_regular(fd))
 		return fd;
 	close(fd);
 	return -EINVAL;
@@ -123,9 +154,23 @@ static int meta_write(int fd, const struct local_creds *c)
 	return ftruncate(fd, len) < 0 ? -errno : 0;
 }
 
+/* What is kept in memory of `n`, which has neither name nor file of metadata; with `make` it is
+ * there from now on, or NULL for want of memory. Metadata are locked. */
+static struct local_creds *held_creds(struct p9_node *n, bool make)
+{
+	struct local_held **h = &((struct local_node *)n)->held;
+
+	if (!*h && make && (*h = calloc(1, sizeof(**h)))) {
+		atomic_init(&(*h)->refs, 1);
+		(*h)->fd = -1;
+	}
+	return *h ? &(*h)->creds : NULL;
+}
+
 void local_meta_load(struct p9_node *n, struct local_creds *c)
 {
 	struct local *l = local_of(n);
+	const struct local_creds *held;
 	int fd;
 
 	pthread_mutex_lock(&l->meta);
@@ -133,51 +178,64 @@ void local_meta_load(struct p9_node *n, struct local_creds *c)
 	if (fd >= 0) {
 		meta_read(fd, c);
 		close(fd);
+	} else if (is_nameless(n) && (held = held_creds(n, false))) {
+		*c = *held;
 	}
 	pthread_mutex_unlock(&l->meta);
+}
+
+/* Keep `all` of `n`; or, where that is NULL, change what is kept by `a`. All of it is written, so
+ * nobody else may do that between reading and writing. */
+static int meta_update(struct p9_node *n, const struct local_creds *all, const struct p9_attr *a)
+{
+	struct local *l = local_of(n);
+	struct local_creds c = {0}, *held;
+	int fd, rc;
+
+	pthread_mutex_lock(&l->meta);
+	rc = fd = meta_open(n, true);
+	if (fd >= 0) {
+		if (!all) {
+			meta_read(fd, &c);
+			local_creds_change(n, &c, a);
+		}
+		rc = meta_write(fd, all ? all : &c);
+		close(fd);
+	} else if (fd == -ENOENT && is_nameless(n)) {
+		held = held_creds(n, true);
+		rc = held ? 0 : -ENOMEM;
+		if (held && all)
+			*held = *all;
+		else if (held)
+			local_creds_change(n, held, a);
+	}
+	pthread_mutex_unlock(&l->meta);
+	return rc;
 }
 
 int local_meta_store(struct p9_node *n, const struct local_creds *c)
 {
-	struct local *l = local_of(n);
-	int fd, rc;
-
-	pthread_mutex_lock(&l->meta);
-	rc = fd = meta_open(n, true);
-	if (fd >= 0) {
-		rc = meta_write(fd, c);
-		close(fd);
-	}
-	pthread_mutex_unlock(&l->meta);
-	return rc;
+	return meta_update(n, c, NULL);
 }
 
-/* All of it is written, so nobody else may between reading and that. */
 int local_meta_set(struct p9_node *n, const struct p9_attr *a)
 {
-	struct local *l = local_of(n);
-	struct local_creds c = {0};
-	int fd, rc;
+	return meta_update(n, NULL, a);
+}
 
-	pthread_mutex_lock(&l->meta);
-	rc = fd = meta_open(n, true);
-	if (fd >= 0) {
-		meta_read(fd, &c);
-		local_creds_change(n, &c, a);
-		rc = meta_write(fd, &c);
-		close(fd);
-	}
-	pthread_mutex_unlock(&l->meta);
-	return rc;
+/* Is this error one of the host's, and does it say nothing of whether there are metadata? What
+ * cannot be opened for another reason is none of ours. */
+static bool is_shortage(int rc)
+{
+	return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -EIO;
 }
 
 static int sync_and_close(int fd)
 {
 	int rc;
 
-	/* What we cannot open for another reason is none of ours. */
 	if (fd < 0)
-		return fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -EIO ? fd : 0;
+		return is_shortage(fd) ? fd : 0;
 	/* There are file systems that cannot do that to a directory. */
 	rc = fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
 	close(fd);
@@ -221,13 +279,46 @@ void local_meta_unlink(struct p9_node *dir, const char *name)
 	close(fd);
 }
 
+/* A file that has lost its name gets the new one, `name` in the folder of metadata `to`. */
+static int link_nameless(struct p9_node *n, int to, const char *name)
+{
+	struct local *l = local_of(n);
+	const struct local_held *h = held_of(n);
+	struct local_creds c = {0};
+	int fd, rc;
+
+	if (!h)
+		return 0;
+	/* While the file of metadata has a name itself, it gets one more. */
+	if (h->fd >= 0 &&
+	    linkat(l->proc, local_proc_name(h->fd).s, to, name, AT_SYMLINK_FOLLOW) == 0)
+		return 0;
+	local_meta_load(n, &c);
+	fd = openat(to, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	rc = meta_write(fd, &c);
+	close(fd);
+	if (rc < 0)
+		unlinkat(to, name, 0);
+	return rc;
+}
+
 int local_meta_link(struct p9_node *n, struct p9_node *dir, const char *name)
 {
 	int from, to, rc;
 
-	if (!by_name(dir) || !n->parent || !n->name)
+	if (!by_name(dir) || !n->parent)
 		return 0;
 	local_meta_unlink(dir, name);
+	if (!n->name) {
+		rc = to = meta_dir(dir, true);
+		if (to >= 0) {
+			rc = link_nameless(n, to, name);
+			close(to);
+		}
+		return rc;
+	}
 	from = meta_dir(n->parent, false);
 	if (from < 0)
 		return from == -ENOENT ? 0 : from;
@@ -288,4 +379,94 @@ bool local_meta_clear(struct p9_node *dir, const char *name)
 		close(fd);
 	}
 	return cleared;
+}
+
+/* --- files that lose their name --- */
+
+void local_held_put(struct local *l, struct local_held *h)
+{
+	if (!h || atomic_fetch_sub(&h->refs, 1) != 1)
+		return;
+	if (h->fd >= 0) {
+		close(h->fd);
+		p9_file_give(&l->fs);
+	}
+	free(h);
+}
+
+/* Those of `name` in `dir`, or -errno. */
+static int open_path(struct p9_node *dir, const char *name)
+{
+	int folder = meta_dir(dir, false), fd;
+
+	if (folder < 0)
+		return folder;
+	fd = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		fd = -errno;
+	close(folder);
+	if (fd >= 0 && !is_regular(fd)) {
+		close(fd);
+		fd = -EINVAL;
+	}
+	return fd;
+}
+
+/* Beyond the budget a copy has to do. Takes `fd`. */
+static int copy_to_memory(struct local *l, struct local_held *h, int fd)
+{
+	int file = local_reopen(l, fd, O_RDONLY);
+
+	close(fd);
+	if (file < 0)
+		return file;
+	meta_read(file, &h->creds);
+	close(file);
+	return 0;
+}
+
+int local_held_begin(struct p9_node *dir, const char *name, struct local_held **out)
+{
+	struct local_held *h;
+	int fd, rc = 0;
+
+	*out = NULL;
+	if (!by_name(dir) || !p9_tree_knows(dir, name))
+		return 0;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	atomic_init(&h->refs, 1);
+	h->fd = -1;
+	fd = open_path(dir, name);
+	if (fd >= 0 && p9_file_take(dir->fs) == 0)
+		h->fd = fd;
+	else if (fd >= 0)
+		rc = copy_to_memory(local_of(dir), h, fd);
+	else
+		rc = is_shortage(fd) ? fd : 0;
+	if (rc < 0) {
+		local_held_put(local_of(dir), h);
+		return rc;
+	}
+	*out = h;
+	return 0;
+}
+
+static void give_held(struct p9_node *n, void *arg)
+{
+	struct local_node *ln = (struct local_node *)n;
+	struct local_held *h = arg;
+
+	if (ln->held)
+		return;
+	atomic_fetch_add(&h->refs, 1);
+	ln->held = h;
+}
+
+void local_held_end(struct p9_node *dir, const char *name, struct local_held *h, bool lost)
+{
+	if (h && lost)
+		p9_tree_each(dir, name, give_held, h);
+	local_held_put(local_of(dir), h);
 }

@@ -156,6 +156,25 @@ static struct p9_node *find_next(const struct p9_node *n, const struct p9_node *
 	return match_place(hash_table_next(&n->place), dir, name);
 }
 
+bool p9_tree_knows(struct p9_node *dir, const char *name)
+{
+	bool known;
+
+	pthread_mutex_lock(&dir->fs->nodes_lock);
+	known = find_place(dir, name);
+	pthread_mutex_unlock(&dir->fs->nodes_lock);
+	return known;
+}
+
+void p9_tree_each(struct p9_node *dir, const char *name, void (*fn)(struct p9_node *n, void *arg),
+		  void *arg)
+{
+	pthread_mutex_lock(&dir->fs->nodes_lock);
+	for (struct p9_node *n = find_place(dir, name); n; n = find_next(n, dir, name))
+		fn(n, arg);
+	pthread_mutex_unlock(&dir->fs->nodes_lock);
+}
+
 /* Nobody is `name` of `dir` any more. Nodes are locked. */
 static void lose_names(struct p9_node *dir, const char *name)
 {

@@ -41,6 +41,8 @@ struct virtio_9p {
 	struct vqueue *vq;
 	struct loop_timer timer; /* until the limits allow the next request */
 	struct p9_slot slots[QUEUE_SIZE], *free;
+	uint8_t *messages; /* P9_MESSAGE_MAX bytes for each slot; what was never used takes no
+			      memory */
 
 	/* options */
 	char *fsdev, *tag;
@@ -80,7 +82,8 @@ static void request_done(struct p9_request *r, uint32_t written)
 static bool start(struct virtio_9p *d, struct vchain *c)
 {
 	struct p9_slot *s = d->free;
-	uint64_t wait;
+	uint64_t wait = 0;
+	int rc;
 
 	s->c = c;
 	s->r.out = c->iov;
@@ -89,17 +92,18 @@ static bool start(struct virtio_9p *d, struct vchain *c)
 	s->r.in = c->iov + c->n_out;
 	s->r.n_in = c->n_in;
 	s->r.in_len = c->in_len;
-	wait = p9_request_wait(d->server, &s->r);
-	if (wait) {
+	/* The server may be done with it, and give the slot back, before it returns. */
+	d->free = s->free;
+	rc = p9_request_start(d->server, &s->r, &wait);
+	if (rc == 0)
+		return true;
+	s->free = d->free;
+	d->free = s;
+	if (rc == -EAGAIN) {
 		vq_rewind(d->vq, c);
 		loop_timer_set(vq_loop(d->vq), &d->timer, wait);
 		return false;
 	}
-	d->free = s->free;
-	if (p9_request_start(d->server, &s->r) == 0)
-		return true;
-	s->free = d->free;
-	d->free = s;
 	vdev_break(&d->v, "a request of %llu bytes with room for an answer of %llu",
 		   (unsigned long long)c->out_len, (unsigned long long)c->in_len);
 	vq_drop(d->vq, c);
@@ -160,11 +164,13 @@ static int p9_realize(struct vdev *v, struct dev_env *env, struct err *e)
 	v->offered |= F_MOUNT_TAG;
 	d->vq = vdev_queue_add(v, QUEUE_SIZE, NULL);
 	d->server = d->vq ? p9_server_new(fs, vq_loop(d->vq)) : NULL;
-	if (!d->server)
+	d->messages = calloc(QUEUE_SIZE, P9_MESSAGE_MAX);
+	if (!d->server || !d->messages)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
 	for (unsigned i = 0; i < QUEUE_SIZE; i++) {
 		d->slots[i].d = d;
 		d->slots[i].r.done = request_done;
+		d->slots[i].r.message = d->messages + (size_t)i * P9_MESSAGE_MAX;
 		d->slots[i].free = d->free;
 		d->free = &d->slots[i];
 	}
@@ -177,6 +183,7 @@ static void p9_unrealize(struct vdev *v)
 
 	loop_timer_del(&d->timer);
 	p9_server_free(d->server);
+	free(d->messages);
 }
 
 static const struct vdev_ops p9_ops = {

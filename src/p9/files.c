@@ -120,16 +120,6 @@ static ssize_t move_data(struct p9_fid *f, transfer *io, const struct iovec *iov
 	return (ssize_t)done;
 }
 
-/* The guest may have changed its message since the limits were asked: no more than they were asked
- * for, and -EIO where that was for something else. */
-static int check_limits(const struct p9_call *c, uint32_t *count)
-{
-	if (!c->fs->throttle)
-		return 0;
-	*count = MIN(*count, c->r->charged);
-	return c->r->charged_type == c->r->type ? 0 : -EIO;
-}
-
 /* What an answer with data has room for, of `count`. */
 static uint64_t data_room(const struct p9_call *c, uint64_t count)
 {
@@ -179,10 +169,9 @@ int p9_read(struct p9_call *c)
 	uint32_t count = p9_get32(&c->in);
 	struct p9_fid *f;
 	ssize_t got;
-	int rc = c->in.err ? c->in.err : check_limits(c, &count);
 
-	if (rc < 0)
-		return rc;
+	if (c->in.err)
+		return c->in.err;
 	f = p9_fid_use(c, number, false);
 	if (!f)
 		return -EBADF;
@@ -268,15 +257,11 @@ int p9_write(struct p9_call *c)
 	uint64_t off = p9_get64(&c->in);
 	uint32_t count = p9_get32(&c->in);
 	ssize_t put;
-	int rc;
 
 	if (c->in.err)
 		return c->in.err;
 	if (count > c->r->size - P9_WRITE_AT)
 		return -EPROTO;
-	rc = check_limits(c, &count);
-	if (rc < 0)
-		return rc;
 	put = (c->now ? write_now : write_waiting)(c, number, off, count);
 	if (put < 0)
 		return (int)put;

@@ -27,11 +27,16 @@ struct p9_session;
 /* `written` of p9_request.done: the request was given up, nobody waits for it. */
 #define P9_DROPPED UINT32_MAX
 
+/* Longest message that is looked at as a whole: a walk of 16 names, or a link's target. The data of
+ * a Twrite stay where they are. */
+#define P9_MESSAGE_MAX 8192
+
 struct p9_request {
 	/* The caller's, unchanged until done(). */
 	const struct iovec *out, *in; /* the message, room for the answer */
 	unsigned n_out, n_in;
 	uint64_t out_len, in_len;
+	uint8_t *message; /* P9_MESSAGE_MAX bytes, for the server's copy of the message */
 	/* On the server's loop, perhaps from within p9_request_start(): so many bytes of the answer
 	 * are valid (0: the guest has flushed the request), or P9_DROPPED. May free the request. */
 	void (*done)(struct p9_request *r, uint32_t written);
@@ -44,22 +49,19 @@ struct p9_request {
 	struct p9_request *next; /* started, done, or waiting with others for the same request */
 	struct p9_request *flushers; /* what waits for this one */
 	uint32_t size, written;
-	uint32_t charged; /* with limits: the bytes that they were asked for */
 	uint16_t tag;
-	uint8_t type, charged_type;
+	uint8_t type;
 };
 
 /* All on the server's loop, or while it does not run. NULL: out of memory. */
 struct p9_server *p9_server_new(struct p9_fs *fs, struct loop *loop);
 /* Nothing is in flight. Harmless with NULL. */
 void p9_server_free(struct p9_server *s);
-/* How long, in ns, this request has to wait for the limits of the export (throttling.*); 0: it may
- * be started, and is accounted for. `r` is filled in as for p9_request_start(); it will be served
- * as what it was here, whatever the guest makes of it in between. On an export with limits to be
- * called before each start. */
-uint64_t p9_request_wait(struct p9_server *s, struct p9_request *r);
-/* Take a request. -EPROTO: there is no way to answer it (no header, no room), it was not taken. */
-int p9_request_start(struct p9_server *s, struct p9_request *r);
+/* Take a request. Its message is copied here, each byte of it once, and served as what it was then:
+ * only the data of a Twrite are used where they are, when they are written. 0, or, when it was not
+ * taken: -EPROTO, there is no way to answer it (no header, no room); -EAGAIN, the limits of the
+ * export (throttling.*) allow it in `*wait` ns at the earliest. */
+int p9_request_start(struct p9_server *s, struct p9_request *r, uint64_t *wait);
 /* Have what was started since the last call done: by the workers, or here if it needs no waiting.
  * True: some data was moved here, and there is more; call again, the answers so far may be
  * published before. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* server.c - requests in, answers out: tags, flushes, sessions; see p9.h
  *
- * On the loop a request is only looked at: its header is checked, Tversion and Tflush are answered
- * right there, everything else goes to the workers. A worker copies the message (but for the data
- * of a write) once, serves it by the table below, writes the answer into the chain and posts the
- * request back to the loop, which alone knows which tags are in flight.
+ * On the loop a message is copied out of the guest's memory (but for the data of a write), and
+ * everything after reads the copy: what a guest makes of its message meanwhile changes nothing.
+ * Its header is checked, Tversion and Tflush are answered right there, everything else goes to the
+ * workers. A worker serves the message by the table below, writes the answer into the chain and
+ * posts the request back to the loop, which alone knows which tags are in flight.
  *
  * What is about things in memory (`now` in the table) the loop tries to do itself, LOOP_BYTES of it
  * in a batch: two wake-ups cost more than a copy. The rest of a batch goes to the workers before
@@ -38,9 +39,8 @@ struct p9_server {
 	/* Started since the last submit: for the workers, and for the loop to try. */
 	struct work *first, *last;
 	unsigned started;
-	struct p9_request *mine, *mine_last;
-	uint32_t room;			   /* of LOOP_BYTES, by what the messages say */
-	uint64_t moved;			   /* and what it was in truth */
+	struct p9_request *try_first, *try_last;
+	uint32_t budget;		   /* what is left of LOOP_BYTES for those to try */
 	_Atomic(struct p9_request *) done; /* newest first */
 	struct loop_task done_task;
 };
@@ -77,6 +77,41 @@ static const struct p9_operation operations[] = {
 const struct p9_operation *p9_operation(uint8_t type)
 {
 	return type < ARRAY_SIZE(operations) && operations[type].serve ? &operations[type] : NULL;
+}
+
+/* --- messages --- */
+
+/* Copy the message from the guest, each byte once, and take its header apart. */
+static void read_message(struct p9_request *r)
+{
+	/* So much of it tells how long it is and of what type. */
+	size_t len = MIN(r->out_len, P9_WRITE_AT), whole;
+
+	p9_iov_read(r->out, r->n_out, 0, r->message, len);
+	r->size = get_le32(r->message);
+	r->type = r->message[4];
+	r->tag = get_le16(r->message + 5);
+	whole = MIN(r->size, r->out_len);
+	if (r->type == P9_TWRITE || whole <= len)
+		return;
+	p9_iov_read(r->out, r->n_out, len, r->message + len, MIN(whole, P9_MESSAGE_MAX) - len);
+}
+
+/* What is behind the header of a message whose size was checked. */
+static struct p9_reader read_body(const struct p9_request *r)
+{
+	size_t max = r->type == P9_TWRITE ? P9_WRITE_AT : P9_MESSAGE_MAX;
+	size_t len = MIN(r->size, max);
+
+	return (struct p9_reader){r->message + P9_HEADER, len - P9_HEADER, r->size - len, 0};
+}
+
+/* The bytes that a read or a write is about; 0 for other messages. */
+static uint32_t data_count(const struct p9_request *r)
+{
+	if ((r->type != P9_TREAD && r->type != P9_TWRITE) || MIN(r->size, r->out_len) < P9_WRITE_AT)
+		return 0;
+	return MIN(get_le32(r->message + P9_WRITE_AT - 4), P9_MSIZE_MAX);
 }
 
 /* --- answers --- */
@@ -129,21 +164,16 @@ static int check_call(const struct p9_call *c, const struct p9_operation *op)
 	return op->changes && c->fs->read_only ? -EROFS : 0;
 }
 
-/* Copy the message, but for the data of a write. */
 static void begin_call(struct p9_call *c, struct p9_request *r, struct p9_session *session,
 		       bool now)
 {
-	size_t max = r->type == P9_TWRITE ? P9_WRITE_AT : sizeof(c->message);
-	size_t len = MIN(r->size, max);
-
 	c->r = r;
 	c->s = session;
 	c->fs = r->server->fs;
 	c->data = 0;
 	c->now = now;
 	c->again = false;
-	p9_iov_read(r->out, r->n_out, 0, c->message, len);
-	c->in = (struct p9_reader){c->message + P9_HEADER, len - P9_HEADER, r->size - len, 0};
+	c->in = read_body(r);
 	c->out = (struct p9_writer){c->answer, 0, sizeof(c->answer)};
 }
 
@@ -243,69 +273,56 @@ static void submit_queued(struct p9_server *s)
 	s->last = NULL;
 }
 
-static struct p9_request *take_mine(struct p9_server *s)
+static struct p9_request *take_try(struct p9_server *s)
 {
-	struct p9_request *r = s->mine;
+	struct p9_request *r = s->try_first;
 
 	if (r) {
-		s->mine = r->next;
+		s->try_first = r->next;
 		r->next = NULL;
 	}
 	return r;
 }
 
-/* How much of LOOP_BYTES it takes; `head` is the first `len` bytes of the message. */
-static uint32_t loop_cost(const struct p9_request *r, const uint8_t *head, size_t len)
-{
-	uint32_t data = 0;
-
-	if (r->type == P9_TREAD && len >= P9_WRITE_AT)
-		data = get_le32(head + P9_WRITE_AT - 4);
-	else if (r->type == P9_TWRITE)
-		data = r->size;
-	return LOOP_EACH + MIN(data, P9_MSIZE_MAX);
-}
-
 /* A good request: for the loop to try, or for the workers. */
-static void hand_over(struct p9_server *s, struct p9_request *r, uint32_t cost)
+static void hand_over(struct p9_server *s, struct p9_request *r)
 {
 	const struct p9_operation *op = p9_operation(r->type);
+	uint32_t cost = LOOP_EACH + data_count(r);
 
-	if (!op || !op->now || cost > s->room) {
+	if (!op || !op->now || cost > s->budget) {
 		queue(s, r);
 		return;
 	}
-	s->room -= cost;
-	if (s->mine)
-		s->mine_last->next = r;
+	s->budget -= cost;
+	if (s->try_first)
+		s->try_last->next = r;
 	else
-		s->mine = r;
-	s->mine_last = r;
+		s->try_first = r;
+	s->try_last = r;
 }
 
 bool p9_server_submit(struct p9_server *s)
 {
-	uint64_t part = s->moved + LOOP_PART;
 	struct p9_request *r;
+	uint64_t moved = 0;
 
 	submit_queued(s);
-	while (s->moved < part && (r = take_mine(s))) {
-		/* A guest may change its message after it was judged by what it said. */
-		if (s->moved >= LOOP_BYTES || !serve(r, s->session, true)) {
-			/* Nor, as likely as not, what is behind it. */
+	while (moved < LOOP_PART && (r = take_try(s))) {
+		if (!serve(r, s->session, true)) {
+			/* The requests behind it would probably block too. */
 			do
 				queue(s, r);
-			while ((r = take_mine(s)));
+			while ((r = take_try(s)));
 			submit_queued(s);
 			break;
 		}
-		s->moved += r->size + r->written;
+		moved += r->size + r->written;
 		finish(r, r->written);
 	}
-	if (s->mine)
+	if (s->try_first)
 		return true;
-	s->room = LOOP_BYTES;
-	s->moved = 0;
+	s->budget = LOOP_BYTES;
 	return false;
 }
 
@@ -438,31 +455,40 @@ static int check(struct p9_server *s, struct p9_request *r)
 	return find_tag(s, r->tag, r) ? -EINVAL : 0;
 }
 
-int p9_request_start(struct p9_server *s, struct p9_request *r)
+/* Ask the limits of the export about the message: how many ns it has to wait, or 0 and it is
+ * accounted for. */
+static uint64_t ask_limits(struct p9_server *s, const struct p9_request *r)
 {
-	uint8_t p[P9_HEADER + 512];
-	size_t len = MIN(r->out_len, sizeof(p));
+	if (!s->fs->throttle || (r->type != P9_TREAD && r->type != P9_TWRITE))
+		return 0;
+	return p9_throttle_take(s->fs->throttle, now_ns(), r->type == P9_TWRITE, data_count(r));
+}
+
+int p9_request_start(struct p9_server *s, struct p9_request *r, uint64_t *wait)
+{
 	struct p9_reader in;
 	bool answered = true;
 	int rc;
 
 	if (r->out_len < P9_HEADER || r->in_len < P9_ERROR_LEN)
 		return -EPROTO;
-	p9_iov_read(r->out, r->n_out, 0, p, len);
+	read_message(r);
+	*wait = ask_limits(s, r);
+	if (*wait)
+		return -EAGAIN;
 	r->server = s;
 	r->session = NULL;
 	r->flushers = r->next = NULL;
 	r->work.fn = NULL;
-	r->size = get_le32(p);
-	r->type = p[4];
-	r->tag = get_le16(p + 5);
 	list_add_tail(&s->active, &r->link);
 	rc = check(s, r);
-	len = MIN(len, (size_t)r->size);
-	in = (struct p9_reader){p + P9_HEADER, rc ? 0 : len - P9_HEADER, rc ? 0 : r->size - len, 0};
-	if (rc)
+	if (rc < 0) {
 		answer_error(r, rc);
-	else if (r->type == P9_TVERSION)
+		finish(r, r->written);
+		return 0;
+	}
+	in = read_body(r);
+	if (r->type == P9_TVERSION)
 		start_version(s, r, &in);
 	else if (r->type == P9_TFLUSH)
 		answered = start_flush(s, r, &in);
@@ -471,7 +497,7 @@ int p9_request_start(struct p9_server *s, struct p9_request *r)
 	if (answered)
 		finish(r, r->written);
 	else if (r->type != P9_TFLUSH)
-		hand_over(s, r, loop_cost(r, p, len));
+		hand_over(s, r);
 	return 0;
 }
 
@@ -500,21 +526,6 @@ void p9_server_reset(struct p9_server *s)
 	leave_session(s);
 }
 
-uint64_t p9_request_wait(struct p9_server *s, struct p9_request *r)
-{
-	uint8_t p[P9_WRITE_AT] = {0};
-
-	if (!s->fs->throttle)
-		return 0;
-	p9_iov_read(r->out, r->n_out, 0, p, MIN(sizeof(p), r->out_len));
-	r->charged_type = p[4];
-	r->charged = MIN(get_le32(p + 19), P9_MSIZE_MAX);
-	if (r->charged_type != P9_TREAD && r->charged_type != P9_TWRITE)
-		return 0;
-	return p9_throttle_take(s->fs->throttle, now_ns(), r->charged_type == P9_TWRITE,
-				r->charged);
-}
-
 static void begin_worker(void *arg)
 {
 	struct p9_fs *fs = arg;
@@ -532,7 +543,7 @@ struct p9_server *p9_server_new(struct p9_fs *fs, struct loop *loop)
 	s->fs = fs;
 	s->loop = loop;
 	s->done_task.fn = run_done;
-	s->room = LOOP_BYTES;
+	s->budget = LOOP_BYTES;
 	list_init(&s->active);
 	s->workers = workers_new("xenpvh/9p", THREADS, begin_worker, fs);
 	if (!s->workers) {

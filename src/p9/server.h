@@ -20,7 +20,7 @@ struct p9_call {
 	/* On the loop: the handler must not sleep. Where it would, it sets `again`, and has done
 	 * nothing; then a worker has to serve the message. */
 	bool now, again;
-	uint8_t message[P9_MESSAGE_MAX], answer[P9_ANSWER_MAX];
+	uint8_t answer[P9_ANSWER_MAX];
 };
 
 /* A handler reads its message from `in` and returns 0 with the answer in `out`, or -errno. */

@@ -61,10 +61,6 @@ enum {
 #define P9_NO_FID     UINT32_MAX
 #define P9_NO_TAG     UINT16_MAX
 
-/* Longest message that is looked at as a whole: a walk of 16 names, or a link's target. The data of
- * a Twrite stay where they are. */
-#define P9_MESSAGE_MAX 8192
-
 struct p9_reader {
 	const uint8_t *at;
 	size_t left;

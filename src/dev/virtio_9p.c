@@ -60,7 +60,7 @@ static const struct opt p9_options[] = {
 	OPT_END,
 };
 
-static struct virtio_9p *of(struct vdev *v)
+static struct virtio_9p *p9_of(struct vdev *v)
 {
 	return (struct virtio_9p *)v;
 }
@@ -79,7 +79,7 @@ static void request_done(struct p9_request *r, uint32_t written)
 }
 
 /* True: `c` was taken. */
-static bool start(struct virtio_9p *d, struct vchain *c)
+static bool start_request(struct virtio_9p *d, struct vchain *c)
 {
 	struct p9_slot *s = d->free;
 	uint64_t wait = 0;
@@ -112,23 +112,23 @@ static bool start(struct virtio_9p *d, struct vchain *c)
 
 static void p9_kick(struct vqueue *vq)
 {
-	struct virtio_9p *d = of(vq_dev(vq));
+	struct virtio_9p *d = p9_of(vq_dev(vq));
 	struct vchain *c;
 
-	while (d->free && (c = vq_pop(vq)) && start(d, c)) {}
+	while (d->free && (c = vq_pop(vq)) && start_request(d, c)) {}
 	/* The driver goes on with what is done. */
 	while (p9_server_submit(d->server))
 		vq_publish(vq);
 }
 
-static void time_up(struct loop_timer *t)
+static void retry_limited(struct loop_timer *t)
 {
 	vq_kick(container_of(t, struct virtio_9p, timer)->vq);
 }
 
 static void p9_quiesce(struct vqueue *vq)
 {
-	struct virtio_9p *d = of(vq_dev(vq));
+	struct virtio_9p *d = p9_of(vq_dev(vq));
 
 	loop_timer_del(&d->timer);
 	p9_server_cancel(d->server);
@@ -136,17 +136,17 @@ static void p9_quiesce(struct vqueue *vq)
 
 static void p9_reset(struct vdev *v)
 {
-	p9_server_reset(of(v)->server);
+	p9_server_reset(p9_of(v)->server);
 }
 
 static int p9_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
-	struct virtio_9p *d = of(v);
+	struct virtio_9p *d = p9_of(v);
 	struct p9_fs *fs = d->fsdev ? fsdev_find(env->fsdevs, d->fsdev) : NULL;
 	size_t len = d->tag ? strlen(d->tag) : 0;
 	int rc;
 
-	d->timer.fn = time_up;
+	d->timer.fn = retry_limited;
 	if (!fs)
 		return err_set(e, -ENOENT, "9pfs device couldn't find fsdev with the id = %s",
 			       d->fsdev ? d->fsdev : "NULL");
@@ -179,7 +179,7 @@ static int p9_realize(struct vdev *v, struct dev_env *env, struct err *e)
 
 static void p9_unrealize(struct vdev *v)
 {
-	struct virtio_9p *d = of(v);
+	struct virtio_9p *d = p9_of(v);
 
 	loop_timer_del(&d->timer);
 	p9_server_free(d->server);

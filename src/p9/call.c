@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* call.c - what handlers have in common: fids and nodes in use, locks, attributes; see server.h
  *
- * On a worker they wait as long as it takes. On the loop (c->now) a lock that is not free, or
+ * On a worker they wait as long as it takes. On the loop (c->nowait) a lock that is not free, or
  * attributes that are not in memory, send the message to a worker; and whatever the loop happens to
  * hold last is closed by a worker, where the end of a file may take time.
  */
@@ -32,7 +32,7 @@ static bool ends_quickly(struct p9_node *n)
 {
 	struct stat st;
 
-	return n->fs->ops->getattr_now && n->fs->ops->getattr_now(n, &st) == 0 && st.st_nlink;
+	return n->fs->ops->getattr_nowait && n->fs->ops->getattr_nowait(n, &st) == 0 && st.st_nlink;
 }
 
 /* With a node its directory may end, and so on; each is looked at, and no more than a walk is long.
@@ -86,9 +86,9 @@ int p9_stat(struct p9_call *c, struct p9_node *n, struct stat *st)
 	const struct p9_fs_ops *ops = n->fs->ops;
 	int rc;
 
-	if (c->now) {
-		rc = ops->getattr_now ? ops->getattr_now(n, st) : -EAGAIN;
-		c->again = rc == -EAGAIN;
+	if (c->nowait) {
+		rc = ops->getattr_nowait ? ops->getattr_nowait(n, st) : -EAGAIN;
+		c->would_block = rc == -EAGAIN;
 		return rc;
 	}
 	pthread_rwlock_rdlock(&n->fs->tree);
@@ -107,7 +107,7 @@ int p9_qid_of_node(struct p9_call *c, struct p9_node *n, struct p9_qid *q)
 
 void p9_node_done(struct p9_call *c, struct p9_node *n)
 {
-	if (c->now)
+	if (c->nowait)
 		put_node_later(c->r->server, n);
 	else
 		p9_node_put(n);
@@ -115,7 +115,7 @@ void p9_node_done(struct p9_call *c, struct p9_node *n)
 
 void p9_fid_leave(struct p9_call *c, struct p9_fid *f)
 {
-	if (c->now)
+	if (c->nowait)
 		put_fid_later(c->r->server, f);
 	else
 		p9_fid_put(f);
@@ -123,18 +123,18 @@ void p9_fid_leave(struct p9_call *c, struct p9_fid *f)
 
 bool p9_lock_shared(struct p9_call *c, pthread_rwlock_t *lock)
 {
-	if (!c->now)
+	if (!c->nowait)
 		return pthread_rwlock_rdlock(lock) == 0;
-	c->again |= pthread_rwlock_tryrdlock(lock) != 0;
-	return !c->again;
+	c->would_block |= pthread_rwlock_tryrdlock(lock) != 0;
+	return !c->would_block;
 }
 
 static bool lock_to_change(struct p9_call *c, pthread_rwlock_t *lock)
 {
-	if (!c->now)
+	if (!c->nowait)
 		return pthread_rwlock_wrlock(lock) == 0;
-	c->again |= pthread_rwlock_trywrlock(lock) != 0;
-	return !c->again;
+	c->would_block |= pthread_rwlock_trywrlock(lock) != 0;
+	return !c->would_block;
 }
 
 struct p9_fid *p9_fid_use(struct p9_call *c, uint32_t number, bool change)

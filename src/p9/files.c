@@ -93,12 +93,12 @@ int p9_lopen(struct p9_call *c)
 
 /* --- data --- */
 
-typedef ssize_t transfer(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
-			 uint64_t off);
+typedef ssize_t transfer_fn(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			    uint64_t off);
 
 /* All of [skip, skip + len) of `iov`, or until it is short. Bytes, or the error of the first. */
-static ssize_t move_data(struct p9_fid *f, transfer *io, const struct iovec *iov, unsigned n,
-			 uint64_t skip, uint64_t len, uint64_t off)
+static ssize_t transfer_data(struct p9_fid *f, transfer_fn *io, const struct iovec *iov, unsigned n,
+			     uint64_t skip, uint64_t len, uint64_t off)
 {
 	uint64_t done = 0;
 
@@ -142,12 +142,13 @@ static ssize_t read_fid(struct p9_call *c, struct p9_fid *f, uint64_t off, uint6
 		return f->kind == P9_FID_DIR ? -EISDIR : -EBADF;
 	if (off > INT64_MAX - count)
 		return -EINVAL;
-	return move_data(f, c->fs->ops->read, r->in, r->n_in, P9_DATA_AT, count, off);
+	return transfer_data(f, c->fs->ops->read, r->in, r->n_in, P9_DATA_AT, count, off);
 }
 
 /* On the loop: a copy costs less than to wake a worker for it and to be woken by it. */
-static ssize_t move_now(struct p9_call *c, struct p9_fid *f, transfer *io, const struct iovec *iov,
-			unsigned n, uint64_t skip, uint64_t len, uint64_t off)
+static ssize_t transfer_nowait(struct p9_call *c, struct p9_fid *f, transfer_fn *io,
+			       const struct iovec *iov, unsigned n, uint64_t skip, uint64_t len,
+			       uint64_t off)
 {
 	struct iovec part[IOVS];
 	unsigned cnt;
@@ -158,7 +159,7 @@ static ssize_t move_now(struct p9_call *c, struct p9_fid *f, transfer *io, const
 		if (iov_len(part, cnt) == len)
 			done = io(f->node, f->file, part, cnt, off);
 	}
-	c->again = done < 0;
+	c->would_block = done < 0;
 	return done;
 }
 
@@ -176,9 +177,9 @@ int p9_read(struct p9_call *c)
 	if (!f)
 		return -EBADF;
 	count = (uint32_t)data_room(c, count);
-	if (c->now)
-		got = move_now(c, f, c->fs->ops->read_now, c->r->in, c->r->n_in, P9_DATA_AT, count,
-			       off);
+	if (c->nowait)
+		got = transfer_nowait(c, f, c->fs->ops->read_nowait, c->r->in, c->r->n_in,
+				      P9_DATA_AT, count, off);
 	else
 		got = read_fid(c, f, off, count);
 	p9_fid_done(c, f);
@@ -204,18 +205,18 @@ static ssize_t write_fid(struct p9_call *c, struct p9_fid *f, uint64_t off, uint
 		return f->kind == P9_FID_DIR ? -EISDIR : -EBADF;
 	if (off > (uint64_t)INT64_MAX - count)
 		return -EFBIG;
-	return move_data(f, c->fs->ops->write, r->out, r->n_out, P9_WRITE_AT, count, off);
+	return transfer_data(f, c->fs->ops->write, r->out, r->n_out, P9_WRITE_AT, count, off);
 }
 
-static ssize_t write_now(struct p9_call *c, uint32_t number, uint64_t off, uint32_t count)
+static ssize_t write_nowait(struct p9_call *c, uint32_t number, uint64_t off, uint32_t count)
 {
 	struct p9_fid *f = p9_fid_use(c, number, false);
 	ssize_t put;
 
 	if (!f)
 		return -EBADF;
-	put = move_now(c, f, f->plain ? c->fs->ops->write_now : NULL, c->r->out, c->r->n_out,
-		       P9_WRITE_AT, count, off);
+	put = transfer_nowait(c, f, f->plain ? c->fs->ops->write_nowait : NULL, c->r->out,
+			      c->r->n_out, P9_WRITE_AT, count, off);
 	p9_fid_done(c, f);
 	return put;
 }
@@ -231,7 +232,7 @@ static bool is_xattr_write(struct p9_fid *f)
 	return yes;
 }
 
-static ssize_t write_waiting(struct p9_call *c, uint32_t number, uint64_t off, uint32_t count)
+static ssize_t write_on_worker(struct p9_call *c, uint32_t number, uint64_t off, uint32_t count)
 {
 	struct p9_fid *f = p9_fid_get(c->s, number);
 	ssize_t put;
@@ -262,7 +263,7 @@ int p9_write(struct p9_call *c)
 		return c->in.err;
 	if (count > c->r->size - P9_WRITE_AT)
 		return -EPROTO;
-	put = (c->now ? write_now : write_waiting)(c, number, off, count);
+	put = (c->nowait ? write_nowait : write_on_worker)(c, number, off, count);
 	if (put < 0)
 		return (int)put;
 	p9_put32(&c->out, (uint32_t)put);
@@ -377,7 +378,7 @@ struct lock {
 #define LOCK_SUCCESS 0
 #define LOCK_UNLOCK  2
 
-static void get_lock(struct p9_reader *r, struct lock *l)
+static void read_lock(struct p9_reader *r, struct lock *l)
 {
 	l->start = p9_get64(r);
 	l->length = p9_get64(r);
@@ -394,7 +395,7 @@ int p9_lock(struct p9_call *c)
 	int rc;
 
 	p9_get32(&c->in); /* flags: it never has to wait */
-	get_lock(&c->in, &l);
+	read_lock(&c->in, &l);
 	rc = c->in.err ? c->in.err : check_open(c, number);
 	p9_put8(&c->out, LOCK_SUCCESS);
 	return rc;
@@ -406,7 +407,7 @@ int p9_getlock(struct p9_call *c)
 	struct lock l = {.type = p9_get8(&c->in)};
 	int rc;
 
-	get_lock(&c->in, &l);
+	read_lock(&c->in, &l);
 	rc = c->in.err ? c->in.err : check_open(c, number);
 	p9_put8(&c->out, LOCK_UNLOCK);
 	p9_put64(&c->out, l.start);
@@ -425,9 +426,9 @@ static bool is_path(struct p9_call *c, uint32_t number)
 
 	if (!f)
 		return false;
-	c->again = f->kind != P9_FID_PATH;
+	c->would_block = f->kind != P9_FID_PATH;
 	p9_fid_done(c, f);
-	return !c->again;
+	return !c->would_block;
 }
 
 int p9_clunk(struct p9_call *c)
@@ -438,12 +439,12 @@ int p9_clunk(struct p9_call *c)
 
 	if (c->in.err)
 		return c->in.err;
-	if (c->now && !is_path(c, number))
+	if (c->nowait && !is_path(c, number))
 		return -EBADF;
 	f = p9_fid_remove(c->s, number);
 	if (!f)
 		return -EBADF;
-	if (c->now) {
+	if (c->nowait) {
 		p9_fid_leave(c, f);
 		return 0;
 	}

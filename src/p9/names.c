@@ -33,7 +33,8 @@ static int check_name(const char *name, int dots)
 }
 
 /* Two at a time, locked for reading in an order that all keep. -EBADF: one of them is not there. */
-static int use_both(struct p9_call *c, uint32_t a, uint32_t b, struct p9_fid **f, struct p9_fid **g)
+static int lock_both(struct p9_call *c, uint32_t a, uint32_t b, struct p9_fid **f,
+		     struct p9_fid **g)
 {
 	*f = p9_fid_get(c->s, a);
 	*g = *f ? p9_fid_get(c->s, b) : NULL;
@@ -48,7 +49,7 @@ static int use_both(struct p9_call *c, uint32_t a, uint32_t b, struct p9_fid **f
 	return 0;
 }
 
-static void both_done(struct p9_fid *f, struct p9_fid *g)
+static void unlock_both(struct p9_fid *f, struct p9_fid *g)
 {
 	pthread_rwlock_unlock(&f->lock);
 	if (f != g)
@@ -58,7 +59,7 @@ static void both_done(struct p9_fid *f, struct p9_fid *g)
 }
 
 /* Enter a new fid for `n`. */
-static int new_fid(struct p9_call *c, uint32_t number, uint32_t uid, struct p9_node *n)
+static int enter_fid(struct p9_call *c, uint32_t number, uint32_t uid, struct p9_node *n)
 {
 	struct p9_fid *f = p9_fid_new(c->s, number, uid, n);
 	int rc = f ? p9_fid_insert(f) : -ENOMEM;
@@ -88,7 +89,7 @@ int p9_attach(struct p9_call *c)
 		return rc;
 	rc = p9_qid_of_node(c, root, &q);
 	if (rc == 0)
-		rc = new_fid(c, number, uid, root);
+		rc = enter_fid(c, number, uid, root);
 	p9_node_put(root);
 	p9_put_qid(&c->out, &q);
 	return rc;
@@ -97,14 +98,14 @@ int p9_attach(struct p9_call *c)
 /* --- walk --- */
 
 /* One step; the caller has a reference to `n` and gets one to `out`. */
-static int step(struct p9_call *c, struct p9_node *n, const char *name, struct p9_node **out)
+static int walk_step(struct p9_call *c, struct p9_node *n, const char *name, struct p9_node **out)
 {
 	struct p9_fs *fs = n->fs;
 	int rc = 0;
 
 	if (!is_component(name))
 		return -ENOENT;
-	if (c->now && !fs->ops->walk_now)
+	if (c->nowait && !fs->ops->walk_nowait)
 		return -EAGAIN;
 	if (!p9_lock_shared(c, &fs->tree))
 		return -EAGAIN;
@@ -115,26 +116,27 @@ static int step(struct p9_call *c, struct p9_node *n, const char *name, struct p
 	else if (!strcmp(name, ".."))
 		*out = p9_node_get(n->parent ? n->parent : n);
 	else
-		rc = (c->now ? fs->ops->walk_now : fs->ops->walk)(n, name, out);
+		rc = (c->nowait ? fs->ops->walk_nowait : fs->ops->walk)(n, name, out);
 	pthread_rwlock_unlock(&fs->tree);
 	return rc;
 }
 
 /* As far as it goes: the number of steps, with the last node in `at`, or the error of the first. */
-static int walk(struct p9_call *c, struct p9_node **at, char names[][P9_NAME_MAX + 1], unsigned n)
+static int walk_names(struct p9_call *c, struct p9_node **at, char names[][P9_NAME_MAX + 1],
+		      unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct p9_node *next;
 		struct p9_qid q;
-		int rc = step(c, *at, names[i], &next);
+		int rc = walk_step(c, *at, names[i], &next);
 
 		if (rc == 0) {
 			rc = p9_qid_of_node(c, next, &q);
 			if (rc < 0)
 				p9_node_done(c, next);
 		}
-		if (c->now && rc == -EAGAIN) {
-			c->again = true;
+		if (c->nowait && rc == -EAGAIN) {
+			c->would_block = true;
 			return rc;
 		}
 		if (rc < 0)
@@ -147,10 +149,10 @@ static int walk(struct p9_call *c, struct p9_node **at, char names[][P9_NAME_MAX
 }
 
 /* The whole way was gone: to where `number` shall stand. */
-static int arrive(struct p9_call *c, struct p9_fid *f, uint32_t number, struct p9_node *n)
+static int place_fid(struct p9_call *c, struct p9_fid *f, uint32_t number, struct p9_node *n)
 {
 	if (number != f->number)
-		return new_fid(c, number, f->uid, n);
+		return enter_fid(c, number, f->uid, n);
 	p9_node_done(c, f->node);
 	f->node = p9_node_get(n);
 	return 0;
@@ -179,11 +181,11 @@ int p9_walk(struct p9_call *c)
 	if (f->kind != P9_FID_PATH && to == number)
 		rc = -EINVAL;
 	else
-		rc = walk(c, &at, names, n);
+		rc = walk_names(c, &at, names, n);
 	if (rc >= 0)
 		put_le16(c->answer, (uint16_t)rc);
 	if (rc == (int)n)
-		rc = arrive(c, f, to, at);
+		rc = place_fid(c, f, to, at);
 	p9_node_done(c, at);
 	p9_fid_done(c, f);
 	return MIN(rc, 0);
@@ -192,8 +194,8 @@ int p9_walk(struct p9_call *c)
 /* --- making files --- */
 
 /* Make a file in the directory `f`. */
-static int make(struct p9_fid *f, const char *name, const struct p9_new *what, int flags,
-		struct p9_node **out, int *file)
+static int make_file(struct p9_fid *f, const char *name, const struct p9_new *what, int flags,
+		     struct p9_node **out, int *file)
 {
 	struct p9_fs *fs = f->node->fs;
 	int rc = check_name(name, -EEXIST);
@@ -211,7 +213,7 @@ static int make(struct p9_fid *f, const char *name, const struct p9_new *what, i
 }
 
 /* The same where the answer is a qid and no more. `what` has all but the owner. */
-static int make_and_tell(struct p9_call *c, uint32_t number, const char *name, struct p9_new *what)
+static int make_for_qid(struct p9_call *c, uint32_t number, const char *name, struct p9_new *what)
 {
 	struct p9_fid *f;
 	struct p9_node *n;
@@ -224,7 +226,7 @@ static int make_and_tell(struct p9_call *c, uint32_t number, const char *name, s
 	if (!f)
 		return -EBADF;
 	what->uid = f->uid;
-	rc = make(f, name, what, 0, &n, NULL);
+	rc = make_file(f, name, what, 0, &n, NULL);
 	if (rc == 0) {
 		rc = p9_qid_of_node(c, n, &q);
 		p9_node_put(n);
@@ -235,15 +237,15 @@ static int make_and_tell(struct p9_call *c, uint32_t number, const char *name, s
 	return rc;
 }
 
-static int create(struct p9_call *c, struct p9_fid *f, const char *name, const struct p9_new *what,
-		  int flags, struct p9_qid *q)
+static int create_open(struct p9_call *c, struct p9_fid *f, const char *name,
+		       const struct p9_new *what, int flags, struct p9_qid *q)
 {
 	struct p9_node *n;
 	int file, rc = p9_file_take(c->fs);
 
 	if (rc < 0)
 		return rc;
-	rc = make(f, name, what, flags, &n, &file);
+	rc = make_file(f, name, what, flags, &n, &file);
 	if (rc < 0) {
 		p9_file_give(c->fs);
 		return rc;
@@ -277,7 +279,7 @@ int p9_lcreate(struct p9_call *c)
 	if (!f)
 		return -EBADF;
 	what.uid = f->uid;
-	rc = f->kind == P9_FID_PATH ? create(c, f, name, &what, flags, &q) : -EINVAL;
+	rc = f->kind == P9_FID_PATH ? create_open(c, f, name, &what, flags, &q) : -EINVAL;
 	p9_fid_done(c, f);
 	if (rc < 0)
 		return rc;
@@ -297,7 +299,7 @@ int p9_symlink(struct p9_call *c)
 	what.gid = p9_get32(&c->in);
 	if (!c->in.err && !*target)
 		return -ENOENT;
-	return make_and_tell(c, number, name, &what);
+	return make_for_qid(c, number, name, &what);
 }
 
 int p9_mknod(struct p9_call *c)
@@ -317,7 +319,7 @@ int p9_mknod(struct p9_call *c)
 	if (!S_ISREG(what.mode) && !S_ISFIFO(what.mode) && !S_ISSOCK(what.mode) &&
 	    !S_ISCHR(what.mode) && !S_ISBLK(what.mode))
 		return c->in.err ? c->in.err : -EINVAL;
-	return make_and_tell(c, number, name, &what);
+	return make_for_qid(c, number, name, &what);
 }
 
 int p9_mkdir(struct p9_call *c)
@@ -329,7 +331,7 @@ int p9_mkdir(struct p9_call *c)
 	p9_get_name(&c->in, name);
 	what.mode = S_IFDIR | (p9_get32(&c->in) & 07777);
 	what.gid = p9_get32(&c->in);
-	return make_and_tell(c, number, name, &what);
+	return make_for_qid(c, number, name, &what);
 }
 
 int p9_link(struct p9_call *c)
@@ -343,13 +345,13 @@ int p9_link(struct p9_call *c)
 	rc = c->in.err ? c->in.err : check_name(name, -EEXIST);
 	if (rc < 0)
 		return rc;
-	rc = use_both(c, number, to, &f, &d);
+	rc = lock_both(c, number, to, &f, &d);
 	if (rc < 0)
 		return rc;
 	pthread_rwlock_rdlock(&c->fs->tree);
 	rc = S_ISDIR(d->node->type) ? c->fs->ops->link(f->node, d->node, name) : -ENOTDIR;
 	pthread_rwlock_unlock(&c->fs->tree);
-	both_done(f, d);
+	unlock_both(f, d);
 	return rc;
 }
 
@@ -384,13 +386,13 @@ int p9_renameat(struct p9_call *c)
 	p9_get_name(&c->in, name_to);
 	if (c->in.err)
 		return c->in.err;
-	rc = use_both(c, from, to, &f, &t);
+	rc = lock_both(c, from, to, &f, &t);
 	if (rc < 0)
 		return rc;
 	pthread_rwlock_wrlock(&c->fs->tree);
 	rc = rename_locked(c->fs, f->node, name, t->node, name_to);
 	pthread_rwlock_unlock(&c->fs->tree);
-	both_done(f, t);
+	unlock_both(f, t);
 	return rc;
 }
 
@@ -398,13 +400,13 @@ int p9_renameat(struct p9_call *c)
  * The tree is locked. 0, or -errno. */
 static int check_same(struct p9_node *n, struct p9_node *dir, const char *name)
 {
-	struct p9_node *now;
-	int rc = n->fs->ops->walk(dir, name, &now);
+	struct p9_node *found;
+	int rc = n->fs->ops->walk(dir, name, &found);
 
 	if (rc < 0)
 		return rc;
-	rc = now->dev == n->dev && now->ino == n->ino ? 0 : -ENOENT;
-	p9_node_put(now);
+	rc = found->dev == n->dev && found->ino == n->ino ? 0 : -ENOENT;
+	p9_node_put(found);
 	return rc;
 }
 
@@ -420,7 +422,7 @@ int p9_rename(struct p9_call *c)
 	p9_get_name(&c->in, name_to);
 	if (c->in.err)
 		return c->in.err;
-	rc = use_both(c, number, to, &f, &t);
+	rc = lock_both(c, number, to, &f, &t);
 	if (rc < 0)
 		return rc;
 	pthread_rwlock_wrlock(&c->fs->tree);
@@ -435,7 +437,7 @@ int p9_rename(struct p9_call *c)
 	}
 	pthread_rwlock_unlock(&c->fs->tree);
 	p9_node_put(parent);
-	both_done(f, t);
+	unlock_both(f, t);
 	return rc;
 }
 

@@ -7,8 +7,8 @@
  * workers. A worker serves the message by the table below, writes the answer into the chain and
  * posts the request back to the loop, which alone knows which tags are in flight.
  *
- * What is about things in memory (`now` in the table) the loop tries to do itself, LOOP_BYTES of it
- * in a batch: two wake-ups cost more than a copy. The rest of a batch goes to the workers before
+ * What is about things in memory (`nowait` in the table) the loop tries to do itself, LOOP_BYTES of
+ * it in a batch: two wake-ups cost more than a copy. The rest of a batch goes to the workers before
  * the loop begins, and what it cannot do without sleeping goes there with all that is behind it.
  *
  * A flush takes its target back when no worker has begun it; else it waits for it. Either way the
@@ -39,7 +39,7 @@ struct p9_server {
 	/* Started since the last submit: for the workers, and for the loop to try. */
 	struct work *first, *last;
 	unsigned started;
-	struct p9_request *try_first, *try_last;
+	struct p9_request *loop_first, *loop_last;
 	uint32_t budget;		   /* what is left of LOOP_BYTES for those to try */
 	_Atomic(struct p9_request *) done; /* newest first */
 	struct loop_task done_task;
@@ -124,7 +124,7 @@ static void put_header(uint8_t *p, uint32_t size, uint8_t type, uint16_t tag)
 }
 
 /* An Rlerror; there is always room for it. */
-static void answer_error(struct p9_request *r, int error)
+static void write_error(struct p9_request *r, int error)
 {
 	uint8_t p[P9_ERROR_LEN];
 
@@ -135,13 +135,13 @@ static void answer_error(struct p9_request *r, int error)
 }
 
 /* The answer to a good one: `len` bytes at `body`, and `data` bytes that are in place behind. */
-static void answer(struct p9_request *r, const uint8_t *body, size_t len, uint64_t data)
+static void write_answer(struct p9_request *r, const uint8_t *body, size_t len, uint64_t data)
 {
 	uint64_t size = P9_HEADER + len + data;
 	uint8_t p[P9_HEADER];
 
 	if (size > r->in_len) {
-		answer_error(r, -EMSGSIZE);
+		write_error(r, -EMSGSIZE);
 		return;
 	}
 	put_header(p, (uint32_t)size, (uint8_t)(r->type + 1), r->tag);
@@ -165,14 +165,14 @@ static int check_call(const struct p9_call *c, const struct p9_operation *op)
 }
 
 static void begin_call(struct p9_call *c, struct p9_request *r, struct p9_session *session,
-		       bool now)
+		       bool nowait)
 {
 	c->r = r;
 	c->s = session;
 	c->fs = r->server->fs;
 	c->data = 0;
-	c->now = now;
-	c->again = false;
+	c->nowait = nowait;
+	c->would_block = false;
 	c->in = read_body(r);
 	c->out = (struct p9_writer){c->answer, 0, sizeof(c->answer)};
 }
@@ -188,30 +188,30 @@ static void post_done(struct p9_request *r)
 }
 
 /* Serve and answer. False: it has to be done on a worker. */
-static bool serve(struct p9_request *r, struct p9_session *session, bool now)
+static bool serve_request(struct p9_request *r, struct p9_session *session, bool nowait)
 {
 	const struct p9_operation *op = p9_operation(r->type);
 	struct p9_call c;
 	int rc;
 
-	begin_call(&c, r, session, now);
+	begin_call(&c, r, session, nowait);
 	rc = check_call(&c, op);
 	if (rc == 0)
 		rc = op->serve(&c);
-	if (c.again)
+	if (c.would_block)
 		return false;
 	if (rc < 0)
-		answer_error(r, rc);
+		write_error(r, rc);
 	else
-		answer(r, c.answer, c.out.len, c.data);
+		write_answer(r, c.answer, c.out.len, c.data);
 	return true;
 }
 
-static void run(struct work *w)
+static void run_request(struct work *w)
 {
 	struct p9_request *r = container_of(w, struct p9_request, work);
 
-	serve(r, r->session, false);
+	serve_request(r, r->session, false);
 	if (r->session)
 		p9_session_put(r->session);
 	r->session = NULL;
@@ -230,7 +230,7 @@ void p9_server_give(struct p9_server *s, struct work *w)
 
 /* --- the loop --- */
 
-static void finish(struct p9_request *r, uint32_t written)
+static void finish_request(struct p9_request *r, uint32_t written)
 {
 	struct p9_request *waiting = r->flushers;
 
@@ -242,16 +242,16 @@ static void finish(struct p9_request *r, uint32_t written)
 
 		waiting = f->next;
 		if (written != P9_DROPPED)
-			answer(f, NULL, 0, 0);
-		finish(f, written == P9_DROPPED ? P9_DROPPED : f->written);
+			write_answer(f, NULL, 0, 0);
+		finish_request(f, written == P9_DROPPED ? P9_DROPPED : f->written);
 	}
 }
 
 /* Put it behind those that wait for submit_queued(). */
-static void queue(struct p9_server *s, struct p9_request *r)
+static void queue_request(struct p9_server *s, struct p9_request *r)
 {
 	r->session = p9_session_get(s->session);
-	r->work.fn = run;
+	r->work.fn = run_request;
 	r->work.next = NULL;
 	if (s->last)
 		s->last->next = &r->work;
@@ -273,33 +273,33 @@ static void submit_queued(struct p9_server *s)
 	s->last = NULL;
 }
 
-static struct p9_request *take_try(struct p9_server *s)
+static struct p9_request *take_for_loop(struct p9_server *s)
 {
-	struct p9_request *r = s->try_first;
+	struct p9_request *r = s->loop_first;
 
 	if (r) {
-		s->try_first = r->next;
+		s->loop_first = r->next;
 		r->next = NULL;
 	}
 	return r;
 }
 
 /* A good request: for the loop to try, or for the workers. */
-static void hand_over(struct p9_server *s, struct p9_request *r)
+static void route_request(struct p9_server *s, struct p9_request *r)
 {
 	const struct p9_operation *op = p9_operation(r->type);
 	uint32_t cost = LOOP_EACH + data_count(r);
 
-	if (!op || !op->now || cost > s->budget) {
-		queue(s, r);
+	if (!op || !op->nowait || cost > s->budget) {
+		queue_request(s, r);
 		return;
 	}
 	s->budget -= cost;
-	if (s->try_first)
-		s->try_last->next = r;
+	if (s->loop_first)
+		s->loop_last->next = r;
 	else
-		s->try_first = r;
-	s->try_last = r;
+		s->loop_first = r;
+	s->loop_last = r;
 }
 
 bool p9_server_submit(struct p9_server *s)
@@ -308,19 +308,19 @@ bool p9_server_submit(struct p9_server *s)
 	uint64_t moved = 0;
 
 	submit_queued(s);
-	while (moved < LOOP_PART && (r = take_try(s))) {
-		if (!serve(r, s->session, true)) {
+	while (moved < LOOP_PART && (r = take_for_loop(s))) {
+		if (!serve_request(r, s->session, true)) {
 			/* The requests behind it would probably block too. */
 			do
-				queue(s, r);
-			while ((r = take_try(s)));
+				queue_request(s, r);
+			while ((r = take_for_loop(s)));
 			submit_queued(s);
 			break;
 		}
 		moved += r->size + r->written;
-		finish(r, r->written);
+		finish_request(r, r->written);
 	}
-	if (s->try_first)
+	if (s->loop_first)
 		return true;
 	s->budget = LOOP_BYTES;
 	return false;
@@ -345,7 +345,7 @@ static void leave_session(struct p9_server *s)
 	p9_server_give(s, &old->work);
 }
 
-static void run_done(struct loop_task *t)
+static void finish_served(struct loop_task *t)
 {
 	struct p9_server *s = container_of(t, struct p9_server, done_task);
 	struct p9_request *r = atomic_exchange(&s->done, NULL), *oldest = NULL;
@@ -360,17 +360,17 @@ static void run_done(struct loop_task *t)
 	while (oldest) {
 		r = oldest;
 		oldest = r->next;
-		finish(r, r->written);
+		finish_request(r, r->written);
 	}
 }
 
 static struct p9_request *find_tag(struct p9_server *s, uint16_t tag,
-				   const struct p9_request * not )
+				   const struct p9_request *except)
 {
 	list_for_each (it, &s->active) {
 		struct p9_request *r = list_entry(it, struct p9_request, link);
 
-		if (r != not &&r->tag == tag)
+		if (r != except && r->tag == tag)
 			return r;
 	}
 	return NULL;
@@ -387,11 +387,11 @@ static void start_version(struct p9_server *s, struct p9_request *r, struct p9_r
 	p9_get_name(in, version);
 	msize = MIN(msize, P9_MSIZE_MAX);
 	if (in->err) {
-		answer_error(r, in->err);
+		write_error(r, in->err);
 		return;
 	}
 	if (msize < P9_MSIZE_MIN) {
-		answer_error(r, -EMSGSIZE);
+		write_error(r, -EMSGSIZE);
 		return;
 	}
 	leave_session(s);
@@ -399,7 +399,7 @@ static void start_version(struct p9_server *s, struct p9_request *r, struct p9_r
 	if (known)
 		s->session = p9_session_new(s->fs, msize);
 	if (known && !s->session) {
-		answer_error(r, -ENOMEM);
+		write_error(r, -ENOMEM);
 		return;
 	}
 	p9_put32(&out, msize);
@@ -407,7 +407,7 @@ static void start_version(struct p9_server *s, struct p9_request *r, struct p9_r
 		p9_put_string(&out, VERSION, strlen(VERSION));
 	else
 		p9_put_string(&out, "unknown", 7);
-	answer(r, body, out.len, 0);
+	write_answer(r, body, out.len, 0);
 }
 
 /* True: it is answered. */
@@ -417,7 +417,7 @@ static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_rea
 	struct p9_request *target;
 
 	if (in->err) {
-		answer_error(r, in->err);
+		write_error(r, in->err);
 		return true;
 	}
 	/* What has come with the flush may be on nobody's list yet. */
@@ -426,7 +426,7 @@ static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_rea
 	if (target && workers_cancel(s->workers, &target->work)) {
 		p9_session_put(target->session);
 		target->session = NULL;
-		finish(target, 0);
+		finish_request(target, 0);
 		target = NULL;
 	}
 	if (target) {
@@ -437,12 +437,12 @@ static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_rea
 		*at = r;
 		return false;
 	}
-	answer(r, NULL, 0, 0);
+	write_answer(r, NULL, 0, 0);
 	return true;
 }
 
 /* 0, or the error of a message that cannot be served, whatever it says. */
-static int check(struct p9_server *s, struct p9_request *r)
+static int check_request(struct p9_server *s, struct p9_request *r)
 {
 	if (r->size < P9_HEADER || r->size > r->out_len)
 		return -EPROTO;
@@ -481,10 +481,10 @@ int p9_request_start(struct p9_server *s, struct p9_request *r, uint64_t *wait)
 	r->flushers = r->next = NULL;
 	r->work.fn = NULL;
 	list_add_tail(&s->active, &r->link);
-	rc = check(s, r);
+	rc = check_request(s, r);
 	if (rc < 0) {
-		answer_error(r, rc);
-		finish(r, r->written);
+		write_error(r, rc);
+		finish_request(r, r->written);
 		return 0;
 	}
 	in = read_body(r);
@@ -495,16 +495,16 @@ int p9_request_start(struct p9_server *s, struct p9_request *r, uint64_t *wait)
 	else
 		answered = false;
 	if (answered)
-		finish(r, r->written);
+		finish_request(r, r->written);
 	else if (r->type != P9_TFLUSH)
-		hand_over(s, r);
+		route_request(s, r);
 	return 0;
 }
 
 void p9_server_cancel(struct p9_server *s)
 {
 	submit_all(s);
-	/* finish() may end others, those that wait: begin anew after each. */
+	/* finish_request() may end others, those that wait: begin anew after each. */
 	for (bool again = true; again;) {
 		again = false;
 		list_for_each (it, &s->active) {
@@ -514,7 +514,7 @@ void p9_server_cancel(struct p9_server *s)
 				continue;
 			p9_session_put(r->session);
 			r->session = NULL;
-			finish(r, P9_DROPPED);
+			finish_request(r, P9_DROPPED);
 			again = true;
 			break;
 		}
@@ -542,7 +542,7 @@ struct p9_server *p9_server_new(struct p9_fs *fs, struct loop *loop)
 		return NULL;
 	s->fs = fs;
 	s->loop = loop;
-	s->done_task.fn = run_done;
+	s->done_task.fn = finish_served;
 	s->budget = LOOP_BYTES;
 	list_init(&s->active);
 	s->workers = workers_new("xenpvh/9p", THREADS, begin_worker, fs);

@@ -17,9 +17,9 @@ struct p9_call {
 	struct p9_reader in;  /* after the header */
 	struct p9_writer out; /* after the header */
 	uint64_t data;	      /* bytes that the handler has put behind `out` */
-	/* On the loop: the handler must not sleep. Where it would, it sets `again`, and has done
-	 * nothing; then a worker has to serve the message. */
-	bool now, again;
+	/* On the loop: the handler must not sleep. Where it would, it sets `would_block`, and has
+	 * done nothing; then a worker has to serve the message. */
+	bool nowait, would_block;
 	uint8_t answer[P9_ANSWER_MAX];
 };
 
@@ -32,7 +32,7 @@ struct p9_operation {
 	p9_handler *serve;
 	unsigned answer;
 	bool changes; /* not on a read-only export */
-	bool now;     /* the loop may try, see p9_call.now */
+	bool nowait;  /* the loop may try, see p9_call.nowait */
 };
 const struct p9_operation *p9_operation(uint8_t type);
 
@@ -52,13 +52,13 @@ void p9_fid_opened(struct p9_fid *f, int file, int flags);
 /* --- call.c --- */
 
 /* A fid by number, locked for reading or for changing it; given back with p9_fid_done(). NULL when
- * there is none (or c->again). */
+ * there is none (or c->would_block). */
 struct p9_fid *p9_fid_use(struct p9_call *c, uint32_t number, bool change);
 void p9_fid_done(struct p9_call *c, struct p9_fid *f);
 /* Give back a reference to a fid that is not locked, to a node. */
 void p9_fid_leave(struct p9_call *c, struct p9_fid *f);
 void p9_node_done(struct p9_call *c, struct p9_node *n);
-/* False, with c->again set, where that would be to wait. */
+/* False, with c->would_block set, where that would be to wait. */
 bool p9_lock_shared(struct p9_call *c, pthread_rwlock_t *lock);
 /* The attributes of `n`, and its qid. On a worker both take the tree's lock. 0 or -errno. */
 int p9_stat(struct p9_call *c, struct p9_node *n, struct stat *st);

@@ -8,7 +8,7 @@
 #include "base/util.h"
 
 /* The next `len` bytes, or NULL. */
-static const uint8_t *take(struct p9_reader *r, size_t len)
+static const uint8_t *take_bytes(struct p9_reader *r, size_t len)
 {
 	const uint8_t *p = r->at;
 
@@ -26,28 +26,28 @@ static const uint8_t *take(struct p9_reader *r, size_t len)
 
 uint8_t p9_get8(struct p9_reader *r)
 {
-	const uint8_t *p = take(r, 1);
+	const uint8_t *p = take_bytes(r, 1);
 
 	return p ? *p : 0;
 }
 
 uint16_t p9_get16(struct p9_reader *r)
 {
-	const uint8_t *p = take(r, 2);
+	const uint8_t *p = take_bytes(r, 2);
 
 	return p ? get_le16(p) : 0;
 }
 
 uint32_t p9_get32(struct p9_reader *r)
 {
-	const uint8_t *p = take(r, 4);
+	const uint8_t *p = take_bytes(r, 4);
 
 	return p ? get_le32(p) : 0;
 }
 
 uint64_t p9_get64(struct p9_reader *r)
 {
-	const uint8_t *p = take(r, 8);
+	const uint8_t *p = take_bytes(r, 8);
 
 	return p ? get_le64(p) : 0;
 }
@@ -55,7 +55,7 @@ uint64_t p9_get64(struct p9_reader *r)
 void p9_get_string(struct p9_reader *r, char *buf, size_t max)
 {
 	size_t len = p9_get16(r);
-	const uint8_t *p = take(r, len);
+	const uint8_t *p = take_bytes(r, len);
 
 	*buf = '\0';
 	if (!p)
@@ -70,7 +70,7 @@ void p9_get_string(struct p9_reader *r, char *buf, size_t max)
 	}
 }
 
-static void put(struct p9_writer *w, const void *p, size_t len)
+static void put_bytes(struct p9_writer *w, const void *p, size_t len)
 {
 	if (w->len <= w->room && len <= w->room - w->len)
 		memcpy(w->at + w->len, p, len);
@@ -79,31 +79,31 @@ static void put(struct p9_writer *w, const void *p, size_t len)
 
 void p9_put8(struct p9_writer *w, uint8_t v)
 {
-	put(w, &v, 1);
+	put_bytes(w, &v, 1);
 }
 
 void p9_put16(struct p9_writer *w, uint16_t v)
 {
 	v = htole16(v);
-	put(w, &v, sizeof(v));
+	put_bytes(w, &v, sizeof(v));
 }
 
 void p9_put32(struct p9_writer *w, uint32_t v)
 {
 	v = htole32(v);
-	put(w, &v, sizeof(v));
+	put_bytes(w, &v, sizeof(v));
 }
 
 void p9_put64(struct p9_writer *w, uint64_t v)
 {
 	v = htole64(v);
-	put(w, &v, sizeof(v));
+	put_bytes(w, &v, sizeof(v));
 }
 
 void p9_put_string(struct p9_writer *w, const char *s, size_t len)
 {
 	p9_put16(w, (uint16_t)len);
-	put(w, s, len);
+	put_bytes(w, s, len);
 }
 
 void p9_put_qid(struct p9_writer *w, const struct p9_qid *q)

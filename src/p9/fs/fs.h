@@ -6,7 +6,7 @@
  * fid, and for what a back end keeps by name; the tree below follows what the guest renames. Names
  * are single components, neither empty nor "." nor "..", without a slash: the server has checked.
  *
- * All operations but those called _now run on worker threads, many at a time, and return 0 (or a
+ * All operations but those called _nowait run on worker threads, many at a time, and return 0 (or a
  * count) or -errno. Those that change names are called with the tree locked for writing, those
  * marked [tree] with the tree locked for reading; the others without.
  */
@@ -72,8 +72,9 @@ struct p9_fs_ops {
 	int (*getattr)(struct p9_node *n, struct stat *st); /* [tree] */
 	/* The same without sleeping, on any thread: -EAGAIN where that is not known to go. Both
 	 * there, or both NULL. */
-	int (*walk_now)(struct p9_node *dir, const char *name, struct p9_node **out); /* [tree] */
-	int (*getattr_now)(struct p9_node *n, struct stat *st);
+	int (*walk_nowait)(struct p9_node *dir, const char *name,
+			   struct p9_node **out); /* [tree] */
+	int (*getattr_nowait)(struct p9_node *n, struct stat *st);
 	/* `file`: open for writing, or -1. [tree] */
 	int (*setattr)(struct p9_node *n, int file, const struct p9_attr *a);
 	int (*statfs)(struct p9_node *n, struct statfs *st);
@@ -95,12 +96,12 @@ struct p9_fs_ops {
 			uint64_t off);
 	/* Reading and writing without sleeping, on any thread: -EAGAIN where not all of it can be
 	 * done so. Both may be NULL. */
-	ssize_t (*read_now)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
-			    uint64_t off);
+	ssize_t (*read_nowait)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			       uint64_t off);
 	ssize_t (*write)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			 uint64_t off);
-	ssize_t (*write_now)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
-			     uint64_t off);
+	ssize_t (*write_nowait)(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+				uint64_t off);
 	int (*fsync)(struct p9_node *n, int file, bool datasync);
 	/* From `off` on, until there is no more or each() returns false. One caller for `file` at a
 	 * time. */

@@ -198,7 +198,7 @@ static int parse_mode(const char *name, const char *text, bool mapped, mode_t *o
 	return 0;
 }
 
-static uint64_t cap(unsigned n)
+static uint64_t capability_bit(unsigned n)
 {
 	return 1ULL << n;
 }
@@ -206,12 +206,13 @@ static uint64_t cap(unsigned n)
 /* What a process of root's needs to do what root may. */
 static uint64_t capabilities_of(enum p9_model model, bool read_only)
 {
-	uint64_t caps = cap(CAP_DAC_OVERRIDE) | cap(CAP_FOWNER);
+	uint64_t caps = capability_bit(CAP_DAC_OVERRIDE) | capability_bit(CAP_FOWNER);
 
 	if (read_only)
-		return cap(CAP_DAC_READ_SEARCH);
+		return capability_bit(CAP_DAC_READ_SEARCH);
 	if (model == P9_MODEL_PASSTHROUGH || model == P9_MODEL_NONE)
-		caps |= cap(CAP_CHOWN) | cap(CAP_FSETID) | cap(CAP_MKNOD);
+		caps |= capability_bit(CAP_CHOWN) | capability_bit(CAP_FSETID) |
+			capability_bit(CAP_MKNOD);
 	return caps;
 }
 

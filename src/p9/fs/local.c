@@ -242,7 +242,7 @@ struct kernel_dirent {
 	char d_name[];
 };
 
-static int show(struct p9_node *n, const struct kernel_dirent *k, struct p9_dirent *d)
+static int show_entry(struct p9_node *n, const struct kernel_dirent *k, struct p9_dirent *d)
 {
 	struct local *l = local_of(n);
 
@@ -273,7 +273,7 @@ static int local_readdir(struct p9_node *n, int file, uint64_t off,
 			at += k->d_reclen;
 			if (local_hidden(local_of(n), k->d_name))
 				continue;
-			rc = show(n, k, &d);
+			rc = show_entry(n, k, &d);
 			if (rc < 0)
 				return rc;
 			if (!each(arg, &d))
@@ -316,10 +316,10 @@ static const struct p9_fs_ops local_ops = {
 	.begin = local_begin,
 	.root = local_root,
 	.walk = local_walk,
-	.walk_now = local_walk_now,
+	.walk_nowait = local_walk_nowait,
 	.forget = local_forget,
 	.getattr = local_getattr,
-	.getattr_now = local_getattr_now,
+	.getattr_nowait = local_getattr_nowait,
 	.setattr = local_setattr,
 	.statfs = local_statfs,
 	.readlink = local_readlink,
@@ -330,9 +330,9 @@ static const struct p9_fs_ops local_ops = {
 	.open = local_open,
 	.close = local_close,
 	.read = local_read,
-	.read_now = local_read_now,
+	.read_nowait = local_read_nowait,
 	.write = local_write,
-	.write_now = local_write_now,
+	.write_nowait = local_write_nowait,
 	.fsync = local_fsync,
 	.readdir = local_readdir,
 	.getxattr = local_getxattr,
@@ -369,7 +369,7 @@ struct p9_fs *p9_local_new(const struct local_conf *conf, struct err *e)
 		l->fs.qids.mode = conf->multidevs;
 		l->fs.qids.root = st.st_dev;
 		l->fs.qids.path = l->path;
-		local_find_calm(l);
+		local_probe_nowait(l);
 		return &l->fs;
 	}
 	local_free(&l->fs);

@@ -46,7 +46,7 @@ struct local {
 	int root, proc;
 	bool in_memory; /* tmpfs */
 	/* What is worth a try without sleeping, on the export's own file system. */
-	atomic_bool calm, read_now, write_now;
+	atomic_bool nowait_names, read_nowait, write_nowait;
 	pthread_mutex_t meta; /* mapped-file: one reads or writes at a time */
 	atomic_bool lost;     /* a worker could not go to /proc/self/fd: nothing may go by path */
 };
@@ -136,15 +136,15 @@ ssize_t local_listxattr(struct p9_node *n, char *buf, size_t size);
 int local_setxattr(struct p9_node *n, const char *name, const void *value, size_t size, int flags);
 int local_removexattr(struct p9_node *n, const char *name);
 
-/* --- local_now.c: as the operations of fs.h --- */
-int local_walk_now(struct p9_node *dir, const char *name, struct p9_node **out);
-int local_getattr_now(struct p9_node *n, struct stat *st);
-ssize_t local_read_now(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
-		       uint64_t off);
-ssize_t local_write_now(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
-			uint64_t off);
+/* --- local_nowait.c: as the operations of fs.h --- */
+int local_walk_nowait(struct p9_node *dir, const char *name, struct p9_node **out);
+int local_getattr_nowait(struct p9_node *n, struct stat *st);
+ssize_t local_read_nowait(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			  uint64_t off);
+ssize_t local_write_nowait(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			   uint64_t off);
 /* Set-up, the root is open: find out what to expect. */
-void local_find_calm(struct local *l);
+void local_probe_nowait(struct local *l);
 
 /* --- local_make.c --- */
 int local_make(struct p9_node *dir, const char *name, const struct p9_new *what, int flags,

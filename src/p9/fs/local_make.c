@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "p9/fs/local.h"
 
-static int check(struct p9_node *dir, const char *name)
+static int check_visible(struct p9_node *dir, const char *name)
 {
 	return local_hidden(local_of(dir), name) ? -EINVAL : 0;
 }
@@ -56,7 +56,7 @@ static int make_plain(int dir, const char *name, const struct p9_new *what)
 	return rc < 0 ? -errno : 0;
 }
 
-static void undo(struct p9_node *dir, const char *name, const struct p9_new *what)
+static void undo_make(struct p9_node *dir, const char *name, const struct p9_new *what)
 {
 	unlinkat(local_fd(dir), name, S_ISDIR(what->mode) ? AT_REMOVEDIR : 0);
 	local_meta_unlink(dir, name);
@@ -74,15 +74,15 @@ static bool is_new(const struct p9_node *n, const struct p9_new *what)
 }
 
 /* The node of what was just made, with its owner and mode. */
-static int settle(struct p9_node *dir, const char *name, const struct p9_new *what,
-		  struct p9_node **out)
+static int find_made(struct p9_node *dir, const char *name, const struct p9_new *what,
+		     struct p9_node **out)
 {
 	int rc = local_walk(dir, name, out);
 
 	if (rc < 0) {
 		/* It could not be held, for want of a descriptor for example; or it has gone. */
 		if (rc != -ENOENT)
-			undo(dir, name, what);
+			undo_make(dir, name, what);
 		return rc;
 	}
 	if (!is_new(*out, what)) {
@@ -91,15 +91,15 @@ static int settle(struct p9_node *dir, const char *name, const struct p9_new *wh
 	}
 	rc = local_map_new(*out, what);
 	if (rc < 0) {
-		undo(dir, name, what);
+		undo_make(dir, name, what);
 		p9_node_put(*out);
 	}
 	return rc;
 }
 
 /* A regular file that stays open. -EEXIST: there is one of that name. */
-static int create(struct p9_node *dir, const char *name, const struct p9_new *what, int flags,
-		  struct p9_node **out, int *file)
+static int create_file(struct p9_node *dir, const char *name, const struct p9_new *what, int flags,
+		       struct p9_node **out, int *file)
 {
 	struct local *l = local_of(dir);
 	mode_t mode = local_mapped(l) ? l->fmode : what->mode & 0700;
@@ -119,7 +119,7 @@ static int create(struct p9_node *dir, const char *name, const struct p9_new *wh
 			p9_node_put(*out);
 	}
 	if (rc < 0) {
-		undo(dir, name, what);
+		undo_make(dir, name, what);
 		close(fd);
 		return rc;
 	}
@@ -144,24 +144,24 @@ int local_make(struct p9_node *dir, const char *name, const struct p9_new *what,
 	       struct p9_node **out, int *file)
 {
 	struct local *l = local_of(dir);
-	int rc = check(dir, name);
+	int rc = check_visible(dir, name);
 
 	if (rc < 0)
 		return rc;
 	if (file) {
-		rc = create(dir, name, what, flags, out, file);
+		rc = create_file(dir, name, what, flags, out, file);
 		return rc == -EEXIST && !(flags & O_EXCL)
 			       ? open_existing(dir, name, flags, out, file)
 			       : rc;
 	}
 	rc = local_mapped(l) ? make_mapped(l, local_fd(dir), name, what)
 			     : make_plain(local_fd(dir), name, what);
-	return rc < 0 ? rc : settle(dir, name, what, out);
+	return rc < 0 ? rc : find_made(dir, name, what, out);
 }
 
 int local_link(struct p9_node *n, struct p9_node *dir, const char *name)
 {
-	int rc = check(dir, name);
+	int rc = check_visible(dir, name);
 
 	if (rc < 0)
 		return rc;
@@ -203,11 +203,11 @@ static void move_back(struct p9_node *from, const char *name, struct p9_node *to
 
 int local_rename(struct p9_node *from, const char *name, struct p9_node *to, const char *name_to)
 {
-	int rc = check(from, name), tries = 0;
+	int rc = check_visible(from, name), tries = 0;
 	struct local_held *replaced;
 
 	if (rc == 0)
-		rc = check(to, name_to);
+		rc = check_visible(to, name_to);
 	if (rc < 0)
 		return rc;
 	if (same_file(from, name, to, name_to))

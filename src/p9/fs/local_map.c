@@ -64,7 +64,7 @@ static int xattr_store(struct p9_node *n, const struct local_creds *c)
 
 /* --- both --- */
 
-static void load(struct p9_node *n, struct local_creds *c)
+static void load_creds(struct p9_node *n, struct local_creds *c)
 {
 	memset(c, 0, sizeof(*c));
 	if (local_of(n)->model == P9_MODEL_FILE)
@@ -73,7 +73,7 @@ static void load(struct p9_node *n, struct local_creds *c)
 		xattr_load(n, c);
 }
 
-static int store(struct p9_node *n, const struct local_creds *c)
+static int store_creds(struct p9_node *n, const struct local_creds *c)
 {
 	if (local_of(n)->model == P9_MODEL_FILE)
 		return local_meta_store(n, c);
@@ -86,7 +86,7 @@ void local_map_stat(struct p9_node *n, struct stat *st)
 
 	if (!local_mapped(local_of(n)))
 		return;
-	load(n, &c);
+	load_creds(n, &c);
 	if (c.has_uid)
 		st->st_uid = c.uid;
 	if (c.has_gid)
@@ -127,7 +127,7 @@ int local_map_new(struct p9_node *n, const struct p9_new *what)
 		.rdev = what->rdev,
 	};
 
-	return local_mapped(local_of(n)) ? store(n, &c) : set_plain(n, what);
+	return local_mapped(local_of(n)) ? store_creds(n, &c) : set_plain(n, what);
 }
 
 void local_creds_change(const struct p9_node *n, struct local_creds *c, const struct p9_attr *a)

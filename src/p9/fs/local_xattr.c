@@ -21,7 +21,7 @@
 #define ACL	"system.posix_acl_"
 #define LISTMAX 65536
 
-static bool begins(const char *s, const char *with)
+static bool has_prefix(const char *s, const char *with)
 {
 	return !strncmp(s, with, strlen(with));
 }
@@ -38,11 +38,11 @@ static int host_name(const struct local *l, const char *name, int none,
 	bool acl = !strcmp(name, ACL "access") || !strcmp(name, ACL "default");
 
 	*buf = '\0';
-	if (l->model != P9_MODEL_PASSTHROUGH && begins(name, OURS))
+	if (l->model != P9_MODEL_PASSTHROUGH && has_prefix(name, OURS))
 		return none;
 	if (acl && l->model == P9_MODEL_XATTR)
 		strcpy(buf, OURS);
-	else if (!begins(name, "user.") && !(acl && l->model == P9_MODEL_PASSTHROUGH))
+	else if (!has_prefix(name, "user.") && !(acl && l->model == P9_MODEL_PASSTHROUGH))
 		return -EOPNOTSUPP;
 	if (strlen(buf) + strlen(name) > XATTR_NAME_MAX)
 		return -ERANGE;
@@ -54,12 +54,12 @@ static int host_name(const struct local *l, const char *name, int none,
 static const char *guest_name(const struct local *l, const char *name)
 {
 	if (l->model == P9_MODEL_PASSTHROUGH)
-		return begins(name, "user.") || begins(name, ACL) ? name : NULL;
-	if (begins(name, OURS)) {
+		return has_prefix(name, "user.") || has_prefix(name, ACL) ? name : NULL;
+	if (has_prefix(name, OURS)) {
 		name += strlen(OURS);
-		return l->model == P9_MODEL_XATTR && begins(name, ACL) ? name : NULL;
+		return l->model == P9_MODEL_XATTR && has_prefix(name, ACL) ? name : NULL;
 	}
-	return begins(name, "user.") ? name : NULL;
+	return has_prefix(name, "user.") ? name : NULL;
 }
 
 ssize_t local_getxattr(struct p9_node *n, const char *name, void *buf, size_t size)

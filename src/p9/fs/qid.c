@@ -39,7 +39,7 @@ static int find_prefix(struct p9_qids *q, dev_t dev, uint16_t high)
 	return (int)q->n++;
 }
 
-static int remap(struct p9_qids *q, dev_t dev, uint64_t ino, uint64_t *path)
+static int remap_inode(struct p9_qids *q, dev_t dev, uint64_t ino, uint64_t *path)
 {
 	int n;
 
@@ -52,7 +52,7 @@ static int remap(struct p9_qids *q, dev_t dev, uint64_t ino, uint64_t *path)
 	return 0;
 }
 
-static void warn(struct p9_qids *q)
+static void warn_once(struct p9_qids *q)
 {
 	bool first;
 
@@ -71,12 +71,12 @@ int p9_qid_path(struct p9_qids *q, dev_t dev, uint64_t ino, uint64_t *path)
 {
 	*path = ino;
 	if (q->mode == P9_DEVS_REMAP)
-		return remap(q, dev, ino, path);
+		return remap_inode(q, dev, ino, path);
 	if (dev == q->root || !q->path)
 		return 0;
 	if (q->mode == P9_DEVS_FORBID)
 		return -ENODEV;
-	warn(q);
+	warn_once(q);
 	return 0;
 }
 

@@ -74,7 +74,7 @@ static int synth_root(struct p9_fs *fs, struct p9_node **out)
 }
 
 /* The file that is `name` in directory `dir`; 0: there is none. */
-static ino_t find(ino_t dir, const char *name)
+static ino_t find_file(ino_t dir, const char *name)
 {
 	unsigned n;
 	char tail;
@@ -94,7 +94,7 @@ static ino_t find(ino_t dir, const char *name)
 
 static int synth_walk(struct p9_node *dir, const char *name, struct p9_node **out)
 {
-	ino_t ino = find(dir->ino, name);
+	ino_t ino = find_file(dir->ino, name);
 
 	return ino ? new_node(dir->fs, dir, name, ino, out) : -ENOENT;
 }
@@ -197,7 +197,7 @@ static int synth_fsync(struct p9_node *n, int file, bool datasync)
 }
 
 /* Entry `i` of directory `dir`, behind "." and ".."; false at the end. */
-static bool entry(ino_t dir, uint64_t i, char name[32], ino_t *ino)
+static bool name_entry(ino_t dir, uint64_t i, char name[32], ino_t *ino)
 {
 	if (dir == READDIR)
 		snprintf(name, 32, "FILE%u", (unsigned)i);
@@ -205,7 +205,7 @@ static bool entry(ino_t dir, uint64_t i, char name[32], ino_t *ino)
 		snprintf(name, 32, "%s", i < ARRAY_SIZE(top) ? top[i].name : "");
 	else
 		snprintf(name, 32, "%s", i ? "" : "WALK");
-	*ino = i < FILES ? find(dir, name) : 0;
+	*ino = i < FILES ? find_file(dir, name) : 0;
 	return *ino;
 }
 
@@ -220,7 +220,7 @@ static int synth_readdir(struct p9_node *n, int file, uint64_t off,
 		if (off < 2) {
 			strcpy(name, off ? ".." : ".");
 			ino = off && n->parent ? n->parent->ino : n->ino;
-		} else if (!entry(n->ino, off - 2, name, &ino)) {
+		} else if (!name_entry(n->ino, off - 2, name, &ino)) {
 			return 0;
 		}
 		d.ino = ino;

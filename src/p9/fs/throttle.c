@@ -7,7 +7,7 @@
 #define NS	 1e9
 #define WAIT_MAX 1000000000ULL /* then it is looked at again */
 
-static bool counts(const struct p9_throttle *t, enum p9_limit l, bool write)
+static bool limit_counts(const struct p9_throttle *t, enum p9_limit l, bool write)
 {
 	static const bool other[P9_LIMITS][2] = {
 		[P9_BPS_READ] = {false, true},
@@ -19,7 +19,7 @@ static bool counts(const struct p9_throttle *t, enum p9_limit l, bool write)
 	return t->rate[l] && !other[l][write];
 }
 
-static void refill(struct p9_throttle *t, uint64_t now)
+static void refill_levels(struct p9_throttle *t, uint64_t now)
 {
 	double elapsed = t->now && now > t->now ? (double)(now - t->now) / NS : 0;
 
@@ -36,12 +36,12 @@ uint64_t p9_throttle_take(struct p9_throttle *t, uint64_t now, bool write, uint6
 	double wait = 0;
 
 	pthread_mutex_lock(&t->lock);
-	refill(t, now);
+	refill_levels(t, now);
 	for (unsigned l = 0; l < P9_LIMITS; l++)
-		if (counts(t, l, write) && t->level[l] < 0)
+		if (limit_counts(t, l, write) && t->level[l] < 0)
 			wait = MAX(wait, -t->level[l] / (double)t->rate[l]);
 	for (unsigned l = 0; l < P9_LIMITS && !(wait > 0); l++)
-		if (counts(t, l, write))
+		if (limit_counts(t, l, write))
 			t->level[l] -= l < P9_IOPS_TOTAL ? (double)bytes : 1;
 	pthread_mutex_unlock(&t->lock);
 	if (!(wait > 0))

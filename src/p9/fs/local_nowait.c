@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* local_now.c - what can be had of a local file system without sleeping
+/* local_nowait.c - what can be had of a local file system without sleeping
  *
  * The loop asks here before it hands a message to a worker. -EAGAIN is never wrong: it means that a
  * worker will do it, waiting as long as it takes. So only what is known is relied on: on the file
@@ -26,20 +26,20 @@ static bool is_at_home(const struct p9_node *n)
 }
 
 /* Is the node one of a local file system, whose attributes are in memory while it is open? */
-static bool is_calm(const struct p9_node *n)
+static bool has_nowait_names(const struct p9_node *n)
 {
-	return atomic_load(&local_of(n)->calm) && is_at_home(n);
+	return atomic_load(&local_of(n)->nowait_names) && is_at_home(n);
 }
 
 /* Only where the kernel remembers the name. */
-int local_walk_now(struct p9_node *dir, const char *name, struct p9_node **out)
+int local_walk_nowait(struct p9_node *dir, const char *name, struct p9_node **out)
 {
 	struct local *l = local_of(dir);
 	struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
 			       .resolve = RESOLVE_NO_XDEV | (l->in_memory ? 0 : RESOLVE_CACHED)};
 	int fd;
 
-	if (!is_calm(dir))
+	if (!has_nowait_names(dir))
 		return -EAGAIN;
 	fd = (int)syscall(SYS_openat2, local_fd(dir), name, &how, sizeof(how));
 	if (fd >= 0)
@@ -48,7 +48,7 @@ int local_walk_now(struct p9_node *dir, const char *name, struct p9_node **out)
 	case ENOSYS:
 	case EINVAL:
 	case EPERM: /* a kernel before 5.12, or a filter that knows no such call */
-		atomic_store(&l->calm, false);
+		atomic_store(&l->nowait_names, false);
 		return -EAGAIN;
 	case EXDEV:
 		return -EAGAIN;
@@ -56,9 +56,9 @@ int local_walk_now(struct p9_node *dir, const char *name, struct p9_node **out)
 	return -errno;
 }
 
-int local_getattr_now(struct p9_node *n, struct stat *st)
+int local_getattr_nowait(struct p9_node *n, struct stat *st)
 {
-	if (!is_calm(n))
+	if (!has_nowait_names(n))
 		return -EAGAIN;
 	return fstat(local_fd(n), st) < 0 ? -errno : 0;
 }
@@ -73,17 +73,17 @@ static int nowait_flags(const struct p9_node *n, atomic_bool *worth)
 	return local_of(n)->in_memory ? 0 : RWF_NOWAIT;
 }
 
-static ssize_t not_now(atomic_bool *worth)
+static ssize_t give_up_nowait(atomic_bool *worth)
 {
 	if (errno == EOPNOTSUPP)
 		atomic_store(worth, false);
 	return -EAGAIN;
 }
 
-ssize_t local_read_now(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
-		       uint64_t off)
+ssize_t local_read_nowait(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			  uint64_t off)
 {
-	atomic_bool *worth = &local_of(n)->read_now;
+	atomic_bool *worth = &local_of(n)->read_nowait;
 	int flags = nowait_flags(n, worth);
 	ssize_t got;
 	struct stat st;
@@ -92,17 +92,17 @@ ssize_t local_read_now(struct p9_node *n, int file, const struct iovec *iov, uns
 		return flags;
 	got = preadv2(file, iov, (int)cnt, (off_t)off, flags);
 	if (got < 0)
-		return not_now(worth);
+		return give_up_nowait(worth);
 	/* Less than asked for is all of it where the file ends. */
 	if ((size_t)got == iov_len(iov, cnt))
 		return got;
 	return fstat(file, &st) == 0 && (off_t)off + got >= st.st_size ? got : -EAGAIN;
 }
 
-ssize_t local_write_now(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
-			uint64_t off)
+ssize_t local_write_nowait(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
+			   uint64_t off)
 {
-	atomic_bool *worth = &local_of(n)->write_now;
+	atomic_bool *worth = &local_of(n)->write_nowait;
 	int flags = nowait_flags(n, worth);
 	ssize_t put;
 
@@ -110,14 +110,14 @@ ssize_t local_write_now(struct p9_node *n, int file, const struct iovec *iov, un
 		return flags;
 	put = pwritev2(file, iov, (int)cnt, (off_t)off, flags);
 	if (put < 0)
-		return not_now(worth);
+		return give_up_nowait(worth);
 	/* A part of it is written again, with the rest. */
 	return (size_t)put == iov_len(iov, cnt) ? put : -EAGAIN;
 }
 
 /* --- set-up --- */
 
-void local_find_calm(struct local *l)
+void local_probe_nowait(struct local *l)
 {
 	/* Those whose fstat() is known to ask nobody. */
 	static const uint32_t magic[] = {EXT4_SUPER_MAGIC, XFS_MAGIC, BTRFS_SUPER_MAGIC,
@@ -130,7 +130,7 @@ void local_find_calm(struct local *l)
 	for (unsigned i = 0; i < ARRAY_SIZE(magic); i++)
 		known |= (uint32_t)st.f_type == magic[i];
 	l->in_memory = (uint32_t)st.f_type == TMPFS_MAGIC;
-	atomic_init(&l->calm, known && !local_mapped(l));
-	atomic_init(&l->read_now, known);
-	atomic_init(&l->write_now, known);
+	atomic_init(&l->nowait_names, known && !local_mapped(l));
+	atomic_init(&l->read_nowait, known);
+	atomic_init(&l->write_nowait, known);
 }

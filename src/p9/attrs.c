@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* attrs.c - messages about attributes of files, plain and extended
  *
- * An extended attribute is read and written through a fid of its own. Reading takes a copy when the
- * fid is made; writing collects the value and sets it when the fid is clunked, which is where an
- * error shows. Both live in memory, which is capped for each session.
+ * An extended attribute is read and written through a fid of its own. Txattrwalk makes one that has
+ * a copy of the value, to be read; Txattrcreate turns one into a fid that collects what is written,
+ * and the attribute is set when that is clunked: so an error shows in the answer to the Tclunk. The
+ * values are in memory, of which each session has a fixed amount.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@ int p9_getattr(struct p9_call *c)
 	struct stat st;
 	int rc;
 
-	p9_get64(&c->in); /* which ones: it gets all that there are */
+	p9_get64(&c->in); /* the mask of attributes wanted: the answer has all basic ones anyway */
 	if (c->in.err)
 		return c->in.err;
 	f = p9_fid_use(c, number, false);
@@ -52,13 +53,13 @@ int p9_getattr(struct p9_call *c)
 	p9_put64(w, (uint64_t)st.st_mtim.tv_nsec);
 	p9_put64(w, (uint64_t)st.st_ctim.tv_sec);
 	p9_put64(w, (uint64_t)st.st_ctim.tv_nsec);
-	for (unsigned i = 0; i < 4; i++) /* birth, generation, data version: not there */
+	for (unsigned i = 0; i < 4; i++) /* time of birth (two), generation, data version: none */
 		p9_put64(w, 0);
 	return 0;
 }
 
-/* A time, of which `valid` says whether it is to be set (`what`), and whether to this one (`given`)
- * or to now. */
+/* Read a time as utimensat() takes it. Bit `what` of `valid` says whether it is to be set at all,
+ * bit `given` whether to the time in the message or to the present one. */
 static struct timespec get_time(struct p9_reader *r, uint32_t valid, uint32_t what, uint32_t given)
 {
 	struct timespec t = {.tv_sec = (time_t)p9_get64(r)};
@@ -167,7 +168,8 @@ static ssize_t read_xattr(struct p9_node *n, const char *name, void *buf, size_t
 	return *name ? ops->getxattr(n, name, buf, size) : ops->listxattr(n, buf, size);
 }
 
-/* The value of `name`, or the list of names, into `x`; room for it is taken from the session. */
+/* Copy the value of `name`, or the list of names when that is empty, into `x`. The memory is
+ * charged to the session. */
 static int fetch_xattr(struct p9_fid *x, const char *name)
 {
 	ssize_t size = read_xattr(x->node, name, NULL, 0);
@@ -191,7 +193,7 @@ static int fetch_xattr(struct p9_fid *x, const char *name)
 	size = size ? read_xattr(x->node, name, value, (size_t)size) : 0;
 	if (size < 0)
 		return (int)size;
-	x->xattr.done = (uint32_t)size; /* it may have become shorter */
+	x->xattr.done = (uint32_t)size; /* the value may have become shorter since */
 	return 0;
 }
 

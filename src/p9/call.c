@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* call.c - what handlers have in common: fids and nodes in use, locks, attributes; see server.h
  *
- * On a worker they wait as long as it takes. On the loop (c->nowait) a lock that is not free, or
- * attributes that are not in memory, send the message to a worker; and whatever the loop happens to
- * hold last is closed by a worker, where the end of a file may take time.
+ * On a worker these functions wait as long as it takes. On the loop (c->nowait) a lock that is not
+ * free, or attributes that are not in memory, make them set c->would_block. When the loop gives
+ * back the last reference to a fid or a node, and closing its file may take time, a worker closes
+ * it.
  */
 #include <errno.h>
 
 #include "base/util.h"
 #include "p9/server.h"
 
-/* --- the end of what the loop held last --- */
+/* --- last references that the loop gives back --- */
 
+/* Returns false, and does nothing, when this is the last reference. */
 static bool drop_unless_last(atomic_uint *refs)
 {
 	unsigned n = atomic_load(refs);
@@ -27,7 +29,8 @@ static void end_node(struct work *w)
 	p9_node_put(container_of(w, struct p9_node, work));
 }
 
-/* A file that still has a name stays in memory, so its end here is no more than a close(). */
+/* Does the end of `n` take no time? A file that has a name is not deleted with its last descriptor.
+ */
 static bool ends_quickly(struct p9_node *n)
 {
 	struct stat st;
@@ -35,8 +38,8 @@ static bool ends_quickly(struct p9_node *n)
 	return n->fs->ops->getattr_nowait && n->fs->ops->getattr_nowait(n, &st) == 0 && st.st_nlink;
 }
 
-/* With a node its directory may end, and so on; each is looked at, and no more than a walk is long.
- */
+/* With a node ends its reference to its directory, which may be the last one too, and so on. The
+ * loop ends at most as many as a walk has names; a worker the others. */
 static void put_node_later(struct p9_server *s, struct p9_node *n)
 {
 	for (unsigned i = 0; n && !drop_unless_last(&n->refs); i++) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* files.c - messages about open files: data, directories, locks, and the end of a fid
  *
- * Data go between the chain's memory and the file without a copy in between; a count is cut to what
- * the message, msize and the chain have room for.
+ * Data go between the guest's memory and the file without a copy in between. A count is cut to what
+ * the message, msize and the memory for the answer have room for.
  *
- * Locks are granted: the guest's kernel has arbitrated among its own processes before it asks, and
- * of others this server knows nothing.
+ * Every lock is granted: the guest's kernel has arbitrated among its own processes before it asks,
+ * and locks are not shared with the host or with other guests.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,8 +21,9 @@
 
 int p9_open_flags(const struct p9_fs *fs, uint32_t flags, int *out)
 {
-	/* Those that mean something for a regular file or a directory behind a server. The numbers
-	 * are those of Linux on most machines, whatever they are here. O_DIRECT is a hint to us. */
+	/* The flags that have a meaning for a regular file or a directory of a server. On the wire
+	 * they are numbered as on x86 (P9_DOTL_* of Linux), which need not be this machine's way.
+	 * O_DIRECT is left out: it is about the client's cache. */
 	static const struct {
 		uint32_t wire;
 		int host;
@@ -96,7 +97,8 @@ int p9_lopen(struct p9_call *c)
 typedef ssize_t transfer_fn(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			    uint64_t off);
 
-/* All of [skip, skip + len) of `iov`, or until it is short. Bytes, or the error of the first. */
+/* Have `io` transfer the bytes [skip, skip + len) of `iov`, until it transfers less than asked for.
+ * Returns the number of bytes, or the error when there are none. */
 static ssize_t transfer_data(struct p9_fid *f, transfer_fn *io, const struct iovec *iov, unsigned n,
 			     uint64_t skip, uint64_t len, uint64_t off)
 {
@@ -120,7 +122,7 @@ static ssize_t transfer_data(struct p9_fid *f, transfer_fn *io, const struct iov
 	return (ssize_t)done;
 }
 
-/* What an answer with data has room for, of `count`. */
+/* Cut `count` to the data that the answer has room for. */
 static uint64_t data_room(const struct p9_call *c, uint64_t count)
 {
 	count = MIN(count, c->s->msize - P9_DATA_AT);
@@ -145,7 +147,7 @@ static ssize_t read_fid(struct p9_call *c, struct p9_fid *f, uint64_t off, uint6
 	return transfer_data(f, c->fs->ops->read, r->in, r->n_in, P9_DATA_AT, count, off);
 }
 
-/* On the loop: a copy costs less than to wake a worker for it and to be woken by it. */
+/* Transfer on the loop, if all of it can be done without sleeping; else set c->would_block. */
 static ssize_t transfer_nowait(struct p9_call *c, struct p9_fid *f, transfer_fn *io,
 			       const struct iovec *iov, unsigned n, uint64_t skip, uint64_t len,
 			       uint64_t off)
@@ -221,7 +223,7 @@ static ssize_t write_nowait(struct p9_call *c, uint32_t number, uint64_t off, ui
 	return put;
 }
 
-/* Does writing to it change the fid itself? */
+/* Is it a fid that collects an extended attribute? Then a write changes the fid itself. */
 static bool is_xattr_write(struct p9_fid *f)
 {
 	bool yes;
@@ -239,8 +241,8 @@ static ssize_t write_on_worker(struct p9_call *c, uint32_t number, uint64_t off,
 
 	if (!f)
 		return -EBADF;
-	/* A fid never ceases to be one for an attribute, and one that becomes it meanwhile refuses
-	 * below what it was not locked for. */
+	/* A fid for an attribute remains one, so the lock for writing is right. One that becomes so
+	 * between the two looks is only locked for reading: refuse, as it was no file either. */
 	if (is_xattr_write(f)) {
 		pthread_rwlock_wrlock(&f->lock);
 		put = write_fid(c, f, off, count);
@@ -276,7 +278,7 @@ int p9_fsync(struct p9_call *c)
 	struct p9_fid *f;
 	int rc = -EBADF;
 
-	if (c->in.left) /* older drivers do not send it */
+	if (c->in.left) /* older clients send no datasync field */
 		datasync = p9_get32(&c->in);
 	if (c->in.err)
 		return c->in.err;
@@ -316,7 +318,7 @@ static bool add_entry(void *arg, const struct p9_dirent *d)
 	p9_put8(&w, d->type);
 	p9_put_string(&w, d->name, len);
 	if (len > P9_NAME_MAX || w.len > l->room - l->used) {
-		/* A first one that has no room would look like the end. */
+		/* No entry at all would tell the guest that the directory ends here. */
 		l->err = l->used ? 0 : -EINVAL;
 		return false;
 	}
@@ -342,7 +344,7 @@ int p9_readdir(struct p9_call *c)
 	if (f->kind == P9_FID_DIR)
 		rc = c->fs->ops->readdir(f->node, f->file, off, add_entry, &l);
 	p9_fid_done(c, f);
-	/* What was found before an error is shown; the error comes again with the next request. */
+	/* Return the entries before an error; the next request meets the error again. */
 	if (l.used)
 		rc = 0;
 	else if (rc == 0)
@@ -394,7 +396,7 @@ int p9_lock(struct p9_call *c)
 	struct lock l = {.type = p9_get8(&c->in)};
 	int rc;
 
-	p9_get32(&c->in); /* flags: it never has to wait */
+	p9_get32(&c->in); /* flags: to block or not makes no difference, as it is granted */
 	read_lock(&c->in, &l);
 	rc = c->in.err ? c->in.err : check_open(c, number);
 	p9_put8(&c->out, LOCK_SUCCESS);
@@ -419,7 +421,7 @@ int p9_getlock(struct p9_call *c)
 
 /* --- the end of a fid --- */
 
-/* Is it there, and neither open nor an attribute: is its end nothing to wait for? */
+/* Is there such a fid that is neither open nor an attribute, so that clunking it takes no time? */
 static bool is_path(struct p9_call *c, uint32_t number)
 {
 	struct p9_fid *f = p9_fid_use(c, number, false);
@@ -450,7 +452,7 @@ int p9_clunk(struct p9_call *c)
 	}
 	pthread_rwlock_wrlock(&f->lock);
 	if (f->kind == P9_FID_XATTR_WRITE) {
-		/* An empty value means that the attribute shall go. */
+		/* Linux removes an attribute by setting an empty value. */
 		if (f->xattr.done < f->xattr.size)
 			rc = -EINVAL;
 		else if (f->xattr.size)

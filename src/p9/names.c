@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* names.c - messages about names: attach, walk, and what makes, moves and removes files
  *
- * A name is one component, checked here: neither empty nor with a slash; "." and ".." mean
- * something to a walk only, where ".." is the directory that the guest came from, never the host's.
+ * A name is one component of a path. It is checked here to be neither empty nor to have a slash in
+ * it. Only a walk takes "." and "..", where ".." is the directory in which the guest found the
+ * file, whatever the host's ".." is by now.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +25,7 @@ static bool is_component(const char *name)
 	return *name && !strchr(name, '/');
 }
 
-/* For a name that is to be made; `dots` is the error of "." and "..". */
+/* Check a name that is to be made, moved or removed; `dots` is the error for "." and "..". */
 static int check_name(const char *name, int dots)
 {
 	if (!is_component(name))
@@ -32,7 +33,8 @@ static int check_name(const char *name, int dots)
 	return is_dots(name) ? dots : 0;
 }
 
-/* Two at a time, locked for reading in an order that all keep. -EBADF: one of them is not there. */
+/* Find two fids and lock both for reading, always in the order of their addresses, so that two
+ * requests never wait for each other. 0, or -EBADF when one of them is not there. */
 static int lock_both(struct p9_call *c, uint32_t a, uint32_t b, struct p9_fid **f,
 		     struct p9_fid **g)
 {
@@ -58,7 +60,7 @@ static void unlock_both(struct p9_fid *f, struct p9_fid *g)
 	p9_fid_put(g);
 }
 
-/* Enter a new fid for `n`. */
+/* Make a fid of this number for `n` and enter it. */
 static int enter_fid(struct p9_call *c, uint32_t number, uint32_t uid, struct p9_node *n)
 {
 	struct p9_fid *f = p9_fid_new(c->s, number, uid, n);
@@ -97,7 +99,7 @@ int p9_attach(struct p9_call *c)
 
 /* --- walk --- */
 
-/* One step; the caller has a reference to `n` and gets one to `out`. */
+/* Take one step of a walk, from `n` to `name`; the caller gets a reference to `*out`. */
 static int walk_step(struct p9_call *c, struct p9_node *n, const char *name, struct p9_node **out)
 {
 	struct p9_fs *fs = n->fs;
@@ -121,7 +123,8 @@ static int walk_step(struct p9_call *c, struct p9_node *n, const char *name, str
 	return rc;
 }
 
-/* As far as it goes: the number of steps, with the last node in `at`, or the error of the first. */
+/* Walk as far as it goes. Returns the number of steps, with a reference to the last node in `*at`,
+ * or the error of the first step. */
 static int walk_names(struct p9_call *c, struct p9_node **at, char names[][P9_NAME_MAX + 1],
 		      unsigned n)
 {
@@ -148,7 +151,7 @@ static int walk_names(struct p9_call *c, struct p9_node **at, char names[][P9_NA
 	return (int)n;
 }
 
-/* The whole way was gone: to where `number` shall stand. */
+/* The walk from `f` has reached its end `n`: have the fid `number` stand there. */
 static int place_fid(struct p9_call *c, struct p9_fid *f, uint32_t number, struct p9_node *n)
 {
 	if (number != f->number)
@@ -212,7 +215,7 @@ static int make_file(struct p9_fid *f, const char *name, const struct p9_new *wh
 	return rc;
 }
 
-/* The same where the answer is a qid and no more. `what` has all but the owner. */
+/* Make a file and answer with its qid. The owner of `what` is filled in here. */
 static int make_for_qid(struct p9_call *c, uint32_t number, const char *name, struct p9_new *what)
 {
 	struct p9_fid *f;
@@ -250,7 +253,7 @@ static int create_open(struct p9_call *c, struct p9_fid *f, const char *name,
 		p9_file_give(c->fs);
 		return rc;
 	}
-	/* From here on the fid is the new file. */
+	/* Tlcreate turns the fid of the directory into that of the new file. */
 	p9_node_put(f->node);
 	f->node = n;
 	p9_fid_opened(f, file, flags);
@@ -396,8 +399,8 @@ int p9_renameat(struct p9_call *c)
 	return rc;
 }
 
-/* Is what `n` was found as, `name` of `dir`, still this file? The host may have put another there.
- * The tree is locked. 0, or -errno. */
+/* Check that `name` of `dir`, as which `n` was found, still is the same file: the host may have put
+ * another one there. The tree is locked. 0, or -errno. */
 static int check_same(struct p9_node *n, struct p9_node *dir, const char *name)
 {
 	struct p9_node *found;
@@ -410,7 +413,7 @@ static int check_same(struct p9_node *n, struct p9_node *dir, const char *name)
 	return rc;
 }
 
-/* Moves the file if its name still is its own. */
+/* Trename moves the file of a fid, if it still has the name under which it was found. */
 int p9_rename(struct p9_call *c)
 {
 	char name[P9_NAME_MAX + 1], name_to[P9_NAME_MAX + 1];
@@ -428,7 +431,7 @@ int p9_rename(struct p9_call *c)
 	pthread_rwlock_wrlock(&c->fs->tree);
 	rc = f->node->parent ? -ENOENT : -EBUSY;
 	if (f->node->name && f->node->parent) {
-		/* Both are changed by what they are used for. */
+		/* The rename itself changes the node's name and parent: keep both. */
 		strcpy(name, f->node->name);
 		parent = p9_node_get(f->node->parent);
 		rc = check_same(f->node, parent, name);
@@ -475,7 +478,8 @@ int p9_unlinkat(struct p9_call *c)
 	return rc;
 }
 
-/* Removes the file if its name still is its own; the fid is gone in any case. */
+/* Tremove removes the file of a fid, if it still has the name under which it was found; the fid is
+ * clunked in any case. */
 int p9_remove(struct p9_call *c)
 {
 	uint32_t number = p9_get32(&c->in);

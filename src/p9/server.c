@@ -7,12 +7,14 @@
  * workers. A worker serves the message by the table below, writes the answer into the chain and
  * posts the request back to the loop, which alone knows which tags are in flight.
  *
- * What is about things in memory (`nowait` in the table) the loop tries to do itself, LOOP_BYTES of
- * it in a batch: two wake-ups cost more than a copy. The rest of a batch goes to the workers before
- * the loop begins, and what it cannot do without sleeping goes there with all that is behind it.
+ * Some types of message (`nowait` in the table) can often be served from the host's memory, without
+ * waiting for a disk. The loop tries these itself, up to LOOP_BYTES in a batch: to wake a worker
+ * and to be woken by it costs more than the copy. It first gives the other requests of the batch to
+ * the workers, so that both work at the same time; as soon as one of its own would have to sleep,
+ * it gives them that one and all that follow.
  *
- * A flush takes its target back when no worker has begun it; else it waits for it. Either way the
- * target is done before the flush is answered.
+ * A Tflush cancels the request that it names, when no worker has begun that; else it waits until
+ * the request is done. Either way the request is done before the Tflush is answered.
  */
 #include "p9/server.h"
 
@@ -26,22 +28,23 @@
 
 #define THREADS	   8
 #define VERSION	   "9P2000.L"
-#define LOOP_BYTES (2560 * KiB) /* that the loop copies in a batch: 250 to 500 us */
-#define LOOP_EACH  (64 * KiB)	/* what a request counts for, besides its data */
-#define LOOP_PART  (256 * KiB)	/* after so many the guest hears of what is done */
+#define LOOP_BYTES (2560 * KiB) /* what the loop copies in a batch at most: 250 to 500 us */
+#define LOOP_EACH  (64 * KiB)	/* what a request counts for, beside its data */
+#define LOOP_PART  (256 * KiB)	/* after so many bytes the answers so far are published */
 
 struct p9_server {
 	struct p9_fs *fs;
 	struct loop *loop;
 	struct workers *workers;
 	struct p9_session *session; /* NULL: before Tversion */
-	struct list active;	    /* struct p9_request, everything that is not done */
-	/* Started since the last submit: for the workers, and for the loop to try. */
+	struct list active;	    /* every struct p9_request that is not done */
+	/* What was started since the last p9_server_submit(): a list for the workers, and one of
+	 * requests that the loop tries to serve itself. */
 	struct work *first, *last;
 	unsigned started;
 	struct p9_request *loop_first, *loop_last;
-	uint32_t budget;		   /* what is left of LOOP_BYTES for those to try */
-	_Atomic(struct p9_request *) done; /* newest first */
+	uint32_t budget;		   /* what is left of LOOP_BYTES for more of the latter */
+	_Atomic(struct p9_request *) done; /* by workers, the newest first */
 	struct loop_task done_task;
 };
 
@@ -70,7 +73,7 @@ static const struct p9_operation operations[] = {
 	[P9_TREAD] = {p9_read, 11, false, true},
 	[P9_TWRITE] = {p9_write, 11, true, true},
 	[P9_TCLUNK] = {p9_clunk, 7, false, true},
-	/* A removal clunks the fid also where it fails, so it sees to that itself. */
+	/* Tremove clunks the fid also on a read-only export, so p9_remove() itself refuses. */
 	[P9_TREMOVE] = {p9_remove, 7, false},
 };
 
@@ -84,7 +87,7 @@ const struct p9_operation *p9_operation(uint8_t type)
 /* Copy the message from the guest, each byte once, and take its header apart. */
 static void read_message(struct p9_request *r)
 {
-	/* So much of it tells how long it is and of what type. */
+	/* The header, and what stands before the data of a Twrite. */
 	size_t len = MIN(r->out_len, P9_WRITE_AT), whole;
 
 	p9_iov_read(r->out, r->n_out, 0, r->message, len);
@@ -97,7 +100,7 @@ static void read_message(struct p9_request *r)
 	p9_iov_read(r->out, r->n_out, len, r->message + len, MIN(whole, P9_MESSAGE_MAX) - len);
 }
 
-/* What is behind the header of a message whose size was checked. */
+/* A reader of what follows the header. The size of the message was checked. */
 static struct p9_reader read_body(const struct p9_request *r)
 {
 	size_t max = r->type == P9_TWRITE ? P9_WRITE_AT : P9_MESSAGE_MAX;
@@ -106,7 +109,7 @@ static struct p9_reader read_body(const struct p9_request *r)
 	return (struct p9_reader){r->message + P9_HEADER, len - P9_HEADER, r->size - len, 0};
 }
 
-/* The bytes that a read or a write is about; 0 for other messages. */
+/* The number of bytes that a Tread or Twrite asks for; 0 for other messages. */
 static uint32_t data_count(const struct p9_request *r)
 {
 	if ((r->type != P9_TREAD && r->type != P9_TWRITE) || MIN(r->size, r->out_len) < P9_WRITE_AT)
@@ -123,7 +126,7 @@ static void put_header(uint8_t *p, uint32_t size, uint8_t type, uint16_t tag)
 	put_le16(p + 5, tag);
 }
 
-/* An Rlerror; there is always room for it. */
+/* Answer with an Rlerror, for which p9_request_start() has checked that there is room. */
 static void write_error(struct p9_request *r, int error)
 {
 	uint8_t p[P9_ERROR_LEN];
@@ -134,7 +137,8 @@ static void write_error(struct p9_request *r, int error)
 	r->written = sizeof(p);
 }
 
-/* The answer to a good one: `len` bytes at `body`, and `data` bytes that are in place behind. */
+/* Answer a request that has succeeded: with `len` bytes from `body`, and `data` bytes that already
+ * stand in the answer behind them. */
 static void write_answer(struct p9_request *r, const uint8_t *body, size_t len, uint64_t data)
 {
 	uint64_t size = P9_HEADER + len + data;
@@ -152,7 +156,7 @@ static void write_answer(struct p9_request *r, const uint8_t *body, size_t len, 
 
 /* --- workers --- */
 
-/* 0, or the error of a message that no handler need see. */
+/* Check what is the same for all messages: 0 or the error to answer with. */
 static int check_call(const struct p9_call *c, const struct p9_operation *op)
 {
 	if (!c->s)
@@ -181,13 +185,14 @@ static void post_done(struct p9_request *r)
 {
 	struct p9_server *s = r->server;
 
-	/* Once it is in the list it may be gone. */
+	/* As soon as it is in the list, the loop may finish and free it. */
 	r->next = atomic_load(&s->done);
 	while (!atomic_compare_exchange_weak(&s->done, &r->next, r)) {}
 	loop_post(s->loop, &s->done_task);
 }
 
-/* Serve and answer. False: it has to be done on a worker. */
+/* Serve the message and write its answer. Returns false, with `nowait` only, when a worker has to
+ * serve it. */
 static bool serve_request(struct p9_request *r, struct p9_session *session, bool nowait)
 {
 	const struct p9_operation *op = p9_operation(r->type);
@@ -236,7 +241,8 @@ static void finish_request(struct p9_request *r, uint32_t written)
 
 	list_del(&r->link);
 	r->done(r, written);
-	/* In the order in which they came, as the protocol wants it; each may have its own. */
+	/* Answer those that have flushed it in the order in which they came (flush(5)). A Tflush
+	 * may have been flushed itself. */
 	while (waiting) {
 		struct p9_request *f = waiting;
 
@@ -247,7 +253,7 @@ static void finish_request(struct p9_request *r, uint32_t written)
 	}
 }
 
-/* Put it behind those that wait for submit_queued(). */
+/* Append it to the requests that submit_queued() gives to the workers. */
 static void queue_request(struct p9_server *s, struct p9_request *r)
 {
 	r->session = p9_session_get(s->session);
@@ -284,7 +290,7 @@ static struct p9_request *take_for_loop(struct p9_server *s)
 	return r;
 }
 
-/* A good request: for the loop to try, or for the workers. */
+/* Decide whether the loop tries a request or the workers get it. */
 static void route_request(struct p9_server *s, struct p9_request *r)
 {
 	const struct p9_operation *op = p9_operation(r->type);
@@ -331,8 +337,8 @@ static void submit_all(struct p9_server *s)
 	while (p9_server_submit(s)) {}
 }
 
-/* Let go of the present session, in which all that was started is submitted; a worker closes its
- * files. */
+/* End the present session, after giving to the workers what was started in it. A worker drops the
+ * session, as closing its files may take time. */
 static void leave_session(struct p9_server *s)
 {
 	struct p9_session *old = s->session;
@@ -364,6 +370,8 @@ static void finish_served(struct loop_task *t)
 	}
 }
 
+/* The request in flight of this tag, other than `except`. There are no more than the caller has
+ * room for, which for virtio is the size of the queue. */
 static struct p9_request *find_tag(struct p9_server *s, uint16_t tag,
 				   const struct p9_request *except)
 {
@@ -410,7 +418,7 @@ static void start_version(struct p9_server *s, struct p9_request *r, struct p9_r
 	write_answer(r, body, out.len, 0);
 }
 
-/* True: it is answered. */
+/* Returns true when the Tflush is answered, false when it waits for its target. */
 static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_reader *in)
 {
 	uint16_t tag = p9_get16(in);
@@ -420,7 +428,7 @@ static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_rea
 		write_error(r, in->err);
 		return true;
 	}
-	/* What has come with the flush may be on nobody's list yet. */
+	/* The target may have come just before, and be with neither the loop nor a worker yet. */
 	submit_all(s);
 	target = find_tag(s, tag, r);
 	if (target && workers_cancel(s->workers, &target->work)) {
@@ -441,7 +449,7 @@ static bool start_flush(struct p9_server *s, struct p9_request *r, struct p9_rea
 	return true;
 }
 
-/* 0, or the error of a message that cannot be served, whatever it says. */
+/* Check the header: 0, or the error to answer with. */
 static int check_request(struct p9_server *s, struct p9_request *r)
 {
 	if (r->size < P9_HEADER || r->size > r->out_len)
@@ -455,8 +463,8 @@ static int check_request(struct p9_server *s, struct p9_request *r)
 	return find_tag(s, r->tag, r) ? -EINVAL : 0;
 }
 
-/* Ask the limits of the export about the message: how many ns it has to wait, or 0 and it is
- * accounted for. */
+/* Ask the limits of the export about the message. Returns how many ns it has to wait, or 0 when it
+ * may go and was charged. */
 static uint64_t ask_limits(struct p9_server *s, const struct p9_request *r)
 {
 	if (!s->fs->throttle || (r->type != P9_TREAD && r->type != P9_TWRITE))
@@ -504,7 +512,7 @@ int p9_request_start(struct p9_server *s, struct p9_request *r, uint64_t *wait)
 void p9_server_cancel(struct p9_server *s)
 {
 	submit_all(s);
-	/* finish_request() may end others, those that wait: begin anew after each. */
+	/* finish_request() may also remove flushers from the list: begin anew after each. */
 	for (bool again = true; again;) {
 		again = false;
 		list_for_each (it, &s->active) {

@@ -7,7 +7,7 @@
 #include "p9/p9.h"
 #include "p9/wire.h"
 
-/* Longest answer but for data: a link's target. */
+/* The longest answer, without the data of an Rread or Rreaddir: a link's target. */
 #define P9_ANSWER_MAX (P9_TARGET_MAX + 64)
 
 struct p9_call {
@@ -16,9 +16,10 @@ struct p9_call {
 	struct p9_fs *fs;
 	struct p9_reader in;  /* after the header */
 	struct p9_writer out; /* after the header */
-	uint64_t data;	      /* bytes that the handler has put behind `out` */
-	/* On the loop: the handler must not sleep. Where it would, it sets `would_block`, and has
-	 * done nothing; then a worker has to serve the message. */
+	uint64_t data; /* bytes that the handler itself has put into the answer, behind `out` */
+	/* `nowait`: the handler runs on the loop and must not sleep. Where it would have to, it
+	 * sets `would_block` without having changed anything; then a worker serves the message
+	 * anew. */
 	bool nowait, would_block;
 	uint8_t answer[P9_ANSWER_MAX];
 };
@@ -26,14 +27,14 @@ struct p9_call {
 /* A handler reads its message from `in` and returns 0 with the answer in `out`, or -errno. */
 typedef int p9_handler(struct p9_call *c);
 
-/* By type of message; `answer`: bytes that a good one has at least, header included. NULL: there is
- * no such message. */
+/* What the server knows of a type of message. */
 struct p9_operation {
 	p9_handler *serve;
-	unsigned answer;
-	bool changes; /* not on a read-only export */
-	bool nowait;  /* the loop may try, see p9_call.nowait */
+	unsigned answer; /* bytes that a good answer has at least, header included */
+	bool changes;	 /* it is refused on a read-only export */
+	bool nowait;	 /* the loop tries to serve it, see p9_call.nowait */
 };
+/* NULL: there is no such message. */
 const struct p9_operation *p9_operation(uint8_t type);
 
 /* --- names.c --- */
@@ -44,29 +45,31 @@ p9_handler p9_getattr, p9_setattr, p9_statfs, p9_readlink, p9_xattrwalk, p9_xatt
 /* --- files.c --- */
 p9_handler p9_lopen, p9_read, p9_write, p9_readdir, p9_fsync, p9_lock, p9_getlock, p9_clunk;
 
-/* The host's flags for the protocol's of an open; -EROFS where the export forbids it. */
+/* Translate the flags of Tlopen and Tlcreate into open(2)'s of this machine. 0, -EINVAL, or -EROFS
+ * where the export is read-only. */
 int p9_open_flags(const struct p9_fs *fs, uint32_t flags, int *out);
-/* Make `f` an open file. Takes `file`, from the budget already. */
+/* `f` is an open file from now on. It owns `file`, which was taken from the budget already. */
 void p9_fid_opened(struct p9_fid *f, int file, int flags);
 
 /* --- call.c --- */
 
-/* A fid by number, locked for reading or for changing it; given back with p9_fid_done(). NULL when
- * there is none (or c->would_block). */
+/* Find a fid by its number and lock it, for reading or (`change`) for changing it; p9_fid_done()
+ * gives it back. NULL when there is none, or when c->would_block was set. */
 struct p9_fid *p9_fid_use(struct p9_call *c, uint32_t number, bool change);
 void p9_fid_done(struct p9_call *c, struct p9_fid *f);
-/* Give back a reference to a fid that is not locked, to a node. */
+/* Give back a reference: to a fid that is not locked, or to a node. */
 void p9_fid_leave(struct p9_call *c, struct p9_fid *f);
 void p9_node_done(struct p9_call *c, struct p9_node *n);
-/* False, with c->would_block set, where that would be to wait. */
+/* Lock for reading. On the loop a lock that is not free sets c->would_block and returns false. */
 bool p9_lock_shared(struct p9_call *c, pthread_rwlock_t *lock);
-/* The attributes of `n`, and its qid. On a worker both take the tree's lock. 0 or -errno. */
+/* Get the attributes of `n`, or its qid. On a worker both take the tree's lock. 0 or -errno; on the
+ * loop c->would_block may be set. */
 int p9_stat(struct p9_call *c, struct p9_node *n, struct stat *st);
 int p9_qid_of_node(struct p9_call *c, struct p9_node *n, struct p9_qid *q);
 
 /* --- server.c --- */
 
-/* Any thread: have it done by a worker. */
+/* Have a worker do `w`. May be called on any thread. */
 void p9_server_give(struct p9_server *s, struct work *w);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "base/util.h"
 
-/* The next `len` bytes, or NULL. */
+/* Step over the next `len` bytes; returns them, or NULL when the message has fewer. */
 static const uint8_t *take_bytes(struct p9_reader *r, size_t len)
 {
 	const uint8_t *p = r->at;
@@ -15,7 +15,7 @@ static const uint8_t *take_bytes(struct p9_reader *r, size_t len)
 	if (r->err)
 		return NULL;
 	if (len > r->left) {
-		/* Only names are long enough to lie beyond the copy. */
+		/* Only a name too long by far makes a message go on behind what was copied. */
 		r->err = len - r->left <= r->beyond ? -ENAMETOOLONG : -EPROTO;
 		return NULL;
 	}

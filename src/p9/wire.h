@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* wire.h - 9P2000.L as bytes: message numbers, and readers and writers that cannot go wrong
  *
- * A reader goes over a copy of the message; what is missing or too long is remembered as an error,
- * and all that is read afterwards is zero or empty, so that a handler asks once, at the end,
- * whether the message made sense. A writer counts on without writing when its buffer is full.
+ * A reader goes over a copy of the message. When something is missing or too long, it remembers an
+ * error, and everything read afterwards is zero or empty: so a handler reads all fields and asks
+ * once, at the end, whether the message made sense. A writer whose buffer is full writes no more,
+ * but goes on counting.
  *
  * All numbers are little endian; a string is a 16-bit length and its bytes.
  */
@@ -50,9 +51,9 @@ enum {
 };
 
 #define P9_HEADER     7	 /* size[4] type[1] tag[2] */
-#define P9_ERROR_LEN  11 /* the answer that there must always be room for */
+#define P9_ERROR_LEN  11 /* an Rlerror, for which every request must have room */
 #define P9_DATA_AT    11 /* where the data of an Rread and of an Rreaddir begin */
-#define P9_WRITE_AT   23 /* and those of a Twrite */
+#define P9_WRITE_AT   23 /* where the data of a Twrite begin */
 #define P9_MSIZE_MIN  4096
 #define P9_MSIZE_MAX  (1u << 20)
 #define P9_WALK_MAX   16
@@ -78,7 +79,7 @@ void p9_get_string(struct p9_reader *r, char *buf, size_t max);
 
 struct p9_writer {
 	uint8_t *at;
-	size_t len, room; /* len > room: it did not fit */
+	size_t len, room; /* with len > room, what was written did not fit */
 };
 
 void p9_put8(struct p9_writer *w, uint8_t v);
@@ -90,11 +91,12 @@ void p9_put_qid(struct p9_writer *w, const struct p9_qid *q);
 
 /* --- iovecs --- */
 
-/* Copy `len` bytes to or from `iov` at offset `skip`; the caller knows that they are there. */
+/* Copy `len` bytes from or to `iov`, beginning at its byte `skip`; the caller has checked that
+ * `iov` is that long. */
 void p9_iov_read(const struct iovec *iov, unsigned n, uint64_t skip, void *buf, size_t len);
 void p9_iov_write(const struct iovec *iov, unsigned n, uint64_t skip, const void *buf, size_t len);
-/* The bytes [skip, skip + len) as at most `max` elements of `out`. Returns how many there are;
- * together they may be fewer bytes. */
+/* Describe the bytes [skip, skip + len) of `iov` by at most `max` elements of `out`. Returns how
+ * many elements there are; they may stand for fewer bytes. */
 unsigned p9_iov_window(const struct iovec *iov, unsigned n, uint64_t skip, uint64_t len,
 		       struct iovec *out, unsigned max);
 

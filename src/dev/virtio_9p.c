@@ -2,15 +2,16 @@
 /* virtio_9p.c - virtio-9p-pci: a folder of the host as a file system (Virtio 1.3 §5.9 reserves the
  * device; the layout is Linux' include/uapi/linux/virtio_9p.h)
  *
- * One queue. A chain is a 9P message and room for its answer; both go to the server of src/p9 as
- * they are, in the guest's memory. A request belongs to a chain, and there is one for each entry of
- * the ring. The server gives it back on this queue's loop.
+ * There is one queue. A chain holds a 9P message and memory for its answer; the server of src/p9
+ * gets both where they are, in the guest's memory, and copies the message into memory of the slot.
+ * There is a slot, with a request of the server, for each entry of the ring. The server gives a
+ * request back on this queue's loop.
  *
- * A request beyond the limits of the export is put back into the ring, and with it what comes
- * behind, until a timer says that it may go; nothing is held for that.
+ * When the limits of the export (throttling.*) do not allow a request yet, its chain goes back to
+ * the available ring, and so no later one is taken either, until a timer ends.
  *
- * Nothing of it can be saved: what the guest has open are descriptors of this process. A guest that
- * has the share mounted while it is saved finds its files closed.
+ * The device has no state that can be saved: the files that the guest has open are descriptors of
+ * this process. A guest that has the share mounted while it is saved finds its files closed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -78,7 +79,7 @@ static void request_done(struct p9_request *r, uint32_t written)
 		vq_push(s->d->vq, c, written);
 }
 
-/* True: `c` was taken. */
+/* Give the chain to the server. False: stop taking more, the server has not taken this one. */
 static bool start_request(struct virtio_9p *d, struct vchain *c)
 {
 	struct p9_slot *s = d->free;
@@ -116,7 +117,7 @@ static void p9_kick(struct vqueue *vq)
 	struct vchain *c;
 
 	while (d->free && (c = vq_pop(vq)) && start_request(d, c)) {}
-	/* The driver goes on with what is done. */
+	/* Between two parts the driver gets the answers so far, and goes on with them. */
 	while (p9_server_submit(d->server))
 		vq_publish(vq);
 }

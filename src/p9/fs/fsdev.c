@@ -13,7 +13,8 @@
 #include "p9/fs/synth.h"
 #include "p9/fs/throttle.h"
 
-/* Descriptors for all exports; half of what the process may have is left to the rest of it. */
+/* Descriptors that all exports together may open: this many, and at most half of what the process
+ * may have; the other half is for the rest of the program. */
 #define FILES_MAX (1 << 20)
 
 struct fsdevs {
@@ -180,7 +181,7 @@ static int parse_model(const struct conf *c, enum p9_model *out, struct err *e)
 	return 0;
 }
 
-/* 0644, as C writes it. */
+/* Parse a mode such as 0644, in the notation of C. */
 static int parse_mode(const char *name, const char *text, bool mapped, mode_t *out, struct err *e)
 {
 	unsigned long v;
@@ -203,7 +204,7 @@ static uint64_t capability_bit(unsigned n)
 	return 1ULL << n;
 }
 
-/* What a process of root's needs to do what root may. */
+/* The capabilities by which a process of root's may do with the export what root may. */
 static uint64_t capabilities_of(enum p9_model model, bool read_only)
 {
 	uint64_t caps = capability_bit(CAP_DAC_OVERRIDE) | capability_bit(CAP_FOWNER);

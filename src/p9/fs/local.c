@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define DIRENTS (32 * 1024) /* of one system call */
+#define DIRENTS (32 * 1024) /* bytes of entries that one getdents64() returns at most */
 
 struct local_name local_proc_name(int fd)
 {
@@ -110,7 +110,7 @@ static int set_owner(struct p9_node *n, const struct p9_attr *a)
 
 static int set_mode(struct p9_node *n, mode_t mode)
 {
-	/* Of a link the mode cannot be set, and the path below would be the link's. */
+	/* Linux has no modes of symbolic links, and fchmodat() below would follow this one. */
 	if (S_ISLNK(n->type))
 		return -EOPNOTSUPP;
 	return fchmodat(local_of(n)->proc, local_proc_name(local_fd(n)).s, mode, 0) ? -errno : 0;
@@ -146,7 +146,7 @@ static int local_setattr(struct p9_node *n, int file, const struct p9_attr *a)
 
 	if (mapped && a->valid & (P9_SET_UID | P9_SET_GID | P9_SET_MODE))
 		rc = local_map_set(n, a);
-	/* The owner first: a change of it takes bits of the mode away. */
+	/* The owner first: chown() clears the set-user-ID and set-group-ID bits of the mode. */
 	if (!mapped && a->valid & (P9_SET_UID | P9_SET_GID))
 		rc = set_owner(n, a);
 	if (!mapped && rc == 0 && a->valid & P9_SET_MODE)
@@ -172,7 +172,7 @@ static ssize_t local_readlink(struct p9_node *n, char *buf, size_t size)
 
 	if (!local_mapped(l) || S_ISLNK(n->type)) {
 		len = readlinkat(local_fd(n), "", buf, size);
-		/* Not a link: the kernel calls it differently. */
+		/* For a file that is no link readlinkat("") says ENOENT, readlink(2) EINVAL. */
 		return len >= 0 ? len : errno == ENOENT ? -EINVAL : -errno;
 	}
 	len = local_getattr(n, &st);
@@ -233,7 +233,7 @@ static int local_fsync(struct p9_node *n, int file, bool datasync)
 	return datasync ? 0 : local_meta_sync(n);
 }
 
-/* What the kernel puts into the buffer. */
+/* struct linux_dirent64, which getdents64() fills in. */
 struct kernel_dirent {
 	uint64_t d_ino;
 	int64_t d_off;
@@ -247,10 +247,10 @@ static int show_entry(struct p9_node *n, const struct kernel_dirent *k, struct p
 	struct local *l = local_of(n);
 
 	*d = (struct p9_dirent){k->d_ino, (uint64_t)k->d_off, k->d_type, k->d_name};
-	/* Above the export there is nothing. */
+	/* The root of the export is its own parent: the guest must not see the host's number. */
 	if (!n->parent && !strcmp(k->d_name, ".."))
 		d->ino = n->ino;
-	/* Behind a mapped file may be anything. */
+	/* A mapped file may be of any kind for the guest: its metadata are not read here. */
 	if (local_mapped(l) && k->d_type == DT_REG)
 		d->type = DT_UNKNOWN;
 	return p9_qid_path(&l->fs.qids, n->dev, d->ino, &d->ino);
@@ -282,16 +282,16 @@ static int local_readdir(struct p9_node *n, int file, uint64_t off,
 	return len < 0 ? -errno : 0;
 }
 
-/* --- life --- */
+/* --- set-up and end --- */
 
-/* Workers have their own working directory. */
+/* Give the thread a working directory of its own, /proc/self/fd. */
 static void local_begin(struct p9_fs *fs)
 {
 	struct local *l = (struct local *)fs;
 
 	if (unshare(CLONE_FS) == 0 && fchdir(l->proc) == 0)
 		return;
-	if (!atomic_exchange(&l->lost, true))
+	if (!atomic_exchange(&l->no_paths, true))
 		log_err("fsdev %s: no extended attributes, a thread cannot have its own directory: "
 			"%s",
 			fs->id, strerror(errno));

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* local.h - an exported folder of the host (private to local*.c)
  *
- * A node is an O_PATH descriptor, got by openat() of one component with O_NOFOLLOW. All that is
- * done to the file itself goes through that descriptor, by way of /proc/self/fd, which was opened
- * before the process gave up its rights and which leads to this very inode and nowhere else: names,
- * links and renames play no part. What is done to a name goes by the directory's descriptor and the
- * name. Each worker has /proc/self/fd as its own working directory, for the calls that take a path
- * only.
+ * A node has an O_PATH descriptor, which openat() of one component with O_NOFOLLOW has returned.
+ * Everything that is done to the file itself uses that descriptor's name in /proc/self/fd, which
+ * leads to this very inode: names, links and renames play no part. /proc/self/fd is opened before
+ * the process gives up its rights. What is done to a name uses the descriptor of the directory and
+ * the name. Some system calls take a path only: for them each worker thread has /proc/self/fd as
+ * its own working directory.
  *
- * Only regular files and directories are ever opened. What the type of a file is cannot change
- * behind a descriptor.
+ * Only regular files and directories are ever opened. The type of a file cannot change behind its
+ * descriptor.
  *
- * security_model= says whose the guest's files are on the host:
+ * security_model= says to whom the guest's files belong on the host:
  *   passthrough   owner and mode are the guest's
- *   none          the same, but that the host refuses an owner is no error
- *   mapped-xattr  everything is ours, a regular file or a directory; owner, mode and device number
- *                 are in the attributes user.virtfs.*
+ *   none          the same, but it is no error when the host refuses to set an owner
+ *   mapped-xattr  all files belong to this process and are regular files or directories; owner,
+ *                 mode and device number are in the attributes user.virtfs.*
  *   mapped-file   the same in .virtfs_metadata/NAME beside the file (.virtfs_metadata_root for the
  *                 export itself)
  * The formats are QEMU's. The guest cannot see or name them.
@@ -45,10 +45,12 @@ struct local {
 	char *path;
 	int root, proc;
 	bool in_memory; /* tmpfs */
-	/* What is worth a try without sleeping, on the export's own file system. */
+	/* What the file system of the export can do without sleeping: look up names and attributes,
+	 * read, write. */
 	atomic_bool nowait_names, read_nowait, write_nowait;
-	pthread_mutex_t meta; /* mapped-file: one reads or writes at a time */
-	atomic_bool lost;     /* a worker could not go to /proc/self/fd: nothing may go by path */
+	pthread_mutex_t meta; /* mapped-file: held to read or write metadata */
+	/* A worker could not make /proc/self/fd its working directory: no call may take a path. */
+	atomic_bool no_paths;
 };
 
 struct local_held;
@@ -75,7 +77,8 @@ static inline bool local_mapped(const struct local *l)
 	return l->model == P9_MODEL_XATTR || l->model == P9_MODEL_FILE;
 }
 
-/* A descriptor's name in /proc/self/fd; as a path, after a look at `lost`. */
+/* The name of a descriptor in /proc/self/fd. As a path of its own it may be used unless `no_paths`.
+ */
 struct local_name {
 	char s[16];
 };
@@ -90,13 +93,13 @@ struct local_creds {
 
 /* --- local_map.c --- */
 
-/* Put what is kept of `n` over the host's `st`. */
+/* Replace owner, mode and device number in the host's `st` by what is kept of `n`. */
 void local_map_stat(struct p9_node *n, struct stat *st);
-/* A new file gets its owner, mode and device number. */
+/* Give a new file its owner, mode and device number. */
 int local_map_new(struct p9_node *n, const struct p9_new *what);
-/* Owner and mode by `a`, where they are mapped. */
+/* Set owner and mode by `a`, with the mapped models. */
 int local_map_set(struct p9_node *n, const struct p9_attr *a);
-/* Change `c`, which is what is kept of `n`, by `a`. */
+/* Change `c`, which is kept of `n`, by `a`. */
 void local_creds_change(const struct p9_node *n, struct local_creds *c, const struct p9_attr *a);
 
 /* --- local_meta.c: mapped-file --- */
@@ -107,14 +110,14 @@ bool local_hidden(const struct local *l, const char *name);
 void local_meta_load(struct p9_node *n, struct local_creds *c);
 int local_meta_store(struct p9_node *n, const struct local_creds *c);
 int local_meta_set(struct p9_node *n, const struct p9_attr *a);
-/* Have owner and mode on stable storage; for a directory also the places of those of its files.
- * What is kept in the file itself is there with it. The tree is not locked: it is here, for a
- * moment. */
+/* fsync() of the metadata of `n`, and of the names of metadata: in its directory, and of a
+ * directory in itself. Takes the lock of the tree. 0 with the other models, whose metadata fsync()
+ * of the file has covered. */
 int local_meta_sync(struct p9_node *n);
-/* mapped-file: the name of a file has come, gone, or moved; the tree is locked as for the change.
- */
+/* A file has got the name `name` in `dir`, was moved, or was removed: do the same to its metadata.
+ * The tree is locked as for the change itself. 0 or -errno; with other models 0. */
 int local_meta_link(struct p9_node *n, struct p9_node *dir, const char *name);
-/* Before it moves: a place in `to`, if anything is kept in `from`. */
+/* Before a file moves: if files of `from` have metadata, make a folder for them in `to`. */
 int local_meta_ready(struct p9_node *from, struct p9_node *to);
 int local_meta_rename(struct p9_node *from, const char *name, struct p9_node *to,
 		      const char *name_to);
@@ -127,7 +130,8 @@ int local_held_begin(struct p9_node *dir, const char *name, struct local_held **
 void local_held_end(struct p9_node *dir, const char *name, struct local_held *h, bool lost);
 /* The end of a node: what it holds, or NULL. */
 void local_held_put(struct local *l, struct local_held *h);
-/* Make an otherwise empty directory really empty. True when there was something. */
+/* Remove the empty folder of metadata in the directory `name`, which else could not be removed.
+ * True when that was done. */
 bool local_meta_clear(struct p9_node *dir, const char *name);
 
 /* --- local_xattr.c --- */
@@ -136,14 +140,14 @@ ssize_t local_listxattr(struct p9_node *n, char *buf, size_t size);
 int local_setxattr(struct p9_node *n, const char *name, const void *value, size_t size, int flags);
 int local_removexattr(struct p9_node *n, const char *name);
 
-/* --- local_nowait.c: as the operations of fs.h --- */
+/* --- local_nowait.c: the operations of these names in fs.h --- */
 int local_walk_nowait(struct p9_node *dir, const char *name, struct p9_node **out);
 int local_getattr_nowait(struct p9_node *n, struct stat *st);
 ssize_t local_read_nowait(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			  uint64_t off);
 ssize_t local_write_nowait(struct p9_node *n, int file, const struct iovec *iov, unsigned cnt,
 			   uint64_t off);
-/* Set-up, the root is open: find out what to expect. */
+/* At set-up, when the root is open: find out what its file system can do without sleeping. */
 void local_probe_nowait(struct local *l);
 
 /* --- local_make.c --- */
@@ -157,10 +161,10 @@ int local_unlink(struct p9_node *dir, const char *name, bool directory);
 
 /* The file `name` of `dir` as a node. */
 int local_walk(struct p9_node *dir, const char *name, struct p9_node **out);
-/* A node for the O_PATH descriptor `fd`, which becomes its own (closed on failure). */
+/* Make a node for the O_PATH descriptor `fd`, which it owns; on failure `fd` is closed. */
 int local_node(struct local *l, struct p9_node *dir, const char *name, int fd,
 	       struct p9_node **out);
-/* Open the very file behind the descriptor; `flags` as they are. A descriptor, or -errno. */
+/* Open the very file of the descriptor `fd`, with `flags` | O_CLOEXEC. A descriptor, or -errno. */
 int local_reopen(const struct local *l, int fd, int flags);
 int local_open(struct p9_node *n, int flags, int *file);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* local_make.c - names of an exported folder: made, linked, moved, removed; see local.h
  *
- * A new file gets its owner and mode right after it was made, and is nobody else's until then; if
- * that fails, it is removed again.
+ * A new file gets its owner and mode right after it was made. Until then it has a mode that gives
+ * others no access. If something fails, it is removed again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ static bool write_target(int fd, const char *target)
 	return write(fd, target, len) == (ssize_t)len;
 }
 
-/* Where files are mapped, all but a directory is a regular file on the host. */
+/* With the mapped models all files but directories are regular files on the host. */
 static int make_mapped(const struct local *l, int dir, const char *name, const struct p9_new *what)
 {
 	int fd, rc = 0;
@@ -62,7 +62,7 @@ static void undo_make(struct p9_node *dir, const char *name, const struct p9_new
 	local_meta_unlink(dir, name);
 }
 
-/* Can it be what was just made, and not something that the host put there instead? */
+/* Can `n` be the file that was just made? The host may have put another one in its place. */
 static bool is_new(const struct p9_node *n, const struct p9_new *what)
 {
 	mode_t type =
@@ -73,14 +73,14 @@ static bool is_new(const struct p9_node *n, const struct p9_new *what)
 	       (S_ISDIR(type) || st.st_nlink == 1);
 }
 
-/* The node of what was just made, with its owner and mode. */
+/* Get a node for the file that was just made, and give it its owner and mode. */
 static int find_made(struct p9_node *dir, const char *name, const struct p9_new *what,
 		     struct p9_node **out)
 {
 	int rc = local_walk(dir, name, out);
 
 	if (rc < 0) {
-		/* It could not be held, for want of a descriptor for example; or it has gone. */
+		/* Without a node (for want of a descriptor for example) it must not stay. */
 		if (rc != -ENOENT)
 			undo_make(dir, name, what);
 		return rc;
@@ -97,7 +97,7 @@ static int find_made(struct p9_node *dir, const char *name, const struct p9_new 
 	return rc;
 }
 
-/* A regular file that stays open. -EEXIST: there is one of that name. */
+/* Make a regular file and keep it open. -EEXIST when there is a file of that name. */
 static int create_file(struct p9_node *dir, const char *name, const struct p9_new *what, int flags,
 		       struct p9_node **out, int *file)
 {
@@ -165,7 +165,8 @@ int local_link(struct p9_node *n, struct p9_node *dir, const char *name)
 
 	if (rc < 0)
 		return rc;
-	/* The descriptor's file itself, also if that is a symbolic link. */
+	/* This follows the link in /proc/self/fd, but not the file that it leads to, should that be
+	 * a symbolic link. */
 	if (linkat(local_of(n)->proc, local_proc_name(local_fd(n)).s, local_fd(dir), name,
 		   AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
@@ -175,7 +176,7 @@ int local_link(struct p9_node *n, struct p9_node *dir, const char *name)
 	return rc;
 }
 
-/* Are both names there, and the same file? Then a rename leaves both. */
+/* Are both names of the same file? rename(2) then does nothing. */
 static bool same_file(struct p9_node *from, const char *name, struct p9_node *to,
 		      const char *name_to)
 {
@@ -186,14 +187,14 @@ static bool same_file(struct p9_node *from, const char *name, struct p9_node *to
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* Without its owner and mode it must not arrive. What it has replaced is lost all the same; and if
- * its old name has been taken meanwhile, it stays where it is. */
+/* Undo a rename, because the metadata could not follow. The file that it has replaced is gone all
+ * the same. If the host has taken the old name meanwhile, the file keeps the new one. */
 static void move_back(struct p9_node *from, const char *name, struct p9_node *to,
 		      const char *name_to)
 {
 	int rc = renameat2(local_fd(to), name_to, local_fd(from), name, RENAME_NOREPLACE);
 
-	if (rc < 0 && errno == EINVAL) /* not with this file system */
+	if (rc < 0 && errno == EINVAL) /* the file system does not know RENAME_NOREPLACE */
 		rc = renameat2(local_fd(to), name_to, local_fd(from), name, 0);
 	if (rc < 0)
 		p9_tree_renamed(from, name, to, name_to);
@@ -219,7 +220,8 @@ int local_rename(struct p9_node *from, const char *name, struct p9_node *to, con
 		return rc;
 	do {
 		rc = renameat2(local_fd(from), name, local_fd(to), name_to, 0) < 0 ? -errno : 0;
-		/* An empty directory is replaced; ours may hold what the guest does not see. */
+		/* rename(2) replaces an empty directory. One that the guest sees as empty may still
+		 * have a folder of metadata in it. */
 	} while ((rc == -ENOTEMPTY || rc == -EEXIST) && !tries++ && local_meta_clear(to, name_to));
 	local_held_end(to, name_to, replaced, rc == 0);
 	if (rc < 0)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* local_map.c - owner, mode and device number of the guest's files; see local.h
  *
- * What is kept for a file is four numbers, each of which may be missing: then the host's counts. In
- * mapped-xattr they are attributes of the file, here; for mapped-file see local_meta.c.
+ * With the mapped models four numbers are kept of each file; where one is missing, the guest sees
+ * the host's. With mapped-xattr they are attributes of the file; that is done here. For mapped-file
+ * see local_meta.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,10 +16,11 @@
 
 /* --- mapped-xattr --- */
 
-/* A link or a device of the host's own has none. */
+/* A symbolic link, a device or a socket, which the host has put there, cannot have user attributes.
+ */
 static bool has_xattrs(const struct p9_node *n)
 {
-	return (S_ISREG(n->type) || S_ISDIR(n->type)) && !atomic_load(&local_of(n)->lost);
+	return (S_ISREG(n->type) || S_ISDIR(n->type)) && !atomic_load(&local_of(n)->no_paths);
 }
 
 static bool get_number(const char *path, const char *name, void *to, size_t size)
@@ -62,7 +64,7 @@ static int xattr_store(struct p9_node *n, const struct local_creds *c)
 	return rc;
 }
 
-/* --- both --- */
+/* --- all models --- */
 
 static void load_creds(struct p9_node *n, struct local_creds *c)
 {
@@ -91,14 +93,14 @@ void local_map_stat(struct p9_node *n, struct stat *st)
 		st->st_uid = c.uid;
 	if (c.has_gid)
 		st->st_gid = c.gid;
-	/* A directory is one, and nothing else is, whatever was kept. */
+	/* Metadata cannot make a directory of a file, nor a file of a directory. */
 	if (c.has_mode && S_ISDIR(c.mode) == S_ISDIR(st->st_mode))
 		st->st_mode = c.mode;
 	if (c.has_rdev)
 		st->st_rdev = c.rdev;
 }
 
-/* Without mapping: the owner and mode of the host's file. */
+/* With the models that do not map: set owner and mode of the host's file. */
 static int set_plain(struct p9_node *n, const struct p9_new *what)
 {
 	struct local *l = local_of(n);
@@ -106,7 +108,8 @@ static int set_plain(struct p9_node *n, const struct p9_new *what)
 	if (fchownat(local_fd(n), "", what->uid, what->gid, AT_EMPTY_PATH) < 0 &&
 	    l->model != P9_MODEL_NONE)
 		return -errno;
-	/* After the owner, whose change takes bits away; and umask has its say before. */
+	/* After the owner: chown() clears bits of the mode. And the mode at open() or mkdir() was
+	 * cut by the umask. */
 	if (!S_ISLNK(n->type) &&
 	    fchmodat(l->proc, local_proc_name(local_fd(n)).s, what->mode & 07777, 0) < 0 &&
 	    l->model != P9_MODEL_NONE)
@@ -146,7 +149,7 @@ void local_creds_change(const struct p9_node *n, struct local_creds *c, const st
 	}
 }
 
-/* Only what is to change: another request may be changing the rest. */
+/* Write only the numbers that change, as another request may be changing the others. */
 static int xattr_set(struct p9_node *n, const struct p9_attr *a)
 {
 	struct local_creds c;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* local_meta.c - mapped-file: what is kept of a file in .virtfs_metadata beside it; see local.h
  *
- * A file of metadata has lines NAME=NUMBER; that of a hard link is a hard link too. Files of
- * metadata are opened like everything else: no links, regular files only.
+ * A file of metadata has lines NAME=NUMBER. When the guest makes a hard link, one is made of its
+ * file of metadata too. Files of metadata are opened like all others: regular files only, and no
+ * links are followed.
  *
- * Metadata are found by the name of the file, as long as it has one. When a file that the guest
- * holds is removed or replaced, its metadata lose their name with it, and the nodes of this file
- * get hold of them before: a descriptor of the file of metadata, which so lives as long as they do
- * and still is that of other hard links. Where there are none, or no descriptor is left in the
- * budget, they live in memory from then on.
+ * As long as a file has its name, its metadata are found by that. When the guest removes or
+ * replaces a file that it holds, the file of metadata loses its name, too; before that the nodes of
+ * the file get a descriptor of it, which they share (struct local_held). So it lives as long as
+ * they do, and remains the one of other hard links. Where the file has no metadata, or the budget
+ * of descriptors is used up, the numbers are kept in memory instead.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +32,7 @@ bool local_hidden(const struct local *l, const char *name)
 
 /* --- reading and writing --- */
 
-/* The folder of metadata in `dir`; -ENOENT when there is none and it shall not be made. */
+/* Open the folder of metadata in `dir` (O_PATH); with `make`, make it first if need be. */
 static int meta_dir(struct p9_node *dir, bool make)
 {
 	int fd = local_fd(dir), got;
@@ -44,7 +45,7 @@ static int meta_dir(struct p9_node *dir, bool make)
 
 struct local_held {
 	atomic_uint refs;
-	int fd; /* O_PATH, from the budget; -1: only in memory */
+	int fd; /* O_PATH, from the budget; -1: `creds` has the numbers */
 	struct local_creds creds;
 };
 
@@ -53,7 +54,7 @@ static struct local_held *held_of(const struct p9_node *n)
 	return ((const struct local_node *)n)->held;
 }
 
-/* Has it lost its name? The root never had one. */
+/* Has the node lost its name? (The root, which never had one, has not.) */
 static bool is_nameless(const struct p9_node *n)
 {
 	return n->parent && !n->name;
@@ -66,7 +67,8 @@ static bool is_regular(int fd)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* The file that belongs to `n`, open; with `make` for writing. */
+/* Open the file of metadata of `n`: for reading, or with `make` also for writing, and made if need
+ * be. */
 static int meta_open(struct p9_node *n, bool make)
 {
 	int flags = (make ? O_RDWR | O_CREAT : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
@@ -92,7 +94,7 @@ static int meta_open(struct p9_node *n, bool make)
 	return -EINVAL;
 }
 
-/* The folder of metadata in `dir`, open for fsync(). */
+/* Open the folder of metadata in `dir` in a way that fsync() takes. */
 static int meta_dir_open(struct p9_node *dir)
 {
 	int fd = meta_dir(dir, false), got;
@@ -133,7 +135,8 @@ static void meta_read(int fd, struct local_creds *c)
 		parse_line(line, c);
 }
 
-/* Over what is there: on a full disk the room for it is had, and once given up somebody else's. */
+/* Overwrite the file, then cut it to its length. To empty it first would give up its block, which
+ * on a full disk somebody else takes. */
 static int meta_write(int fd, const struct local_creds *c)
 {
 	char text[META_MAX];
@@ -154,8 +157,8 @@ static int meta_write(int fd, const struct local_creds *c)
 	return ftruncate(fd, len) < 0 ? -errno : 0;
 }
 
-/* What is kept in memory of `n`, which has neither name nor file of metadata; with `make` it is
- * there from now on, or NULL for want of memory. Metadata are locked. */
+/* The numbers in memory of `n`, which has neither a name nor a file of metadata. NULL when there
+ * are none; with `make` they are made, and NULL means out of memory. The caller holds l->meta. */
 static struct local_creds *held_creds(struct p9_node *n, bool make)
 {
 	struct local_held **h = &((struct local_node *)n)->held;
@@ -184,8 +187,8 @@ void local_meta_load(struct p9_node *n, struct local_creds *c)
 	pthread_mutex_unlock(&l->meta);
 }
 
-/* Keep `all` of `n`; or, where that is NULL, change what is kept by `a`. All of it is written, so
- * nobody else may do that between reading and writing. */
+/* Store `all` as the metadata of `n`; or, where that is NULL, change them by `a`. They are written
+ * as a whole, so this locks out others between reading and writing. */
 static int meta_update(struct p9_node *n, const struct local_creds *all, const struct p9_attr *a)
 {
 	struct local *l = local_of(n);
@@ -223,8 +226,8 @@ int local_meta_set(struct p9_node *n, const struct p9_attr *a)
 	return meta_update(n, NULL, a);
 }
 
-/* Is this error one of the host's, and does it say nothing of whether there are metadata? What
- * cannot be opened for another reason is none of ours. */
+/* Is this an error for want of something, which says nothing of whether there are metadata? With
+ * other errors there are none: what cannot be opened is no file that we have made. */
 static bool is_shortage(int rc)
 {
 	return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -EIO;
@@ -236,7 +239,7 @@ static int sync_and_close(int fd)
 
 	if (fd < 0)
 		return is_shortage(fd) ? fd : 0;
-	/* There are file systems that cannot do that to a directory. */
+	/* EINVAL: some file systems have no fsync() of directories. */
 	rc = fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
 	close(fd);
 	return rc;
@@ -248,7 +251,7 @@ int local_meta_sync(struct p9_node *n)
 
 	if (local_of(n)->model != P9_MODEL_FILE)
 		return 0;
-	/* For as long as names count only: fsync() takes its time. */
+	/* Only while names are used: fsync() may take long, and others wait for this lock. */
 	pthread_rwlock_rdlock(&n->fs->tree);
 	fd[0] = meta_open(n, false);
 	fd[1] = n->parent && n->name ? meta_dir_open(n->parent) : -ENOENT;
@@ -279,7 +282,7 @@ void local_meta_unlink(struct p9_node *dir, const char *name)
 	close(fd);
 }
 
-/* A file that has lost its name gets the new one, `name` in the folder of metadata `to`. */
+/* Give the metadata of `n`, which has lost its name, the name `name` in the folder `to`. */
 static int link_nameless(struct p9_node *n, int to, const char *name)
 {
 	struct local *l = local_of(n);
@@ -289,7 +292,7 @@ static int link_nameless(struct p9_node *n, int to, const char *name)
 
 	if (!h)
 		return 0;
-	/* While the file of metadata has a name itself, it gets one more. */
+	/* This works as long as the file of metadata has another name left. */
 	if (h->fd >= 0 &&
 	    linkat(l->proc, local_proc_name(h->fd).s, to, name, AT_SYMLINK_FOLLOW) == 0)
 		return 0;
@@ -352,7 +355,8 @@ int local_meta_rename(struct p9_node *from, const char *name, struct p9_node *to
 
 	if (!by_name(from))
 		return 0;
-	/* That of a file which was replaced must not speak for the new one. */
+	/* If the moved file has no metadata, it must not inherit those of the one that it replaced.
+	 */
 	local_meta_unlink(to, name_to);
 	a = meta_dir(from, false);
 	if (a < 0)
@@ -394,7 +398,7 @@ void local_held_put(struct local *l, struct local_held *h)
 	free(h);
 }
 
-/* Those of `name` in `dir`, or -errno. */
+/* Open the metadata of the file `name` in `dir` (O_PATH). A descriptor, or -errno. */
 static int open_path(struct p9_node *dir, const char *name)
 {
 	int folder = meta_dir(dir, false), fd;
@@ -412,7 +416,7 @@ static int open_path(struct p9_node *dir, const char *name)
 	return fd;
 }
 
-/* Beyond the budget a copy has to do. Takes `fd`. */
+/* Copy the numbers into memory, as the budget has no descriptor left. Closes `fd`. */
 static int copy_to_memory(struct local *l, struct local_held *h, int fd)
 {
 	int file = local_reopen(l, fd, O_RDONLY);

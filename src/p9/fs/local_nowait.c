@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* local_nowait.c - what can be had of a local file system without sleeping
  *
- * The loop asks here before it hands a message to a worker. -EAGAIN is never wrong: it means that a
- * worker will do it, waiting as long as it takes. So only what is known is relied on: on the file
- * system of the export itself, by its kind, what the kernel has promised with RWF_NOWAIT and
- * RESOLVE_CACHED, and that tmpfs has nothing to wait for.
+ * The loop calls these functions before it gives a message to a worker. They may always return
+ * -EAGAIN: then a worker does it, which may sleep. So they try only what is known not to sleep, and
+ * only on the file system of the export's root: reads and writes with RWF_NOWAIT, look-ups with
+ * RESOLVE_CACHED, and anything on tmpfs, which has no disk to wait for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,13 +25,14 @@ static bool is_at_home(const struct p9_node *n)
 	return n->dev == local_of(n)->fs.qids.root;
 }
 
-/* Is the node one of a local file system, whose attributes are in memory while it is open? */
+/* Is the node on a disk file system of this machine, which has the attributes of open files in
+ * memory? */
 static bool has_nowait_names(const struct p9_node *n)
 {
 	return atomic_load(&local_of(n)->nowait_names) && is_at_home(n);
 }
 
-/* Only where the kernel remembers the name. */
+/* Succeeds only where the kernel has the name in its cache. */
 int local_walk_nowait(struct p9_node *dir, const char *name, struct p9_node **out)
 {
 	struct local *l = local_of(dir);
@@ -47,7 +48,7 @@ int local_walk_nowait(struct p9_node *dir, const char *name, struct p9_node **ou
 	switch (errno) {
 	case ENOSYS:
 	case EINVAL:
-	case EPERM: /* a kernel before 5.12, or a filter that knows no such call */
+	case EPERM: /* a kernel before 5.12, or a seccomp filter that does not know the call */
 		atomic_store(&l->nowait_names, false);
 		return -EAGAIN;
 	case EXDEV:
@@ -65,7 +66,8 @@ int local_getattr_nowait(struct p9_node *n, struct stat *st)
 
 /* --- data --- */
 
-/* Into or out of the page cache. `worth` is forgotten where the file system does not know how. */
+/* The flags of preadv2() and pwritev2(), or -EAGAIN where these are not worth a try: elsewhere than
+ * on the export's own file system, or after that has said once that it does not know RWF_NOWAIT. */
 static int nowait_flags(const struct p9_node *n, atomic_bool *worth)
 {
 	if (!is_at_home(n) || !atomic_load(worth))
@@ -93,7 +95,7 @@ ssize_t local_read_nowait(struct p9_node *n, int file, const struct iovec *iov, 
 	got = preadv2(file, iov, (int)cnt, (off_t)off, flags);
 	if (got < 0)
 		return give_up_nowait(worth);
-	/* Less than asked for is all of it where the file ends. */
+	/* A short read is complete where the file ends, else the rest is not in memory. */
 	if ((size_t)got == iov_len(iov, cnt))
 		return got;
 	return fstat(file, &st) == 0 && (off_t)off + got >= st.st_size ? got : -EAGAIN;
@@ -111,7 +113,7 @@ ssize_t local_write_nowait(struct p9_node *n, int file, const struct iovec *iov,
 	put = pwritev2(file, iov, (int)cnt, (off_t)off, flags);
 	if (put < 0)
 		return give_up_nowait(worth);
-	/* A part of it is written again, with the rest. */
+	/* After a short write a worker writes all of it once more. */
 	return (size_t)put == iov_len(iov, cnt) ? put : -EAGAIN;
 }
 
@@ -119,7 +121,7 @@ ssize_t local_write_nowait(struct p9_node *n, int file, const struct iovec *iov,
 
 void local_probe_nowait(struct local *l)
 {
-	/* Those whose fstat() is known to ask nobody. */
+	/* File systems whose fstat() is known not to ask a disk or a server. */
 	static const uint32_t magic[] = {EXT4_SUPER_MAGIC, XFS_MAGIC, BTRFS_SUPER_MAGIC,
 					 F2FS_SUPER_MAGIC, TMPFS_MAGIC};
 	struct statfs st;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* local_xattr.c - extended attributes of an exported folder; see local.h
  *
- * The guest gets its own user.* attributes, and POSIX ACLs where they mean something: as they are
- * with passthrough, under user.virtfs.* (as QEMU keeps them) with mapped-xattr. Others would give
- * the guest's words the host's meaning. user.virtfs.* is ours except with passthrough.
+ * The guest may use user.* attributes, and POSIX ACLs with two models: passthrough sets them as the
+ * host's ACLs, mapped-xattr keeps them under user.virtfs.*, as QEMU does. Other attributes
+ * (security.*, trusted.*) would take effect on the host. user.virtfs.* is where the mapped models
+ * keep metadata, so the guest neither sees nor sets it, except with passthrough.
  *
- * The kernel has no calls for attributes by descriptor that take an O_PATH one, so they go by path:
- * the worker's working directory is /proc/self/fd. Only for regular files and directories.
+ * fgetxattr() and its like take no O_PATH descriptor. So the calls by path are used, with the
+ * descriptor's name in /proc/self/fd, which is the working directory of each worker. Only regular
+ * files and directories have attributes here.
  */
 #include <errno.h>
 #include <linux/limits.h>
@@ -28,10 +30,11 @@ static bool has_prefix(const char *s, const char *with)
 
 static bool can_have(const struct p9_node *n)
 {
-	return (S_ISREG(n->type) || S_ISDIR(n->type)) && !atomic_load(&local_of(n)->lost);
+	return (S_ISREG(n->type) || S_ISDIR(n->type)) && !atomic_load(&local_of(n)->no_paths);
 }
 
-/* The host's name of the guest's `name`, in `buf`. `none` is the error for one that is ours. */
+/* Write the host's name of the guest's attribute `name` into `buf`. 0, `none` for a name of
+ * user.virtfs.*, or another -errno for one that the guest cannot use. */
 static int host_name(const struct local *l, const char *name, int none,
 		     char buf[XATTR_NAME_MAX + 1])
 {
@@ -50,7 +53,7 @@ static int host_name(const struct local *l, const char *name, int none,
 	return 0;
 }
 
-/* The guest's name of the host's, or NULL where it has none. */
+/* The guest's name of the host's attribute `name`; NULL where the guest does not see it. */
 static const char *guest_name(const struct local *l, const char *name)
 {
 	if (l->model == P9_MODEL_PASSTHROUGH)

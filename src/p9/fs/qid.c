@@ -8,7 +8,7 @@
 #include "base/log.h"
 
 #define HIGH_SHIFT 48
-#define PREFIXES   1024 /* a search goes over all of them */
+#define PREFIXES   1024 /* few enough to search them one by one */
 
 void p9_qids_init(struct p9_qids *q)
 {
@@ -21,7 +21,8 @@ void p9_qids_fini(struct p9_qids *q)
 	pthread_mutex_destroy(&q->lock);
 }
 
-/* With the lock held: number of the prefix, or -1. */
+/* The number of the combination of `dev` and `high`, new if need be; -1: there are too many, or no
+ * memory. The caller holds the lock. */
 static int find_prefix(struct p9_qids *q, dev_t dev, uint16_t high)
 {
 	struct p9_prefix *p;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* qid.h - the guest's 64-bit number of a file, from device and inode number
  *
- * An export may span several host file systems whose inode numbers collide. multidevs= says what is
- * done: `warn` (once) and give the inode number as it is, `forbid` (files elsewhere than on the
- * export's own file system cannot be found), or `remap`: the upper 16 bits, together with the
- * device, are replaced by a number of ours.
+ * An export may span several file systems of the host, whose inode numbers may be the same.
+ * multidevs= says what is done then. `warn` logs that once and uses the inode numbers as they are.
+ * `forbid` hides files that are on another file system than the export's root. `remap` replaces the
+ * device and the upper 16 bits of the inode number by a 16-bit number, which is counted up for each
+ * new combination.
  */
 #ifndef P9_FS_QID_H
 #define P9_FS_QID_H
@@ -30,7 +31,7 @@ enum p9_multidevs { P9_DEVS_WARN, P9_DEVS_REMAP, P9_DEVS_FORBID };
 struct p9_qids {
 	enum p9_multidevs mode;
 	dev_t root;
-	const char *path; /* of the export, for the warning; NULL: there is only one device */
+	const char *path; /* of the export, for the warning; NULL: all files are on one device */
 	pthread_mutex_t lock;
 	bool warned;
 	struct p9_prefix {
@@ -44,7 +45,7 @@ void p9_qids_init(struct p9_qids *q);
 void p9_qids_fini(struct p9_qids *q);
 /* Any thread. 0, -ENODEV where it is forbidden, -ENFILE when there are too many prefixes. */
 int p9_qid_path(struct p9_qids *q, dev_t dev, uint64_t ino, uint64_t *path);
-/* The whole. */
+/* The qid of a file with these attributes. Returns as p9_qid_path(). */
 int p9_qid_of(struct p9_qids *q, const struct stat *st, struct p9_qid *out);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* synth.c - see synth.h
  *
- * A file is its number, which is its inode number, too: what it is follows from that.
+ * Each file has a number, which is also its inode number; its type, size and name follow from it.
  */
 #include "p9/fs/synth.h"
 
@@ -73,7 +73,7 @@ static int synth_root(struct p9_fs *fs, struct p9_node **out)
 	return new_node(fs, NULL, NULL, ROOT, out);
 }
 
-/* The file that is `name` in directory `dir`; 0: there is none. */
+/* The number of the file `name` in directory `dir`; 0: there is none. */
 static ino_t find_file(ino_t dir, const char *name)
 {
 	unsigned n;

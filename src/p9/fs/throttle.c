@@ -5,7 +5,7 @@
 #include "base/util.h"
 
 #define NS	 1e9
-#define WAIT_MAX 1000000000ULL /* then it is looked at again */
+#define WAIT_MAX 1000000000ULL /* ns; who waits asks again after that */
 
 static bool limit_counts(const struct p9_throttle *t, enum p9_limit l, bool write)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* throttle.h - limits of bytes and requests per second (throttling.*)
  *
- * One bucket for each limit. A request may go when no bucket that counts it is in debt; then its
- * cost is taken at once, whatever it is, so that a request larger than a bucket is served too. A
- * bucket saves up at most what a tenth of a second brings, as QEMU's do.
+ * Each limit is a token bucket, filled at its rate. A request may go when none of the buckets that
+ * count it is below zero; its whole cost is then taken from them, even if that puts them below
+ * zero, so that a request larger than a bucket is served too. A bucket holds at most the tokens of
+ * a tenth of a second, as QEMU's do.
  */
 #ifndef P9_FS_THROTTLE_H
 #define P9_FS_THROTTLE_H
@@ -26,10 +27,11 @@ struct p9_throttle {
 	pthread_mutex_t lock;
 	uint64_t rate[P9_LIMITS]; /* per second; 0: no limit */
 	double level[P9_LIMITS];
-	uint64_t now; /* ns, when the levels were right */
+	uint64_t now; /* ns, the time for which the levels hold */
 };
 
-/* Any thread: ns to wait from `now` on, or 0 and the cost is taken. */
+/* May a request of `bytes` go at time `now`? Returns 0 and takes its cost, or returns how many ns
+ * it has to wait. Any thread. */
 uint64_t p9_throttle_take(struct p9_throttle *t, uint64_t now, bool write, uint64_t bytes);
 
 #endif

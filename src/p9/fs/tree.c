@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* tree.c - nodes, and what is known of their places; see fs.h
  *
- * Every node of a file system that has a name is in one table, by its directory and name: there may
- * be any number of nodes for one file. A rename or removal by the guest finds those of the old name
- * there, with the tree locked for writing, and corrects them. What the host changes is not seen; so
- * a name is used only together with a check that it still is the same file.
+ * Each node that has a name is in one table, by its directory and name. A file has a node for each
+ * time that the guest has walked to it. A rename or removal by the guest finds those of the old
+ * name there, with the tree locked for writing, and corrects them. What the host changes is not
+ * seen; so a name is used only together with a check that it still is the same file.
  */
 #include <errno.h>
 #include <limits.h>
@@ -68,7 +68,7 @@ static uint64_t hash_place(const struct p9_node *dir, const char *name)
 	return hash_bytes(&dir->fs->key, &place, offsetof(__typeof__(place), name) + len);
 }
 
-/* The node has got a name. Nodes are locked. */
+/* Enter a node that has got a name. The caller holds nodes_lock. */
 static void enter_place(struct p9_node *n)
 {
 	hash_table_add(&n->fs->places, &n->place, hash_place(n->parent, n->name));
@@ -113,7 +113,7 @@ struct p9_node *p9_node_parent(struct p9_node *n)
 
 void p9_node_put(struct p9_node *n)
 {
-	/* Not recursive: a path may be long. */
+	/* A loop, no recursion: a path may have any number of directories. */
 	while (n && atomic_fetch_sub(&n->refs, 1) == 1) {
 		struct p9_node *parent;
 
@@ -132,7 +132,7 @@ static bool is_at(const struct p9_node *n, const struct p9_node *dir, const char
 	return n->parent->dev == dir->dev && n->parent->ino == dir->ino && !strcmp(n->name, name);
 }
 
-/* The first node at `place` and behind, of those that were found as `name` of `dir`. */
+/* The first node from entry `place` on that is known as `name` of `dir`. */
 static struct p9_node *match_place(struct hash_entry *place, const struct p9_node *dir,
 				   const char *name)
 {
@@ -175,7 +175,7 @@ void p9_tree_each(struct p9_node *dir, const char *name, void (*fn)(struct p9_no
 	pthread_mutex_unlock(&dir->fs->nodes_lock);
 }
 
-/* Nobody is `name` of `dir` any more. Nodes are locked. */
+/* The nodes known as `name` of `dir` lose their name. The caller holds nodes_lock. */
 static void lose_names(struct p9_node *dir, const char *name)
 {
 	struct p9_node *n;
@@ -187,7 +187,8 @@ static void lose_names(struct p9_node *dir, const char *name)
 	}
 }
 
-/* Not one whose last reference is just going. */
+/* Get a reference, unless the last one was dropped: then another thread is about to free the node.
+ */
 static bool get_unless_gone(struct p9_node *n)
 {
 	unsigned refs = atomic_load(&n->refs);
@@ -214,14 +215,14 @@ void p9_tree_renamed(struct p9_node *from, const char *name, struct p9_node *to,
 	}
 	for (struct p9_node *n = moved; n; n = n->next_moved) {
 		free(n->name);
-		n->name = strdup(name_to); /* without memory: nameless */
+		n->name = strdup(name_to); /* without memory the node loses its name */
 		n->old_parent = n->parent;
 		n->parent = p9_node_get(to);
 		if (n->name)
 			enter_place(n);
 	}
 	pthread_mutex_unlock(&fs->nodes_lock);
-	/* The tree still is ours, and so are these two pointers. */
+	/* The tree still is locked, so nobody else uses next_moved and old_parent. */
 	while (moved) {
 		struct p9_node *n = moved;
 

@@ -59,7 +59,7 @@ struct local_node {
 	struct p9_node n;
 	int fd;
 	/* mapped-file: what is kept of a file that has lost its name; set once. NULL: nothing. */
-	struct local_held *held;
+	_Atomic(struct local_held *) held;
 };
 
 static inline struct local *local_of(const struct p9_node *n)

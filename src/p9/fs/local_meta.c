@@ -51,7 +51,7 @@ struct local_held {
 
 static struct local_held *held_of(const struct p9_node *n)
 {
-	return ((const struct local_node *)n)->held;
+	return atomic_load(&((const struct local_node *)n)->held);
 }
 
 /* Has the node lost its name? (The root, which never had one, has not.) */
@@ -72,7 +72,7 @@ static bool is_regular(int fd)
 static int meta_open(struct p9_node *n, bool make)
 {
 	int flags = (make ? O_RDWR | O_CREAT : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-	const struct local_held *h = held_of(n);
+	const struct local_held *h = is_nameless(n) ? held_of(n) : NULL;
 	int dir, fd;
 
 	if (is_nameless(n))
@@ -161,13 +161,14 @@ static int meta_write(int fd, const struct local_creds *c)
  * are none; with `make` they are made, and NULL means out of memory. The caller holds l->meta. */
 static struct local_creds *held_creds(struct p9_node *n, bool make)
 {
-	struct local_held **h = &((struct local_node *)n)->held;
+	struct local_held *h = held_of(n);
 
-	if (!*h && make && (*h = calloc(1, sizeof(**h)))) {
-		atomic_init(&(*h)->refs, 1);
-		(*h)->fd = -1;
+	if (!h && make && (h = calloc(1, sizeof(*h)))) {
+		atomic_init(&h->refs, 1);
+		h->fd = -1;
+		atomic_store(&((struct local_node *)n)->held, h);
 	}
-	return *h ? &(*h)->creds : NULL;
+	return h ? &h->creds : NULL;
 }
 
 void local_meta_load(struct p9_node *n, struct local_creds *c)
@@ -462,10 +463,10 @@ static void give_held(struct p9_node *n, void *arg)
 	struct local_node *ln = (struct local_node *)n;
 	struct local_held *h = arg;
 
-	if (ln->held)
+	if (atomic_load(&ln->held))
 		return;
 	atomic_fetch_add(&h->refs, 1);
-	ln->held = h;
+	atomic_store(&ln->held, h);
 }
 
 void local_held_end(struct p9_node *dir, const char *name, struct local_held *h, bool lost)

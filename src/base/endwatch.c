@@ -2,9 +2,7 @@
 /* endwatch.c - see endwatch.h */
 #include "base/endwatch.h"
 
-#include <signal.h>
 #include <stdint.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,11 +17,10 @@ static struct timespec time_after(unsigned seconds)
 	return t;
 }
 
-static void *thread_watch(void *arg)
+static void watch_stages(void *arg)
 {
 	struct endwatch *w = arg;
 
-	prctl(PR_SET_NAME, "xenpvh/end");
 	pthread_mutex_lock(&w->lock);
 	while (w->stage) {
 		struct timespec end = time_after(w->limit_s);
@@ -39,25 +36,19 @@ static void *thread_watch(void *arg)
 		_exit(1);
 	}
 	pthread_mutex_unlock(&w->lock);
-	return NULL;
 }
 
-static bool thread_begin(struct endwatch *w)
+static bool start_watching(struct endwatch *w)
 {
 	pthread_condattr_t attr;
-	sigset_t all, old;
-	int rc;
 
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&w->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&w->thread, NULL, thread_watch, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return rc == 0;
+	w->thread = (struct thread){.name = "xenpvh/end", .run = watch_stages, .run_arg = w};
+	return thread_start(&w->thread) == 0;
 }
 
 void endwatch_stage(struct endwatch *w, const char *what, unsigned limit_s)
@@ -73,7 +64,7 @@ void endwatch_stage(struct endwatch *w, const char *what, unsigned limit_s)
 	}
 	w->stage = what;
 	w->limit_s = limit_s;
-	w->started = thread_begin(w);
+	w->started = start_watching(w);
 	if (!w->started)
 		alarm(limit_s);
 }
@@ -89,6 +80,6 @@ void endwatch_stop(struct endwatch *w)
 	w->round++;
 	pthread_cond_signal(&w->changed);
 	pthread_mutex_unlock(&w->lock);
-	pthread_join(w->thread, NULL);
+	thread_join(&w->thread);
 	w->started = false;
 }

@@ -16,8 +16,10 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "base/thread.h"
+
 struct endwatch {
-	pthread_t thread;
+	struct thread thread;
 	bool started; /* control thread */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

@@ -17,15 +17,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 #define MS	    1000000LL
 #define TURN_EVENTS 64
-#define STACK_SIZE  (256 * 1024)
 
 /* Tasks of one turn, in order. */
 struct fifo {
@@ -35,8 +34,7 @@ struct fifo {
 struct loop {
 	int epfd;
 	struct loop_fd wake;
-	const char *name;
-	pthread_t thread;
+	struct thread thread;
 	bool threaded;	     /* loop_start() was called */
 	sem_t started;	     /* posted by that thread once `running` is true */
 	atomic_bool running; /* `owner` is valid */
@@ -101,7 +99,7 @@ struct loop *loop_new(const char *name)
 
 	if (!l)
 		return NULL;
-	l->name = name;
+	l->thread.name = name;
 	fifo_init(&l->deferred);
 	fifo_init(&l->closing);
 	list_init(&l->timers);
@@ -453,33 +451,31 @@ void loop_stop(struct loop *l)
 	wake(l);
 }
 
-static void *loop_thread(void *arg)
+static void loop_thread(void *arg)
 {
 	struct loop *l = arg;
 
-	prctl(PR_SET_NAME, l->name);
 	take_ownership(l);
 	sem_post(&l->started);
 	loop_run(l);
-	return NULL;
+}
+
+void loop_set_begin(struct loop *l, void (*begin)(void *arg), void *arg)
+{
+	l->thread.begin = begin;
+	l->thread.begin_arg = arg;
 }
 
 int loop_start(struct loop *l)
 {
-	sigset_t all, old;
-	pthread_attr_t attr;
 	int rc;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	l->thread.run = loop_thread;
+	l->thread.run_arg = l;
 	sem_init(&l->started, 0, 0);
-	rc = pthread_create(&l->thread, &attr, loop_thread, l);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
-		return -rc;
+	rc = thread_start(&l->thread);
+	if (rc < 0)
+		return rc;
 	/* From here on loop_is_mine() is false for everybody else: a loop_call() must not run
 	 * beside the loop. */
 	while (sem_wait(&l->started) < 0) {}
@@ -492,7 +488,7 @@ void loop_join(struct loop *l)
 	if (!l->threaded)
 		return;
 	loop_stop(l);
-	pthread_join(l->thread, NULL);
+	thread_join(&l->thread);
 	l->threaded = false;
 }
 
@@ -573,5 +569,5 @@ void loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 		return;
 	}
 	loop_post(l, &c.task);
-	call_wait(&c, l->name);
+	call_wait(&c, l->thread.name);
 }

@@ -80,8 +80,10 @@ void loop_stop(struct loop *l);
 /* After the thread has ended. */
 void loop_free(struct loop *l);
 
-/* Start a thread of its own for the loop, with all signals blocked; loop_join() stops it and waits
- * for it. 0 or -errno. */
+/* Before loop_start(): have `begin(arg)` called first on the loop's thread. */
+void loop_set_begin(struct loop *l, void (*begin)(void *arg), void *arg);
+/* Start a thread of its own for the loop (base/thread.h says with which signals and stack); it has
+ * begun when this returns. loop_join() stops it and waits for it. 0 or -errno. */
 int loop_start(struct loop *l);
 void loop_join(struct loop *l);
 /* Any thread: is this the loop's own thread (or does the loop not run yet)? For checks of

@@ -4,15 +4,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/util.h"
-
-#define STACK (256 * 1024)
 
 struct workers {
 	const char *name;
@@ -25,16 +22,13 @@ struct workers {
 	unsigned queued, idle, threads;
 	bool stop;
 	bool alone; /* the submitter's thread had to do it: said once, and begun */
-	pthread_t thread[WORKERS_MAX];
+	struct thread thread[WORKERS_MAX];
 };
 
-static void *worker(void *arg)
+static void worker_run(void *arg)
 {
 	struct workers *p = arg;
 
-	prctl(PR_SET_NAME, p->name);
-	if (p->begin)
-		p->begin(p->arg);
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
 		struct work *w = p->first;
@@ -56,26 +50,25 @@ static void *worker(void *arg)
 		pthread_mutex_lock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->lock);
-	return NULL;
 }
 
 /* With the lock held. */
 static int start_thread(struct workers *p)
 {
-	sigset_t all, old;
-	pthread_attr_t attr;
+	struct thread *t = &p->thread[p->threads];
 	int rc;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK);
-	rc = pthread_create(&p->thread[p->threads], &attr, worker, p);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	*t = (struct thread){
+		.name = p->name,
+		.begin = p->begin,
+		.begin_arg = p->arg,
+		.run = worker_run,
+		.run_arg = p,
+	};
+	rc = thread_start(t);
 	if (!rc)
 		p->threads++;
-	return -rc;
+	return rc;
 }
 
 struct workers *workers_new(const char *name, unsigned max, void (*begin)(void *arg), void *arg)
@@ -103,7 +96,7 @@ void workers_free(struct workers *p)
 	pthread_cond_broadcast(&p->wake);
 	pthread_mutex_unlock(&p->lock);
 	for (unsigned i = 0; i < p->threads; i++)
-		pthread_join(p->thread[i], NULL);
+		thread_join(&p->thread[i]);
 	pthread_mutex_destroy(&p->lock);
 	pthread_cond_destroy(&p->wake);
 	free(p);

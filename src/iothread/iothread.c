@@ -95,6 +95,13 @@ struct loop *iothread_loop(const struct iothread *t)
 	return t->loop;
 }
 
+static void iothread_begin(void *arg)
+{
+	struct iothread *t = arg;
+
+	t->tid = gettid();
+}
+
 /* Fill in a new object. What is half done is freed by the caller. */
 static int iothread_init(struct iothread *t, const char *id, struct kvs *k, struct err *e)
 {
@@ -113,6 +120,7 @@ static int iothread_init(struct iothread *t, const char *id, struct kvs *k, stru
 		return err_set(e, -errno, "event loop: %s", strerror(errno));
 	loop_set_polling(t->loop, t->poll_max_ns, t->poll_grow, t->poll_shrink);
 	loop_set_batch(t->loop, t->aio_max_batch);
+	loop_set_begin(t->loop, iothread_begin, t);
 	return 0;
 }
 
@@ -144,13 +152,6 @@ int iothread_add(struct iothreads *all, struct kvs *k, struct err *e)
 	return 0;
 }
 
-static void find_tid(void *arg)
-{
-	struct iothread *t = arg;
-
-	t->tid = gettid();
-}
-
 int iothreads_start(struct iothreads *all, struct err *e)
 {
 	list_for_each (it, &all->all) {
@@ -160,7 +161,6 @@ int iothreads_start(struct iothreads *all, struct err *e)
 		if (rc < 0)
 			return err_set(e, rc, "iothread '%s': could not start a thread: %s", t->id,
 				       strerror(-rc));
-		loop_call(t->loop, find_tid, t);
 	}
 	return 0;
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* dev_iothread.c - a disk whose four queues are on four loops: who serves what, and stops of every
  * kind in flight */
+#include <dirent.h>
+#include <signal.h>
+
 #include "tb.h"
 
 #define QUEUES 4
@@ -179,6 +182,62 @@ static void one_for_all(void **state)
 	tb_stop(t);
 }
 
+/* --- signals --- */
+
+/* Does the thread block one of the signals that its own instructions raise? Those of the kernel,
+ * for io_uring, run no code of ours. */
+static bool blocks_faults(struct tb *t, const char *tid)
+{
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+	unsigned long long blocked = 0;
+	char path[300], line[256];
+	bool ours = true;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)t->g.pid, tid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		sscanf(line, "SigBlk: %llx", &blocked);
+		if (!strncmp(line, "Name:\tiou-", 10))
+			ours = false;
+	}
+	fclose(f);
+	for (unsigned i = 0; ours && i < ARRAY_SIZE(faults); i++)
+		if (blocked >> (faults[i] - 1) & 1)
+			return true;
+	return false;
+}
+
+/* A fault on any thread reaches the sanitizer's handler. */
+static void faults_are_seen(void **state)
+{
+	struct tb *t = *state;
+	unsigned threads = 0;
+	struct dirent *d;
+	char path[64];
+	DIR *dir;
+
+#ifdef __SANITIZE_THREAD__
+	skip(); /* its runtime has a thread of its own, which blocks everything */
+#endif
+	tb_skip_qemu("what its threads block is its own");
+	begin(t);
+	tb_blk_works(t);
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)t->g.pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((d = readdir(dir))) {
+		if (d->d_name[0] == '.')
+			continue;
+		threads++;
+		assert_false(blocks_faults(t, d->d_name));
+	}
+	closedir(dir);
+	assert_true(threads >= 2 + QUEUES);
+	tb_stop(t);
+}
+
 /* --- stops of every kind --- */
 
 /* A device that was set up and is reset before it starts, or while its queues start. */
@@ -349,16 +408,10 @@ static void quit_with_writes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		tb_test(one_each),
-		tb_test(mapped),
-		tb_test(round_robin),
-		tb_test(one_for_all),
-		tb_test(resets_at_every_step),
-		tb_test(device_resets),
-		tb_test(queue_resets),
-		tb_test(breaks),
-		tb_test(stop_and_cont),
-		tb_test(quit_with_writes),
+		tb_test(one_each),	tb_test(mapped),	   tb_test(round_robin),
+		tb_test(one_for_all),	tb_test(faults_are_seen),  tb_test(resets_at_every_step),
+		tb_test(device_resets), tb_test(queue_resets),	   tb_test(breaks),
+		tb_test(stop_and_cont), tb_test(quit_with_writes),
 	};
 
 	return tb_run("iothread", tests);

@@ -6,9 +6,9 @@
  * nothing to do does not spin.
  *
  * epoll for descriptors, a sorted list for timers (a loop has a handful of them), an eventfd to
- * wake it, and a lock-free stack for tasks that other threads post. The poster rings the eventfd
- * only when the loop sleeps or is about to: `sleeping` is set before the last look at the stack,
- * and the poster looks at it after its push.
+ * wake it, and a lock-free list (mpsc.h) for tasks that other threads post. The poster rings the
+ * eventfd only when the loop sleeps or is about to: `sleeping` is set before the last look at the
+ * list, and the poster looks at it after its push.
  */
 #include "base/loop.h"
 
@@ -28,7 +28,7 @@
 
 /* Tasks of one turn, in order. */
 struct fifo {
-	struct loop_task *first, **tail;
+	struct mpsc_node *first, **tail;
 };
 
 struct loop {
@@ -43,7 +43,7 @@ struct loop {
 	atomic_bool sleeping;
 	uint64_t now;
 
-	_Atomic(struct loop_task *) posted; /* a stack, newest first */
+	struct mpsc posted; /* by any thread */
 	struct fifo deferred, closing;
 	struct list timers; /* ascending deadlines */
 	struct list hooks;
@@ -87,9 +87,9 @@ static void fifo_add(struct fifo *f, struct loop_task *t)
 {
 	if (atomic_exchange(&t->queued, true))
 		return;
-	t->next = NULL;
-	*f->tail = t;
-	f->tail = &t->next;
+	t->link.next = NULL;
+	*f->tail = &t->link;
+	f->tail = &t->link.next;
 }
 
 struct loop *loop_new(const char *name)
@@ -175,52 +175,38 @@ void loop_close(struct loop *l, struct loop_task *t)
 
 void loop_post(struct loop *l, struct loop_task *t)
 {
-	struct loop_task *head;
-
 	if (atomic_exchange(&t->queued, true))
 		return;
-	head = atomic_load(&l->posted);
-	do {
-		t->next = head;
-	} while (!atomic_compare_exchange_weak(&l->posted, &head, t));
+	mpsc_push(&l->posted, &t->link);
 	/* Pairs with the store of `sleeping` before the last look at `posted` in loop_turn(). */
 	if (atomic_load(&l->sleeping))
 		wake(l);
 }
 
-static void run_posted(struct loop *l)
+static void run_tasks(struct mpsc_node *n)
 {
-	struct loop_task *t = atomic_exchange(&l->posted, NULL), *fifo = NULL;
+	while (n) {
+		struct loop_task *t = container_of(n, struct loop_task, link);
 
-	while (t) {
-		struct loop_task *next = t->next;
-
-		t->next = fifo;
-		fifo = t;
-		t = next;
-	}
-	while (fifo) {
-		t = fifo;
-		fifo = t->next;
+		n = n->next;
 		/* Cleared first: the task may be queued again, or freed, by its own function. */
 		atomic_store(&t->queued, false);
 		t->fn(t);
 	}
 }
 
+static void run_posted(struct loop *l)
+{
+	run_tasks(mpsc_take(&l->posted));
+}
+
 /* Tasks that these add in turn run in the next turn: descriptors get their chance in between. */
 static void run_fifo(struct fifo *f)
 {
-	struct loop_task *t = f->first;
+	struct mpsc_node *first = f->first;
 
 	fifo_init(f);
-	while (t) {
-		struct loop_task *next = t->next;
-
-		atomic_store(&t->queued, false);
-		t->fn(t);
-		t = next;
-	}
+	run_tasks(first);
 }
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t delay_ns)
@@ -274,7 +260,7 @@ static int64_t sleep_ns(struct loop *l, int limit_ms)
 	uint64_t now, ns;
 	struct loop_timer *t;
 
-	if (l->deferred.first || l->closing.first || atomic_load(&l->posted) ||
+	if (l->deferred.first || l->closing.first || !mpsc_empty(&l->posted) ||
 	    atomic_load(&l->stop))
 		return 0;
 	if (list_empty(&l->timers))
@@ -341,8 +327,7 @@ static enum loop_look look_around(struct loop *l)
 {
 	enum loop_look seen = LOOP_NOTHING;
 
-	if (atomic_load_explicit(&l->posted, memory_order_relaxed) ||
-	    atomic_load_explicit(&l->stop, memory_order_relaxed))
+	if (!mpsc_looks_empty(&l->posted) || atomic_load_explicit(&l->stop, memory_order_relaxed))
 		return LOOP_WORK;
 	list_for_each (it, &l->pollers) {
 		struct loop_poller *p = list_entry(it, struct loop_poller, link);

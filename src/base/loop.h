@@ -25,6 +25,7 @@
 #include <sys/epoll.h>
 
 #include "base/list.h"
+#include "base/mpsc.h"
 
 struct loop;
 
@@ -36,7 +37,7 @@ struct loop_fd {
 
 struct loop_task {
 	void (*fn)(struct loop_task *t);
-	struct loop_task *next;
+	struct mpsc_node link;
 	atomic_bool queued; /* a task that is queued already is not queued twice */
 };
 

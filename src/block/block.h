@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "base/mpsc.h"
 #include "base/workers.h"
 #include "conf/kvs.h"
 #include "conf/opts.h"
@@ -105,9 +106,9 @@ struct block_req {
 
 	/* The block layer's. */
 	struct block_queue *q;
-	struct list link;	/* waits for a buffer */
-	struct work work;	/* queued for a worker */
-	struct block_req *next; /* done by one */
+	struct list link;	    /* waits for a buffer */
+	struct work work;	    /* queued for a worker */
+	struct mpsc_node done_link; /* done by one */
 	uint64_t start_ns;
 	uint64_t pos;	/* bytes of the request that are done */
 	uint64_t piece; /* bytes of it that the I/O in flight covers */

@@ -4,7 +4,7 @@
  * Requests of a turn are collected, in the ring or in a list for the pool, and handed over by the
  * loop's hook at the end of the turn: one system call, or one lock, for all of them. What completes
  * at once (the page cache had it) is reaped right there. Results of the pool come back through a
- * lock-free stack and one posted task, however many they are. A turn with no more than a few small
+ * lock-free list and one posted task, however many they are. A turn with no more than a few small
  * buffered reads asks the page cache by a plain system call instead, which costs less than the
  * ring; when that would sleep, the ring gets them. A file on tmpfs is always read so: the ring
  * would hand each read to a thread of the kernel, which costs more than the copy.
@@ -42,26 +42,19 @@ void engine_io_done(struct engine *en, struct block_req *r)
 static void take_worker_results(struct loop_task *t)
 {
 	struct engine *en = container_of(t, struct engine, done_task);
-	struct block_req *r = atomic_exchange(&en->done, NULL), *oldest = NULL;
+	struct mpsc_node *n = mpsc_take(&en->done);
 
-	while (r) {
-		struct block_req *next = r->next;
+	while (n) {
+		struct block_req *r = container_of(n, struct block_req, done_link);
 
-		r->next = oldest;
-		oldest = r;
-		r = next;
-	}
-	while (oldest) {
-		r = oldest;
-		oldest = r->next;
+		n = n->next;
 		engine_io_done(en, r);
 	}
 }
 
 void engine_worker_done(struct engine *en, struct block_req *r)
 {
-	r->next = atomic_load(&en->done);
-	while (!atomic_compare_exchange_weak(&en->done, &r->next, r)) {}
+	mpsc_push(&en->done, &r->done_link);
 	loop_post(en->loop, &en->done_task);
 }
 

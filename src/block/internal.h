@@ -157,7 +157,7 @@ struct engine {
 				 one */
 	struct work *batch, *batch_last;
 	unsigned batched;
-	_Atomic(struct block_req *) done; /* from the pool, newest first */
+	struct mpsc done; /* from the pool */
 	struct loop_task done_task;
 
 	struct bounce bounce;

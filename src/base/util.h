@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <time.h>
 
 #define ARRAY_SIZE(a)	 (sizeof(a) / sizeof((a)[0]))
@@ -33,16 +32,6 @@
 static inline bool range_ok(uint64_t off, uint64_t len, uint64_t size)
 {
 	return off <= size && len <= size - off;
-}
-
-/* Total length of an iovec array. */
-static inline size_t iov_len(const struct iovec *iov, unsigned n)
-{
-	size_t sum = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		sum += iov[i].iov_len;
-	return sum;
 }
 
 static inline bool is_pow2(uint64_t x)

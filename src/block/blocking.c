@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/iov.h"
 #include "base/util.h"
 #include "block/internal.h"
 

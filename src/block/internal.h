@@ -191,17 +191,6 @@ void request_continue(struct block_req *r);
 /* There may be a buffer for `r` now: false when there is not. */
 bool request_retry(struct block_req *r);
 
-/* --- iovecs --- */
-
-/* The bytes [skip, skip + len) of `iov` as at most `max` elements in `out`; `*bytes` says how many
- * bytes these are. Returns the count. */
-unsigned iov_window(const struct iovec *iov, unsigned cnt, uint64_t skip, uint64_t len,
-		    struct iovec *out, unsigned max, uint64_t *bytes);
-void iov_to_buf(const struct iovec *iov, unsigned cnt, uint64_t skip, void *buf, uint64_t len);
-void iov_from_buf(const struct iovec *iov, unsigned cnt, uint64_t skip, const void *buf,
-		  uint64_t len); /* buf NULL: zeroes */
-bool iov_is_zero(const struct iovec *iov, unsigned cnt, uint64_t skip, uint64_t len);
-
 /* --- block.c --- */
 
 enum detect_zeroes { DETECT_OFF, DETECT_ON, DETECT_UNMAP };

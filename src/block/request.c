@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 
+#include "base/iov.h"
 #include "base/probe.h"
 #include "base/util.h"
 #include "block/internal.h"
@@ -56,7 +57,7 @@ static void finish(struct block_req *r, int ret)
 /* The rest of a read lies behind the end of the file. */
 static void finish_with_zeroes(struct block_req *r)
 {
-	iov_from_buf(r->iov, r->iovcnt, r->skip + r->pos, NULL, r->len - r->pos);
+	iov_zero(r->iov, r->iovcnt, r->skip + r->pos, r->len - r->pos);
 	finish(r, 0);
 }
 
@@ -68,16 +69,15 @@ static void start_plain(struct block_req *r)
 
 	r->io_offset = b->base + r->offset + r->pos;
 	if (r->iovcnt > BLOCK_REQ_IOV && r->iovcnt <= 1024 && !r->skip && !r->pos)
-		for (unsigned i = 0; i < r->iovcnt; i++)
-			covered += r->iov[i].iov_len;
+		covered = iov_len(r->iov, r->iovcnt);
 	if (covered == r->len) {
 		r->io_iov = r->iov;
 		r->io_cnt = r->iovcnt;
 		r->piece = r->len;
 	} else {
 		r->io_iov = r->part;
-		r->io_cnt = iov_window(r->iov, r->iovcnt, r->skip + r->pos, r->len - r->pos,
-				       r->part, BLOCK_REQ_IOV, &r->piece);
+		r->io_cnt = iov_slice(r->iov, r->iovcnt, r->skip + r->pos, r->len - r->pos, r->part,
+				      BLOCK_REQ_IOV, &r->piece);
 	}
 	engine_start(r->q->en, r, false);
 }
@@ -240,7 +240,7 @@ static void start_rw(struct block_queue *q, struct block_req *r)
 static void start_null(struct block_queue *q, struct block_req *r)
 {
 	if (r->op == BLOCK_READ && q->b->img->read_zeroes)
-		iov_from_buf(r->iov, r->iovcnt, r->skip, NULL, r->len);
+		iov_zero(r->iov, r->iovcnt, r->skip, r->len);
 	finish(r, 0);
 }
 

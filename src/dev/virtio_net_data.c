@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/iov.h"
 #include "base/util.h"
 #include "dev/virtio_net_int.h"
 
@@ -111,26 +112,6 @@ static void put(struct gather *g, uint64_t off, const void *buf, size_t len)
 	}
 }
 
-/* Copy up to `len` bytes, from offset `skip` of an iovec. */
-static size_t peek(const struct iovec *iov, unsigned n, size_t skip, uint8_t *buf, size_t len)
-{
-	size_t done = 0;
-
-	for (unsigned i = 0; i < n && done < len; i++) {
-		size_t part;
-
-		if (skip >= iov[i].iov_len) {
-			skip -= iov[i].iov_len;
-			continue;
-		}
-		part = MIN(len - done, iov[i].iov_len - skip);
-		memcpy(buf + done, (const uint8_t *)iov[i].iov_base + skip, part);
-		done += part;
-		skip = 0;
-	}
-	return done;
-}
-
 /* The first `len` bytes of the gathered chains hold a header and a frame: complete the header
  * and hand them over. */
 static void deliver(struct net_pair *p, struct gather *g, size_t len)
@@ -203,13 +184,13 @@ static ssize_t receive(struct net_pair *p, struct gather *g)
 	learn(p, len);
 	if (!n->link_up || len < NET_HDR_LEN + ETH_HEADER ||
 	    !net_filter_pass(&n->filter, head,
-			     peek(iov, used + 1, NET_HDR_LEN - hdr, head,
-				  MIN(sizeof(head), len - NET_HDR_LEN))))
+			     iov_to_buf(iov, used + 1, NET_HDR_LEN - hdr, head,
+					MIN(sizeof(head), len - NET_HDR_LEN))))
 		return 0;
 	if (len > room) {
 		/* Bring the part that went into the guest's buffers before the rest. */
 		if (room > hdr)
-			peek(iov, used, 0, p->spill + hdr, room - hdr);
+			iov_to_buf(iov, used, 0, p->spill + hdr, room - hdr);
 		memset(p->spill, 0, hdr);
 		p->parked = len;
 	}

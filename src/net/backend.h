@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 
+#include "base/iov.h"
 #include "base/list.h"
 #include "conf/opts.h"
 #include "net/net.h"

@@ -121,24 +121,6 @@ static void write_due(struct loop_timer *t)
 	write_out(container_of(t, struct bundle, due));
 }
 
-/* Copy `len` bytes from offset `skip`. */
-static void gather(uint8_t *to, const struct iovec *iov, unsigned n, size_t skip, size_t len)
-{
-	for (unsigned i = 0; i < n && len; i++) {
-		size_t part;
-
-		if (skip >= iov[i].iov_len) {
-			skip -= iov[i].iov_len;
-			continue;
-		}
-		part = MIN(len, iov[i].iov_len - skip);
-		memcpy(to, (const uint8_t *)iov[i].iov_base + skip, part);
-		to += part;
-		len -= part;
-		skip = 0;
-	}
-}
-
 static void add_record(struct dump *d, struct netq *q, const struct iovec *iov, unsigned n,
 		       size_t len)
 {
@@ -159,7 +141,7 @@ static void add_record(struct dump *d, struct netq *q, const struct iovec *iov, 
 	if (!b->used)
 		loop_timer_set(q->loop, &b->due, FLUSH_NS);
 	memcpy(b->data + b->used, &r, sizeof(r));
-	gather(b->data + b->used + sizeof(r), iov, n, hdr, r.kept);
+	iov_to_buf(iov, n, hdr, b->data + b->used + sizeof(r), r.kept);
 	b->used += sizeof(r) + r.kept;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/iov.h"
 #include "base/util.h"
 
 #define WRAP UINT32_MAX /* instead of a length: go on at the start */
@@ -41,12 +42,9 @@ size_t fifo_ring_room(const struct fifo_ring *f)
 bool fifo_ring_put(struct fifo_ring *f, const struct iovec *iov, unsigned n)
 {
 	size_t end = f->size - f->tail, need;
-	uint32_t len = 0;
-	uint8_t *to;
+	uint32_t len = (uint32_t)iov_len(iov, n);
 	bool wrap;
 
-	for (unsigned i = 0; i < n; i++)
-		len += (uint32_t)iov[i].iov_len;
 	need = record(len);
 	wrap = end < need;
 	if (need + (wrap ? end : 0) > f->size - f->used)
@@ -58,12 +56,7 @@ bool fifo_ring_put(struct fifo_ring *f, const struct iovec *iov, unsigned n)
 		f->tail = 0;
 	}
 	memcpy(f->data + f->tail, &len, sizeof(len));
-	to = f->data + f->tail + sizeof(len);
-	for (unsigned i = 0; i < n; i++) {
-		if (iov[i].iov_len)
-			memcpy(to, iov[i].iov_base, iov[i].iov_len);
-		to += iov[i].iov_len;
-	}
+	iov_to_buf(iov, n, 0, f->data + f->tail + sizeof(len), len);
 	f->tail += need;
 	f->used += need;
 	return true;
@@ -101,22 +94,12 @@ void fifo_ring_drop(struct fifo_ring *f)
 ssize_t fifo_ring_get(struct fifo_ring *f, const struct iovec *iov, unsigned n)
 {
 	const struct iovec *frame = fifo_ring_peek(f);
-	const uint8_t *from;
 	ssize_t len;
-	size_t left;
 
 	if (!frame)
 		return -EAGAIN;
-	from = frame->iov_base;
-	left = frame->iov_len;
-	len = (ssize_t)left;
-	for (unsigned i = 0; i < n && left; i++) {
-		size_t part = MIN(left, iov[i].iov_len);
-
-		memcpy(iov[i].iov_base, from, part);
-		from += part;
-		left -= part;
-	}
+	len = (ssize_t)frame->iov_len;
+	iov_from_buf(iov, n, 0, frame->iov_base, frame->iov_len);
 	fifo_ring_drop(f);
 	return len;
 }

@@ -329,7 +329,6 @@ static ssize_t stream_recv(struct netq *q, const struct iovec *iov, unsigned n)
 	struct stream *s = stream_of(q);
 	const uint8_t *frame = NULL;
 	ssize_t len, got;
-	size_t at = 0;
 
 	if (q->fd < 0)
 		return -EAGAIN;
@@ -348,12 +347,7 @@ static ssize_t stream_recv(struct netq *q, const struct iovec *iov, unsigned n)
 		stream_unplug(s, (int)-len);
 		return -EAGAIN;
 	}
-	for (unsigned i = 0; i < n && at < (size_t)len; i++) {
-		size_t part = MIN(iov[i].iov_len, (size_t)len - at);
-
-		memcpy(iov[i].iov_base, frame + at, part);
-		at += part;
-	}
+	iov_from_buf(iov, n, 0, frame, (size_t)len);
 	return len;
 }
 
@@ -373,15 +367,8 @@ static void stream_hang_up(struct netq *q)
 /* Keep what is left of prefix and frame after the first `sent` bytes. */
 static void keep_rest(struct stream *s, const struct iovec *iov, unsigned n, size_t sent)
 {
-	s->rest_at = s->rest_end = 0;
-	for (unsigned i = 0; i < n; i++) {
-		size_t skip = MIN(sent, iov[i].iov_len);
-
-		sent -= skip;
-		memcpy(s->rest + s->rest_end, (const char *)iov[i].iov_base + skip,
-		       iov[i].iov_len - skip);
-		s->rest_end += iov[i].iov_len - skip;
-	}
+	s->rest_at = 0;
+	s->rest_end = iov_to_buf(iov, n, sent, s->rest, FRAME_PREFIX + NET_FRAME_MAX);
 }
 
 static int stream_send(struct netq *q, const struct iovec *iov, unsigned n)

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/iov.h"
 #include "base/util.h"
 #include "p9/server.h"
 

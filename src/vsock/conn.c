@@ -28,6 +28,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/iov.h"
 #include "vsock/internal.h"
 
 /* Reads of what is left in a socket: more than the kernel lets it hold. */
@@ -363,9 +364,7 @@ static ssize_t receive_message(struct conn *c, struct vsock_hdr *h, struct iovec
 	if ((uint64_t)c->message + (uint64_t)left > c->peer_alloc)
 		return -EMSGSIZE;
 	if (m.msg_flags & MSG_TRUNC) {
-		left = 0;
-		for (unsigned i = 0; i < n; i++)
-			left += (ssize_t)iov[i].iov_len;
+		left = (ssize_t)iov_len(iov, n);
 		c->message += (uint32_t)left;
 		return left;
 	}

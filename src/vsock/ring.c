@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/iov.h"
+#include "base/util.h"
 #include "vsock/vsock.h"
 
 #define SIZE ((uint32_t)VSOCK_BUFFER)
@@ -20,22 +22,14 @@ int ring_put(struct ring *r, const struct iovec *iov, unsigned n, uint32_t skip,
 		r->end = calloc(SIZE / 64, sizeof(*r->end));
 	if (!r->data || (messages && !r->end))
 		return -ENOMEM;
-	for (unsigned i = 0; i < n; i++) {
-		const uint8_t *from = iov[i].iov_base;
-		size_t left = iov[i].iov_len, cut = MIN(skip, left);
+	for (;;) {
+		uint32_t to = (r->at + r->len) & MASK;
+		size_t part = iov_to_buf(iov, n, skip, r->data + to, SIZE - to);
 
-		skip -= (uint32_t)cut;
-		from += cut;
-		left -= cut;
-		while (left) {
-			uint32_t to = (r->at + r->len) & MASK;
-			size_t part = MIN(left, SIZE - to);
-
-			memcpy(r->data + to, from, part);
-			from += part;
-			left -= part;
-			r->len += (uint32_t)part;
-		}
+		r->len += (uint32_t)part;
+		skip += (uint32_t)part;
+		if (part < SIZE - to)
+			break;
 	}
 	if (end && r->len) {
 		uint32_t last = (r->at + r->len - 1) & MASK;

@@ -9,6 +9,7 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 
 #include "../own_net.h"
 #include "cable.h"

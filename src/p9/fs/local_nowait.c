@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/iov.h"
 #include "base/util.h"
 #include "p9/fs/local.h"
 

@@ -13,17 +13,6 @@
 #include "dev/virtio_blk.h"
 #include "iothread/iothread.h"
 
-static struct loop *find_loop(struct dev_env *env, const char *id, struct err *e)
-{
-	struct iothread *t = iothread_find(env->iothreads, id);
-
-	if (!t) {
-		err_set(e, -ENOENT, "IOThread object \"%s\" does not exist", id);
-		return NULL;
-	}
-	return iothread_loop(t);
-}
-
 /* The queues that entry `i` names. Their number, or -errno with `e`. */
 static int assign(struct blk *d, unsigned i, const char *id, struct loop *l, struct loop **loops,
 		  struct err *e)
@@ -83,7 +72,7 @@ static int by_mapping(struct blk *d, struct dev_env *env, struct loop **loops, s
 		id = kvs_get(&d->mapping, key);
 		if (!id)
 			break;
-		each[n] = find_loop(env, id, e);
+		each[n] = iothread_loop_by_id(env->iothreads, id, e);
 		rc = each[n] ? 0 : -ENOENT;
 		for (unsigned i = 0; i < n && !rc; i++)
 			if (each[i] == each[n])
@@ -114,7 +103,7 @@ int blk_map_queues(struct blk *d, struct dev_env *env, struct loop **loops, stru
 	if (d->mapping.n)
 		return by_mapping(d, env, loops, e);
 	if (d->iothread)
-		l = find_loop(env, d->iothread, e);
+		l = iothread_loop_by_id(env->iothreads, d->iothread, e);
 	for (unsigned q = 0; q < d->num_queues; q++)
 		loops[q] = l;
 	return l ? 0 : -ENOENT;

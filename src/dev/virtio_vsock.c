@@ -202,20 +202,6 @@ int vsock_check_cid(uint64_t cid, struct err *e)
 	return 0;
 }
 
-static int find_loop(struct virtio_vsock *d, struct dev_env *env, struct err *e)
-{
-	struct iothread *t;
-
-	d->loop = d->v.exits;
-	if (!d->iothread)
-		return 0;
-	t = iothread_find(env->iothreads, d->iothread);
-	if (!t)
-		return err_set(e, -ENOENT, "IOThread object \"%s\" does not exist", d->iothread);
-	d->loop = iothread_loop(t);
-	return 0;
-}
-
 /* How many connections there may be. The guest decides how many there are, and must not leave the
  * other devices and back ends of the process without descriptors. */
 static unsigned max_connections(struct virtio_vsock *d)
@@ -248,8 +234,11 @@ static int realize(struct vdev *v, struct dev_env *env, struct err *e)
 	d->forget.fn = run_forget;
 	if (rc == 0 && !d->path)
 		rc = err_set(e, -EINVAL, "Parameter 'uds-path' is missing");
-	if (rc == 0)
-		rc = find_loop(d, env, e);
+	d->loop = d->v.exits;
+	if (rc == 0 && d->iothread) {
+		d->loop = iothread_loop_by_id(env->iothreads, d->iothread, e);
+		rc = d->loop ? 0 : -ENOENT;
+	}
 	if (rc == 0)
 		rc = vdev_config_init(v, VSOCK_CFG_LEN, e);
 	for (unsigned i = 0; i < VSOCK_QUEUES && rc == 0; i++) {

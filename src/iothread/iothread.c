@@ -72,7 +72,7 @@ void iothreads_free(struct iothreads *all)
 	free(all);
 }
 
-struct iothread *iothread_find(struct iothreads *all, const char *id)
+static struct iothread *iothread_find(struct iothreads *all, const char *id)
 {
 	list_for_each (it, &all->all) {
 		struct iothread *t = list_entry(it, struct iothread, link);
@@ -90,8 +90,14 @@ struct iothread *iothread_next(struct iothreads *all, const struct iothread *t)
 	return next == &all->all ? NULL : list_entry(next, struct iothread, link);
 }
 
-struct loop *iothread_loop(const struct iothread *t)
+struct loop *iothread_loop_by_id(struct iothreads *all, const char *id, struct err *e)
 {
+	struct iothread *t = iothread_find(all, id);
+
+	if (!t) {
+		err_set(e, -ENOENT, "IOThread object \"%s\" does not exist", id);
+		return NULL;
+	}
 	return t->loop;
 }
 

@@ -36,11 +36,10 @@ int iothread_add(struct iothreads *all, struct kvs *k, struct err *e);
 int iothreads_start(struct iothreads *all, struct err *e);
 void iothreads_join(struct iothreads *all);
 
-/* By id; NULL when unknown. All of them in order of creation: the first one for NULL, NULL at the
- * end. */
-struct iothread *iothread_find(struct iothreads *all, const char *id);
+/* The loop of the iothread that a property names; NULL with `e` when there is none of that id. */
+struct loop *iothread_loop_by_id(struct iothreads *all, const char *id, struct err *e);
+/* All of them in order of creation: the first one for NULL, NULL at the end. */
 struct iothread *iothread_next(struct iothreads *all, const struct iothread *t);
-struct loop *iothread_loop(const struct iothread *t);
 
 struct iothread_info {
 	const char *id;

@@ -405,13 +405,12 @@ static int check_interface(const struct node_opts *o, struct err *e)
 static int check_drive(struct blocks *bs, const struct node_opts *o, struct err *e)
 {
 	struct block *other = o->id ? block_find(bs, o->id) : NULL;
+	int rc = o->id ? id_check("id", o->id, e) : 0;
 
-	if (o->id && !id_wellformed(o->id))
-		return err_set(e, -EINVAL,
-			       "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
-			       "'_', starting with a letter)");
+	if (rc < 0)
+		return rc;
 	if (other && is(other->id, o->id))
-		return err_set(e, -EEXIST, "Duplicate ID '%s' for drive", o->id);
+		return id_taken(o->id, "drive", e);
 	if (other)
 		return err_set(e, -EEXIST, "Device with id '%s' conflicts with a node-name", o->id);
 	if (o->format && o->top.driver)

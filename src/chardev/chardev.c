@@ -322,7 +322,7 @@ static int chardev_open(struct chardevs *cs, struct chardev *cd, struct kvs *k, 
 	if (kvs_unused(k))
 		return err_set(e, -EINVAL, "Invalid parameter '%s'", kvs_unused(k));
 	if (chardev_find(cs, cd->id))
-		return err_set(e, -EEXIST, "Duplicate ID '%s' for chardev", cd->id);
+		return id_taken(cd->id, "chardev", e);
 	if (cd->mux)
 		return err_set(e, -ENOTSUP,
 			       "mux=on is not supported: the front ends of a chardev may be served "

@@ -100,6 +100,23 @@ bool id_wellformed(const char *id)
 	return true;
 }
 
+int id_check(const char *name, const char *id, struct err *e)
+{
+	if (!id)
+		return err_set(e, -EINVAL, "Parameter '%s' is missing", name);
+	if (!id_wellformed(id))
+		return err_set(e, -EINVAL,
+			       "Parameter '%s' expects an identifier (a letter, then letters, "
+			       "digits, '-', '.', '_'), not '%s'",
+			       name, id);
+	return 0;
+}
+
+int id_taken(const char *id, const char *what, struct err *e)
+{
+	return err_set(e, -EEXIST, "Duplicate ID '%s' for %s", id, what);
+}
+
 static int parse_enum(const char *s, const char *const *values, unsigned *out)
 {
 	for (unsigned i = 0; values[i]; i++)

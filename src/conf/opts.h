@@ -70,5 +70,10 @@ int parse_size(const char *s, uint64_t default_unit,
 int parse_bool(const char *s, bool *out);
 /* QEMU's rule for ids: a letter, then letters, digits, '-', '.', '_'. */
 bool id_wellformed(const char *id);
+/* Check the id that parameter `name` ("id", mostly) gives: it must be there (not NULL) and well
+ * formed. 0 or -EINVAL with `e`. */
+int id_check(const char *name, const char *id, struct err *e);
+/* The error for an id that another `what` ("object", "netdev"...) has: returns -EEXIST. */
+int id_taken(const char *id, const char *what, struct err *e);
 
 #endif

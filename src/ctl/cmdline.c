@@ -94,19 +94,18 @@ int options_set_string(char **at, const char *value, struct err *e)
 static int check_id(const struct option_row *o, struct kvs_list *list, struct kvs *k, struct err *e)
 {
 	const char *id = o->id ? kvs_get(k, o->id) : NULL;
+	int rc;
 
-	if (!id)
-		return o->id_required ? err_set(e, -EINVAL, "Parameter '%s' is missing", o->id) : 0;
-	if (!id_wellformed(id))
-		return err_set(e, -EINVAL,
-			       "Parameter '%s' expects an identifier (a letter, then letters, "
-			       "digits, '-', '.', '_'), not '%s'",
-			       o->id, id);
+	if (!id && !o->id_required)
+		return 0;
+	rc = id_check(o->id, id, e);
+	if (rc < 0)
+		return rc;
 	for (unsigned i = 0; i < list->n; i++) {
 		const char *other = kvs_get(&list->v[i], o->id);
 
 		if (other && !strcmp(id, other))
-			return err_set(e, -EEXIST, "Duplicate ID '%s' for %s", id, o->name);
+			return id_taken(id, o->name, e);
 	}
 	return 0;
 }

@@ -139,16 +139,15 @@ static int check_options(struct dev_env *env, struct dev *d, struct kvs *k, stru
 {
 	const char *unused = kvs_unused(k), *id = dev_id(d);
 	const char *bus = d->fn ? d->fn->bus_name : NULL;
+	int rc;
 
 	if (unused)
 		return err_set(e, -EINVAL, "Property '%s.%s' not found", d->class->name, unused);
-	if (id && !id_wellformed(id))
-		return err_set(e, -EINVAL,
-			       "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
-			       "'_', starting with a letter), not '%s'",
-			       id);
+	rc = id ? id_check("id", id, e) : 0;
+	if (rc < 0)
+		return rc;
 	if (id && dev_find(env, id))
-		return err_set(e, -EEXIST, "Duplicate ID '%s' for device", id);
+		return id_taken(id, "device", e);
 	if (bus && strcmp(bus, "pcie.0") && strcmp(bus, "pci.0"))
 		return err_set(e, -ENOENT, "Bus '%s' not found (there is only pcie.0)", bus);
 	return 0;

@@ -137,15 +137,11 @@ int iothread_add(struct iothreads *all, struct kvs *k, struct err *e)
 	int rc;
 
 	kvs_get(k, "qom-type");
-	if (!id)
-		return err_set(e, -EINVAL, "Parameter 'id' is missing");
-	if (!id_wellformed(id))
-		return err_set(e, -EINVAL,
-			       "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
-			       "'_', starting with a letter), not '%s'",
-			       id);
+	rc = id_check("id", id, e);
+	if (rc < 0)
+		return rc;
 	if (iothread_find(all, id))
-		return err_set(e, -EEXIST, "Duplicate ID '%s' for object", id);
+		return id_taken(id, "object", e);
 	t = calloc(1, sizeof(*t));
 	if (!t)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));

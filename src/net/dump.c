@@ -247,8 +247,9 @@ int net_filter_add(struct netdevs *nds, struct kvs *k, struct err *e)
 	int rc;
 
 	kvs_get(k, "qom-type");
-	if (!id)
-		return err_set(e, -EINVAL, "Parameter 'id' is missing");
+	rc = id_check("id", id, e);
+	if (rc < 0)
+		return rc;
 	d = calloc(1, sizeof(*d));
 	if (!d || !(d->id = strdup(id))) {
 		free(d);

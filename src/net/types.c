@@ -166,20 +166,17 @@ int netdev_add(struct netdevs *nds, struct kvs *k, struct err *e)
 {
 	const char *type = kvs_get(k, "type"), *id = kvs_get(k, "id");
 	const struct net_class *class;
+	int rc;
 
 	if (!type)
 		return err_set(e, -EINVAL, "Parameter 'type' is missing");
 	class = find_class(type, e);
 	if (!class)
 		return -EINVAL;
-	if (!id)
-		return err_set(e, -EINVAL, "Parameter 'id' is missing");
-	if (!id_wellformed(id))
-		return err_set(e, -EINVAL,
-			       "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
-			       "'_', starting with a letter), not '%s'",
-			       id);
+	rc = id_check("id", id, e);
+	if (rc < 0)
+		return rc;
 	if (netdevs_find(nds, id))
-		return err_set(e, -EEXIST, "Duplicate ID '%s' for netdev", id);
+		return id_taken(id, "netdev", e);
 	return add_class(nds, class, k, e);
 }

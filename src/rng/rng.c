@@ -114,15 +114,11 @@ int rng_add(struct rngs *rngs, struct kvs *k, struct err *e)
 	if (!type || !options_of(type))
 		return err_set(e, -EINVAL, "Parameter 'qom-type' does not accept value '%s'",
 			       type ? type : "");
-	if (!id)
-		return err_set(e, -EINVAL, "Parameter 'id' is missing");
-	if (!id_wellformed(id))
-		return err_set(e, -EINVAL,
-			       "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
-			       "'_', starting with a letter), not '%s'",
-			       id);
+	rc = id_check("id", id, e);
+	if (rc < 0)
+		return rc;
 	if (find(rngs, id))
-		return err_set(e, -EEXIST, "Duplicate ID '%s' for object", id);
+		return id_taken(id, "object", e);
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));

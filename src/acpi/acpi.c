@@ -26,7 +26,6 @@
 #include "base/util.h"
 #include "mem/gmem.h"
 
-#define PAGE	    4096u
 #define LEGACY_RSDP 0xfffc0ULL
 #define INFO_MADT   16 /* offset in the first page: address of the MADT's first local APIC */
 #define RSDP_SIZE   36

@@ -21,7 +21,6 @@
 #define OEM_TABLE_ID "PCIEHOST"
 #define CREATOR_ID   "XPVH"
 #define TABLE_ALIGN  16
-#define ECAM_BUS     (1 * MiB)
 #define MCFG_SIZE    60
 #define GSI_BASE     16
 
@@ -71,7 +70,7 @@ static void finish_table(uint8_t *t, const char *signature, uint8_t revision, si
 
 static uint16_t buses(const struct layout *l)
 {
-	return (uint16_t)(l->ecam.size / ECAM_BUS);
+	return (uint16_t)(l->ecam.size / LAYOUT_ECAM_BUS);
 }
 
 static void build_mcfg(uint8_t *t, const struct layout *l)
@@ -304,7 +303,7 @@ bool acpi_marker_read(const uint8_t *p, uint64_t gpa, struct layout *l, bool *in
 		return false;
 	*intx = p[MARKER_AT_FLAGS] & MARKER_INTX;
 	l->ecam.base = get_le64(p + MARKER_AT_ECAM);
-	l->ecam.size = get_le16(p + MARKER_AT_BUSES) * ECAM_BUS;
+	l->ecam.size = get_le16(p + MARKER_AT_BUSES) * LAYOUT_ECAM_BUS;
 	l->mmio.base = get_le32(p + MARKER_AT_MMIO);
 	l->mmio.size = get_le32(p + MARKER_AT_MMIO + 4);
 	l->mmio_high.base = get_le64(p + MARKER_AT_HIGH);

@@ -16,6 +16,7 @@
 #include "dev/dev.h"
 #include "dev/env.h"
 #include "mem/gmem.h"
+#include "pci/ids.h"
 #include "pci/regs.h"
 
 #define BAR_SIZE   MiB
@@ -219,8 +220,8 @@ static int edu_realize(struct pci_fn *fn, struct dev_env *env, struct err *e)
 	static const struct pci_ident ident = {
 		.vendor = 0x1234,
 		.device = 0x11e8,
-		.subvendor = 0x1af4,
-		.subdevice = 0x1100,
+		.subvendor = PCI_SUBVENDOR_ID_REDHAT_QUMRANET,
+		.subdevice = PCI_SUBDEVICE_ID_QEMU,
 		.class = 0x00ff00,
 		.revision = 0x10,
 	};

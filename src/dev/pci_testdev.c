@@ -23,6 +23,7 @@
 #include "base/util.h"
 #include "dev/dev.h"
 #include "dev/env.h"
+#include "pci/ids.h"
 
 #define BAR_SIZE     4096
 #define MEMBAR	     2
@@ -123,10 +124,10 @@ static const struct pci_bar_ops empty_bar = {empty_read, empty_write};
 static int testdev_realize(struct pci_fn *fn, struct dev_env *env, struct err *e)
 {
 	static const struct pci_ident ident = {
-		.vendor = 0x1b36,
+		.vendor = PCI_VENDOR_ID_REDHAT,
 		.device = 0x0005,
-		.subvendor = 0x1af4,
-		.subdevice = 0x1100,
+		.subvendor = PCI_SUBVENDOR_ID_REDHAT_QUMRANET,
+		.subdevice = PCI_SUBDEVICE_ID_QEMU,
 		.class = 0x00ff00,
 	};
 	struct testdev *d = of(fn);

@@ -12,6 +12,7 @@
 #include "base/util.h"
 #include "dev/dev.h"
 #include "dev/env.h"
+#include "pci/ids.h"
 
 #define BAR_SIZE 16
 #define EVENTS	 3
@@ -74,10 +75,10 @@ static const struct pci_bar_ops pvpanic_bar = {pvpanic_read, pvpanic_write};
 static int pvpanic_realize(struct pci_fn *fn, struct dev_env *env, struct err *e)
 {
 	static const struct pci_ident ident = {
-		.vendor = 0x1b36,
+		.vendor = PCI_VENDOR_ID_REDHAT,
 		.device = 0x0011,
-		.subvendor = 0x1af4,
-		.subdevice = 0x1100,
+		.subvendor = PCI_SUBVENDOR_ID_REDHAT_QUMRANET,
+		.subdevice = PCI_SUBDEVICE_ID_QEMU,
 		.class = 0x088000,
 		.revision = 1,
 	};

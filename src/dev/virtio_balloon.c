@@ -30,7 +30,7 @@
 #define CFG_ACTUAL 4 /* num_pages before it is always 0 */
 #define CFG_POISON 12
 #define CFG_LEN	   16
-#define PAGE_SHIFT 12
+#define PFN_SHIFT  12
 
 enum { INFLATE, DEFLATE, STATS, QUEUES };
 #define QUEUE_SIZE  128
@@ -225,7 +225,7 @@ static void get_held(void *arg)
 {
 	struct question *q = arg;
 
-	q->number = (uint64_t)get_le32(q->b->v.config + CFG_ACTUAL) << PAGE_SHIFT;
+	q->number = (uint64_t)get_le32(q->b->v.config + CFG_ACTUAL) << PFN_SHIFT;
 }
 
 uint64_t virtio_balloon_held(struct pci_fn *fn)

@@ -20,6 +20,10 @@
 #include "base/err.h"
 #include "base/loop.h"
 
+/* A page of the guest, which is the unit of Xen's interfaces and of ACPI's and PVH's layout. */
+#define PAGE_SHIFT 12
+#define PAGE	   (1ULL << PAGE_SHIFT)
+
 struct gmem;
 struct hv;
 

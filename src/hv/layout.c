@@ -22,8 +22,6 @@
 #define AUTO_HIGH_SIZE	   (64 * GiB)
 #define AUTO_HIGH_SIZE_MIN (1 * GiB)
 
-#define PAGE	 4096ULL
-#define ECAM_BUS (1 * MiB)
 #define ECAM_MAX (256 * MiB)
 #define MAX_ADDR (1ULL << 52)
 
@@ -210,8 +208,8 @@ static int check_all(const struct layout *l, const struct hv_range *ram, unsigne
 		struct hv_range r;
 	} w[] = {{"pci-ecam", l->ecam}, {"pci-mmio", l->mmio}, {"pci-mmio-high", l->mmio_high}};
 
-	if (l->ecam.base % ECAM_BUS || l->ecam.size % ECAM_BUS || l->ecam.size < ECAM_BUS ||
-	    l->ecam.size > ECAM_MAX)
+	if (l->ecam.base % LAYOUT_ECAM_BUS || l->ecam.size % LAYOUT_ECAM_BUS ||
+	    l->ecam.size < LAYOUT_ECAM_BUS || l->ecam.size > ECAM_MAX)
 		return err_set(e, -EINVAL,
 			       "pci-ecam-base and pci-ecam-size must be multiples of 1M "
 			       "(one bus), and the size at most 256M");

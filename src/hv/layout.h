@@ -25,6 +25,9 @@ struct layout {
 	struct hv_range mmio_high; /* 64-bit window */
 };
 
+/* Configuration space of one bus: 4 KiB for each of its 256 functions. */
+#define LAYOUT_ECAM_BUS 0x100000ULL
+
 /* Where libxl ends the low RAM of a PVH guest and where it puts the ACPI tables: at most 18 pages
  * from here. */
 #define LAYOUT_LOW_RAM_END 0xfc000000ULL

@@ -24,7 +24,7 @@
 /* True when `undone` mappings are enough for a turn. */
 static bool enough(const struct gmem *gm, unsigned undone)
 {
-	return undone >= TURN_UNDONE || (undone << (gm->shift - GMEM_PAGE_SHIFT)) >= TURN_PAGES;
+	return undone >= TURN_UNDONE || (undone << (gm->shift - PAGE_SHIFT)) >= TURN_PAGES;
 }
 
 static void sweep_wait(struct gmem *gm)

@@ -107,7 +107,7 @@ struct gmem *gmem_new(const struct hv_range *ram, unsigned ranges, unsigned gran
 		return NULL;
 	gm->ops = ops;
 	gm->ctx = ctx;
-	gm->shift = GMEM_PAGE_SHIFT + (unsigned)__builtin_ctz(granule_pages);
+	gm->shift = PAGE_SHIFT + (unsigned)__builtin_ctz(granule_pages);
 	gm->granule_count = gm->span >> gm->shift;
 	atomic_store(&gm->gen, 1);
 	gm->granules = lazy_alloc(gm->granule_count * sizeof(*gm->granules));
@@ -154,8 +154,8 @@ static void unmap_granule(struct gmem *gm, uint64_t index, bool reserve)
 
 	if (g->holes == nothing)
 		return;
-	gm->ops->unmap(gm->ctx, gm->window + (index << gm->shift),
-		       1u << (gm->shift - GMEM_PAGE_SHIFT), reserve);
+	gm->ops->unmap(gm->ctx, gm->window + (index << gm->shift), 1u << (gm->shift - PAGE_SHIFT),
+		       reserve);
 	free((void *)g->holes);
 }
 
@@ -166,7 +166,7 @@ void gmem_free(struct gmem *gm)
 	loop_timer_del(&gm->sweep);
 	gmem_whole_free(gm);
 	if (!gm->linear) {
-		unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
+		unsigned pages = 1u << (gm->shift - PAGE_SHIFT);
 		struct list *it;
 
 		for (unsigned i = 0; i < gm->mapped_count; i++)
@@ -284,13 +284,13 @@ static void drop_if_stale(struct gmem *gm, uint64_t index)
 static uint8_t *map_granule(struct gmem *gm, uint64_t index, uint8_t *at, uint64_t *holes)
 {
 	uint64_t first = gm->base + (index << gm->shift);
-	unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT);
+	unsigned pages = 1u << (gm->shift - PAGE_SHIFT);
 
 	memset(holes, 0, GMEM_GRANULE_PAGES / 8);
 	for (unsigned p = 0; p < pages; p++)
 		if (!gmem_is_ram(gm, first + p * PAGE, PAGE))
 			holes[p / 64] |= 1ULL << (p % 64);
-	return gm->ops->map(gm->ctx, at, first >> GMEM_PAGE_SHIFT, pages, holes);
+	return gm->ops->map(gm->ctx, at, first >> PAGE_SHIFT, pages, holes);
 }
 
 static bool any_hole(const uint64_t *holes)
@@ -351,7 +351,7 @@ static struct aside *find_aside(struct gmem *gm, uint64_t index, uint64_t first,
 static void drop_aside(struct gmem *gm, struct aside *a)
 {
 	list_del(&a->link);
-	gm->ops->unmap(gm->ctx, a->host, 1u << (gm->shift - GMEM_PAGE_SHIFT), false);
+	gm->ops->unmap(gm->ctx, a->host, 1u << (gm->shift - PAGE_SHIFT), false);
 	free(a);
 }
 
@@ -504,8 +504,8 @@ int gmem_pin(struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov, uns
 	mask = (1ULL << gm->shift) - 1;
 	while (len) {
 		uint64_t in = off & mask, chunk = MIN(len, mask + 1 - in);
-		uint8_t *host = pin_granule(gm, off >> gm->shift, in >> GMEM_PAGE_SHIFT,
-					    (in + chunk - 1) >> GMEM_PAGE_SHIFT);
+		uint8_t *host = pin_granule(gm, off >> gm->shift, in >> PAGE_SHIFT,
+					    (in + chunk - 1) >> PAGE_SHIFT);
 
 		if (!host)
 			goto undo;
@@ -631,7 +631,7 @@ static bool read_page(struct gmem *gm, uint64_t gpa, uint8_t *buf)
 
 		if (!host)
 			return false;
-		page = (off & ((1ULL << gm->shift) - 1)) >> GMEM_PAGE_SHIFT;
+		page = (off & ((1ULL << gm->shift) - 1)) >> PAGE_SHIFT;
 		iov.iov_base = host + page * PAGE;
 	}
 	there = !has_hole(holes, page, page);

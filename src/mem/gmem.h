@@ -40,7 +40,6 @@ struct gmem_ops {
 	void (*unmap)(void *ctx, void *at, unsigned pages, bool reserve);
 };
 
-#define GMEM_PAGE_SHIFT	   12
 #define GMEM_GRANULE_PAGES 1024 /* the usual granule: 4 MiB */
 
 /* RAM that is populated lazily. `granule_pages`: a power of two up to GMEM_GRANULE_PAGES; 1 where a

@@ -13,8 +13,6 @@
 #include "base/list.h"
 #include "mem/gmem.h"
 
-#define PAGE (1ULL << GMEM_PAGE_SHIFT)
-
 struct granule {
 	atomic_uint pins;
 	atomic_uint gen;

@@ -50,7 +50,7 @@ static bool add(struct gmem_map *m, uint64_t gpa, uint64_t size, uint8_t *host)
 /* The pages of a granule that are there, in runs. */
 static bool add_granule(struct gmem *gm, struct gmem_map *m, uint64_t index, const uint64_t *holes)
 {
-	unsigned pages = 1u << (gm->shift - GMEM_PAGE_SHIFT), first = 0;
+	unsigned pages = 1u << (gm->shift - PAGE_SHIFT), first = 0;
 	uint64_t gpa = gm->base + (index << gm->shift);
 
 	if (!holes)
@@ -121,7 +121,7 @@ int gmem_whole_map(struct gmem *gm, struct gmem_whole *w, const struct gmem_regi
 	struct gmem_map *m = gm->map;
 	int rc;
 
-	if (!gm->linear && gm->shift == GMEM_PAGE_SHIFT)
+	if (!gm->linear && gm->shift == PAGE_SHIFT)
 		return err_set(e, -ENOTSUP,
 			       "the guest has less memory than it may have (memory < maxmem), so "
 			       "not all of it can be mapped");

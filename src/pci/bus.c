@@ -20,9 +20,10 @@
 
 #include "base/trace.h"
 #include "base/util.h"
+#include "hv/layout.h"
+#include "pci/ids.h"
 
 #define FUNCTIONS  256
-#define ECAM_BUS   (1ULL << 20)
 #define INTX_LINES 4
 
 struct decoded {
@@ -192,7 +193,7 @@ static struct decoded *find_bar(struct pci_bus *bus, uint64_t addr)
 
 static struct pci_fn *ecam_fn(struct pci_bus *bus, uint64_t off)
 {
-	return off < ECAM_BUS ? bus->fns[off / PCI_CFG_SIZE] : NULL;
+	return off < LAYOUT_ECAM_BUS ? bus->fns[off / PCI_CFG_SIZE] : NULL;
 }
 
 static uint64_t ones(unsigned size)
@@ -265,10 +266,10 @@ void pci_intx_set(struct pci_fn *fn, bool level)
 }
 
 static const struct pci_ident host_bridge = {
-	.vendor = 0x1b36,
+	.vendor = PCI_VENDOR_ID_REDHAT,
 	.device = 0x0008,
-	.subvendor = 0x1af4,
-	.subdevice = 0x1100,
+	.subvendor = PCI_SUBVENDOR_ID_REDHAT_QUMRANET,
+	.subdevice = PCI_SUBDEVICE_ID_QEMU,
 	.class = 0x060000,
 };
 

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/trace.h"
+#include "pci/ids.h"
 
 #define ISR_QUEUE  1
 #define ISR_CONFIG 2
@@ -393,10 +394,10 @@ int vdev_init(struct vdev *v, const struct vdev_ops *ops, const char *kind, stru
 	      struct loop *exits, struct err *e)
 {
 	const struct pci_ident ident = {
-		.vendor = 0x1af4,
+		.vendor = PCI_VENDOR_ID_REDHAT_QUMRANET,
 		.device = (uint16_t)(0x1040 + ops->virtio_id),
-		.subvendor = 0x1af4,
-		.subdevice = 0x1100,
+		.subvendor = PCI_SUBVENDOR_ID_REDHAT_QUMRANET,
+		.subdevice = PCI_SUBDEVICE_ID_QEMU,
 		.class = ops->pci_class,
 		.revision = 1,
 	};

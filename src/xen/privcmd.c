@@ -24,7 +24,6 @@
 
 #include "base/util.h"
 
-#define PAGE	(1UL << GMEM_PAGE_SHIFT)
 #define NO_PAGE (~(xen_pfn_t)0) /* no domain has a page there */
 
 int privcmd_open(struct err *e)

@@ -251,7 +251,7 @@ int hv_xen_acpi(struct hv *hv, const struct layout *layout, enum acpi_mode mode,
 	if (rc == -ENOSPC) {
 		rc = acpi_spare_page(hv->mem, &x->acpi, &at);
 		if (!rc)
-			rc = ram_populate(x, at >> GMEM_PAGE_SHIFT);
+			rc = ram_populate(x, at >> PAGE_SHIFT);
 		/* The page was a hole until now. */
 		gmem_invalidate(hv->mem);
 	}

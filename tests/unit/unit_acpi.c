@@ -22,7 +22,6 @@
 #include "mem/gmem.h"
 
 #define LOW_RAM	  (2 * MiB)
-#define PAGE	  4096
 #define DSDT_SIZE 512
 #define VCPUS	  2
 

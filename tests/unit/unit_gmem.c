@@ -23,7 +23,6 @@
 #include "base/util.h"
 #include "mem/gmem.h"
 
-#define PAGE	4096ULL
 #define GRANULE (GMEM_GRANULE_PAGES * PAGE)
 
 struct domain {

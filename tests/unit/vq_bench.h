@@ -25,7 +25,6 @@
 #include "mem/gmem.h"
 #include "virtio/vdev.h"
 
-#define PAGE	  4096ULL
 #define RAM_PAGES 4096
 #define SIZE	  512
 #define BAR	  0xc0000000ULL

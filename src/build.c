@@ -117,7 +117,7 @@ int build_attach(struct vm *vm, struct err *e)
 	vm->env.bus = pci_bus_new(vm->env.hv, vm->layout.ecam.base, vm->layout.ecam.size);
 	vm->env.io = loop_new("xenpvh/io");
 	if (!vm->env.bus || !vm->env.io)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	loop_set_polling(vm->env.io, vm->cmd->exit_poll_ns, 0, 0);
 	return pci_host_bridge_add(vm->env.bus, e);
 }
@@ -146,7 +146,7 @@ int build_monitors(struct vm *vm, struct err *e)
 
 	vm->env.chardevs = chardevs_new();
 	if (!vm->env.chardevs)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	rc = make_group(vm, object_group_find("chardev"), false, e);
 	if (rc < 0) {
 		chardevs_free(vm->env.chardevs, true);
@@ -256,7 +256,7 @@ int build_devices(struct vm *vm, struct err *e)
 	vm->env.fsdevs = fsdevs_new();
 	if (!vm->env.rngs || !vm->env.iothreads || !vm->env.blocks || !vm->env.netdevs ||
 	    !vm->env.fsdevs)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	netdevs_report_to(vm->env.netdevs, vm->env.events);
 	rc = make_objects(vm, e);
 	if (rc == 0)

@@ -87,7 +87,7 @@ static int start(struct vm *vm, struct signals *signals, struct guard *guard, st
 		return err_set(e, -errno, "event loop: %s", strerror(errno));
 	vm->env.events = events_new(vm->control);
 	if (!vm->env.events)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	if (rc == 0)
 		rc = take_signals(signals, vm, e);
 	if (rc == 0 && c->machine == MACHINE_NONE)

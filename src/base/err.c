@@ -30,6 +30,11 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	return code;
 }
 
+int err_nomem(struct err *e)
+{
+	return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+}
+
 void err_prefix(struct err *e, const char *fmt, ...)
 {
 	char text[sizeof(e->text)], rest[sizeof(e->text)];

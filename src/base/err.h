@@ -28,6 +28,9 @@ struct err {
  * NULL. Keeps errno. */
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* Out of memory, in the C library's words. Returns -ENOMEM. */
+int err_nomem(struct err *e);
+
 /* Put "prefix: " before the text that is there. */
 void err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -212,7 +212,7 @@ int block_attach(struct block *b, const struct block_use *use, struct err *e)
 		return err_set(e, -ENOMEDIUM, "Device needs media, but drive is empty");
 	user = strdup(use->user);
 	if (!user)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	rc = b->img->kind == IMAGE_NULL ? 0 : check_neighbours(b, use, e);
 	if (!rc) {
 		permissions(b, b->img, use->share_rw, &perm, &unshared);
@@ -260,7 +260,7 @@ struct block_queue *block_queue_new(struct block *b, struct loop *l, struct err 
 	struct block_queue *q = calloc(1, sizeof(*q));
 
 	if (!q) {
-		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		err_nomem(e);
 		return NULL;
 	}
 	q->b = b;

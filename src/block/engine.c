@@ -271,7 +271,7 @@ struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, 
 		}
 	}
 	if (!en || (img->direct && bounce_init(&en->bounce) < 0)) {
-		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		err_nomem(e);
 		return NULL;
 	}
 	want_uring(en, img);

@@ -164,7 +164,7 @@ int image_open(struct image **out, const struct image_opts *o, struct err *e)
 	int rc = 0;
 
 	if (!img)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	list_init(&img->link);
 	pthread_rwlock_init(&img->rmw_lock, NULL);
 	img->refs = 1;

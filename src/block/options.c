@@ -256,7 +256,7 @@ static int name_block(struct block *b, const char *id, const char *node_name, st
 	else
 		rc = asprintf(&b->node_name, "#block%u", b->bs->made_up++);
 	if (rc < 0 || !b->node_name || (id && !b->id))
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	return 0;
 }
 
@@ -308,8 +308,7 @@ static int make_block(struct blocks *bs, struct image *img, const char *driver, 
 	*out = block_new(bs, img, driver);
 	if (*out)
 		return 0;
-	err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
-	return -ENOMEM;
+	return err_nomem(e);
 }
 
 /* The protocol node of its own that `file.node-name` asks for. */

@@ -352,7 +352,7 @@ int chardev_add(struct chardevs *cs, const struct kvs *conf, struct err *e)
 		return -EINVAL;
 	cd = calloc(1, class->size);
 	if (!cd)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	cd->class = class;
 	cd->tables[0] = chardev_options;
 	cd->tables[1] = class->options;

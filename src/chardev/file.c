@@ -140,7 +140,7 @@ static int pipe_open(struct chardev *cd, struct err *e)
 		return err_set(e, -EINVAL,
 			       "chardev: pipe: no device path given: 'path' is missing");
 	if (asprintf(&name, "%s.out", f->path) < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	f->out = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	strcpy(name + strlen(f->path), ".in");
 	f->in = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);

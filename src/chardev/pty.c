@@ -110,7 +110,7 @@ static int pty_open(struct chardev *cd, struct err *e)
 	make_raw(name);
 	p->name = strdup(name);
 	if (!p->name)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	if (p->path) {
 		if (symlink(name, p->path) < 0)
 			return err_set(e, -errno, "Failed to create PTY symlink '%s': %s", p->path,

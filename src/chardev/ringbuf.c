@@ -41,7 +41,7 @@ static int ringbuf_open(struct chardev *cd, struct err *e)
 		return err_set(e, -EINVAL, "size of ringbuf chardev must be power of two, not %llu",
 			       (unsigned long long)r->size);
 	r->ring = malloc(r->size);
-	return r->ring ? 0 : err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	return r->ring ? 0 : err_nomem(e);
 }
 
 static int ringbuf_start(struct chardev *cd, struct err *e)

@@ -198,7 +198,7 @@ int kvs_parse(struct kvs *k, const char *option, const char *text, const char *i
 		return too_long(e);
 	if (asprintf(&k->origin, "%s %s", option, text) < 0) {
 		k->origin = NULL;
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	}
 	return *text == '{' ? parse_json(k, text, e) : parse_plain(k, text, implied, e);
 }

@@ -229,7 +229,7 @@ static int set_string(char **at, const char *value, struct err *e)
 	char *copy = value ? strdup(value) : NULL;
 
 	if (value && !copy)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	free(*at);
 	*at = copy;
 	return 0;
@@ -316,7 +316,7 @@ static int set_tree(const struct opt *o, struct kvs *k, struct kvs *at, struct e
 
 	snprintf(prefix, sizeof(prefix), "%s.", o->name);
 	kvs_free(at);
-	return kvs_take(k, prefix, at) < 0 ? err_set(e, -ENOMEM, "%s", strerror(ENOMEM)) : 0;
+	return kvs_take(k, prefix, at) < 0 ? err_nomem(e) : 0;
 }
 
 int opts_apply(const struct opt *const *tables, struct kvs *k, void *base, struct err *e)

@@ -85,7 +85,7 @@ int options_set_string(char **at, const char *value, struct err *e)
 	char *copy = strdup(value);
 
 	if (!copy)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	free(*at);
 	*at = copy;
 	return 0;
@@ -117,7 +117,7 @@ int options_append(const struct option_row *o, struct kvs_list *list, struct kvs
 
 	if (!v) {
 		kvs_free(k);
-		return rc < 0 ? rc : err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return rc < 0 ? rc : err_nomem(e);
 	}
 	list->v = v;
 	v[list->n++] = *k;
@@ -218,7 +218,7 @@ static int resolve(const struct path_rule *rule, char **at, struct err *e)
 			"device model in another directory when the guest reboots",
 			*at);
 	if (asprintf(&path, "%s%s%s", rule->cwd, strcmp(rule->cwd, "/") ? "/" : "", *at) < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	free(*at);
 	*at = path;
 	return 0;
@@ -276,10 +276,10 @@ static int resolve_qtest(const struct path_rule *rule, char **at, struct err *e)
 		return 0;
 	path = strdup(*at + 5);
 	if (!path)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	rc = resolve(rule, &path, e);
 	if (!rc && asprintf(&whole, "unix:%s", path) < 0)
-		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		rc = err_nomem(e);
 	free(path);
 	if (rc < 0)
 		return rc;

@@ -294,7 +294,7 @@ static int device_add(struct qmp_call *call)
 	int rc;
 
 	if (!text)
-		return err_set(&call->err, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(&call->err);
 	rc = kvs_parse(&k, "device_add", text, "driver", &call->err);
 	free(text);
 	if (!rc)

@@ -228,7 +228,7 @@ int human_monitor_command(struct qmp_call *call)
 	FILE *out = open_memstream(&text, &len);
 
 	if (!out)
-		return err_set(&call->err, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(&call->err);
 	if (sscanf(qmp_string(call, "command-line"), "%63s %63s", verb, topic) > 0)
 		answer(call, verb, topic, out);
 	fclose(out);

@@ -392,7 +392,7 @@ static int monitor_add(struct monitors *ms, struct vm *vm, const struct kvs *con
 	int rc;
 
 	if (!m)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	m->vm = vm;
 	mode = kvs_get(&k, "mode");
 	if (mode && !strcmp(mode, "readline"))
@@ -438,7 +438,7 @@ struct monitors *monitors_open(struct vm *vm, struct err *e)
 	struct monitors *ms = calloc(1, sizeof(*ms));
 
 	if (!ms) {
-		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		err_nomem(e);
 		return NULL;
 	}
 	list_init(&ms->all);

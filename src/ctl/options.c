@@ -229,7 +229,7 @@ static int take_log_items(struct cmdline *c, const struct option_row *o, const c
 			  struct err *e)
 {
 	char *items = strdup(arg), *rest = items;
-	int rc = items ? 0 : err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	int rc = items ? 0 : err_nomem(e);
 
 	for (char *item; !rc && (item = strsep(&rest, ","));)
 		if (!strcmp(item, "debug"))
@@ -349,7 +349,7 @@ static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct 
 			return rc;
 		rc = kvs_parse(&k, "-qmp", text, "backend", e);
 		if (!rc && !kvs_get(&k, "id") && kvs_add(&k, "id", id) < 0)
-			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+			rc = err_nomem(e);
 		if (rc < 0) {
 			kvs_free(&k);
 			return rc;
@@ -398,7 +398,7 @@ static int split_virtfs(struct kvs *k, struct kvs *fs, struct kvs *dev, struct e
 	if (rc || kvs_add(fs, "id", id) || kvs_add(dev, "driver", "virtio-9p-pci") ||
 	    kvs_add(dev, "fsdev", id) || kvs_add(dev, "mount_tag", tag) ||
 	    !(fs->origin = strdup(k->origin)) || !(dev->origin = strdup(k->origin)))
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	return 0;
 }
 

@@ -40,7 +40,7 @@ static int append(struct qmp_input *in, char c, struct err *e)
 		char *buf = realloc(in->buf, size);
 
 		if (!buf)
-			return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+			return err_nomem(e);
 		in->buf = buf;
 		in->size = size;
 	}

@@ -101,7 +101,7 @@ int ringbuf_write(struct qmp_call *call)
 		return chardev_ringbuf_write(cd, (const uint8_t *)json_string_value(data), len);
 	buf = malloc(len + 1);
 	if (!buf)
-		return err_set(&call->err, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(&call->err);
 	n = base64_decode(json_string_value(data), buf, len);
 	if (n >= 0)
 		chardev_ringbuf_write(cd, buf, (size_t)n);
@@ -167,5 +167,5 @@ int ringbuf_read(struct qmp_call *call)
 	}
 	free(buf);
 	free(text);
-	return call->ret ? 0 : err_set(&call->err, -ENOMEM, "%s", strerror(ENOMEM));
+	return call->ret ? 0 : err_nomem(&call->err);
 }

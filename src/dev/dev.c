@@ -268,7 +268,7 @@ static int add(struct dev_env *env, struct kvs *k, bool hot, struct err *e)
 			       c->on_bus ? c->on_bus : "pcie.0");
 	d = dev_new(c);
 	if (!d)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	dev_class_tables(c, tables);
 	rc = opts_apply(tables, k, d->fn ? (void *)d->fn : d->sub, e);
 	if (rc == 0)
@@ -278,7 +278,7 @@ static int add(struct dev_env *env, struct kvs *k, bool hot, struct err *e)
 	if (rc == 0 && d->fn)
 		rc = pci_bus_plug(env->bus, d->fn, e);
 	if (rc == 0 && c->bus && name_bus(env, d) < 0)
-		rc = err_set(e, -ENOMEM, "out of memory");
+		rc = err_nomem(e);
 	if (rc < 0) {
 		destroy(d, realized);
 		return rc;

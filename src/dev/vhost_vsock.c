@@ -135,7 +135,7 @@ static int realize(struct vdev *v, struct dev_env *env, struct err *e)
 		rc = vdev_config_init(v, VSOCK_CFG_LEN, e);
 	for (unsigned i = 0; i < VSOCK_QUEUES && rc == 0; i++)
 		if (!vdev_queue_add(v, VSOCK_QUEUE_SIZE, NULL))
-			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+			rc = err_nomem(e);
 	if (rc == 0)
 		rc = open_vhost(d, e);
 	if (rc < 0)

@@ -167,7 +167,7 @@ static int p9_realize(struct vdev *v, struct dev_env *env, struct err *e)
 	d->server = d->vq ? p9_server_new(fs, vq_loop(d->vq)) : NULL;
 	d->messages = calloc(QUEUE_SIZE, P9_MESSAGE_MAX);
 	if (!d->server || !d->messages)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	for (unsigned i = 0; i < QUEUE_SIZE; i++) {
 		d->slots[i].d = d;
 		d->slots[i].r.done = request_done;

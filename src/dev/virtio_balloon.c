@@ -272,7 +272,7 @@ static int balloon_realize(struct vdev *v, struct dev_env *env, struct err *e)
 	put_le32(v->config_wmask + CFG_POISON, UINT32_MAX);
 	for (unsigned i = 0; i < QUEUES; i++)
 		if (!vdev_queue_add(v, QUEUE_SIZE, NULL))
-			return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+			return err_nomem(e);
 	v->offered |= F_STATS_VQ;
 	if (b->deflate_on_oom)
 		v->offered |= F_DEFLATE_ON_OOM;

@@ -239,7 +239,7 @@ static int add_queue(struct blk *d, struct loop *l, struct err *e)
 	q->vq = q->reqs ? vdev_queue_add(&d->v, (unsigned)d->queue_size, l) : NULL;
 	d->queues++;
 	if (!q->vq)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	vq_set_priv(q->vq, q);
 	q->disk = block_queue_new(d->disk, l, e);
 	return q->disk ? 0 : -ENOMEM;
@@ -253,7 +253,7 @@ static int add_queues(struct blk *d, struct dev_env *env, struct err *e)
 	d->queue = calloc(d->num_queues, sizeof(*d->queue));
 	if (!loops || !d->queue) {
 		free(loops);
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	}
 	rc = blk_map_queues(d, env, loops, e);
 	while (!rc && d->queues < d->num_queues)

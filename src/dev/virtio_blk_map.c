@@ -63,7 +63,7 @@ static int by_mapping(struct blk *d, struct dev_env *env, struct loop **loops, s
 	int rc = 0;
 
 	if (!each)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	for (n = 0;; n++) {
 		const char *id;
 		char key[64];

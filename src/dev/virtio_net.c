@@ -362,14 +362,14 @@ static int net_realize(struct vdev *v, struct dev_env *env, struct err *e)
 
 	n->pair = calloc(n->pairs, sizeof(*n->pair));
 	if (!n->pair)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	for (unsigned i = 0; i < n->pairs; i++) {
 		rc = net_pair_init(&n->pair[i], n, i, e);
 		if (rc < 0)
 			return rc;
 	}
 	if (v->offered & NET_F_CTRL_VQ && !vdev_queue_add(v, CTRL_QUEUE_SIZE, NULL))
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	for (unsigned i = 0; i < n->pairs && n->nd; i++) {
 		rc = netq_start(n->pair[i].q, vq_loop(n->pair[i].rx), &n->pair[i]);
 		if (rc < 0)

@@ -435,7 +435,7 @@ int net_pair_init(struct net_pair *p, struct virtio_net *n, unsigned index, stru
 	p->rx = vdev_queue_add(&n->v, n->rx_size, NULL);
 	p->tx = p->rx ? vdev_queue_add(&n->v, n->tx_size, NULL) : NULL;
 	if (!p->tx || !p->spill)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	return 0;
 }
 

@@ -184,7 +184,7 @@ static int rng_realize(struct vdev *v, struct dev_env *env, struct err *e)
 	rng_quota_init(&r->quota, r->max_bytes, r->period_ms * 1000000);
 	r->vq = vdev_queue_add(v, QUEUE_SIZE, NULL);
 	if (!r->vq)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	return rng_src_open(&r->src, env->rngs, r->rng, e);
 }
 

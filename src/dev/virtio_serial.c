@@ -399,7 +399,7 @@ static int serial_realize(struct vdev *v, struct dev_env *env, struct err *e)
 	s->env = env;
 	s->slot = calloc(s->ports, sizeof(*s->slot));
 	if (!s->slot || add_queues(s) < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	memcpy(v->config + CFG_PORTS, &ports, sizeof(ports));
 	v->offered |= SERIAL_F_MULTIPORT;
 	if (s->emergency) {

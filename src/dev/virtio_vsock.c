@@ -244,7 +244,7 @@ static int realize(struct vdev *v, struct dev_env *env, struct err *e)
 	for (unsigned i = 0; i < VSOCK_QUEUES && rc == 0; i++) {
 		d->vq[i] = vdev_queue_add(v, VSOCK_QUEUE_SIZE, d->loop);
 		if (!d->vq[i])
-			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+			rc = err_nomem(e);
 	}
 	if (rc < 0)
 		return rc;

@@ -552,7 +552,7 @@ int helper_start(struct helper **out, const struct helper_role *role,
 		return rc;
 	h = calloc(1, sizeof(*h));
 	if (!h)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	h->sock = h->log = h->pidfd = -1;
 	h->sock_watch.fd = h->log_watch.fd = h->end_watch.fd = -1;
 	h->restart.fn = on_restart;

@@ -144,7 +144,7 @@ int iothread_add(struct iothreads *all, struct kvs *k, struct err *e)
 		return id_taken(id, "object", e);
 	t = calloc(1, sizeof(*t));
 	if (!t)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	rc = iothread_init(t, id, k, e);
 	if (rc < 0) {
 		iothread_free(t);

@@ -65,7 +65,7 @@ static struct gmem *gmem_alloc(const struct hv_range *ram, unsigned ranges, uint
 	uint64_t end = 0;
 
 	if (!gm) {
-		err_set(e, -ENOMEM, "out of memory");
+		err_nomem(e);
 		return NULL;
 	}
 	gm->base = UINT64_MAX;

@@ -129,7 +129,7 @@ int gmem_whole_map(struct gmem *gm, struct gmem_whole *w, const struct gmem_regi
 		map_free(gm, m);
 		gm->map = m = calloc(1, sizeof(*m));
 		if (!m)
-			return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+			return err_nomem(e);
 		m->gen = gmem_generation(gm);
 		rc = map_fill(gm, m);
 		if (rc < 0) {

@@ -34,7 +34,7 @@ static int bridge_alias(struct netdev *nd, const struct kvs *k, struct kvs *out,
 
 	if (kvs_add(out, "type", "tap") < 0 || kvs_add(out, "helper", o->helper) < 0 ||
 	    kvs_add(out, "br", o->br) < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	return 0;
 }
 

@@ -232,7 +232,7 @@ static int dump_init(struct dump *d, struct netdevs *nds, struct kvs *k, struct 
 			       d->netdev);
 	d->bundle = calloc(d->nd->pairs, sizeof(*d->bundle));
 	if (!d->bundle)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	for (unsigned i = 0; i < d->nd->pairs; i++) {
 		d->bundle[i].dump = d;
 		d->bundle[i].due.fn = write_due;
@@ -253,7 +253,7 @@ int net_filter_add(struct netdevs *nds, struct kvs *k, struct err *e)
 	d = calloc(1, sizeof(*d));
 	if (!d || !(d->id = strdup(id))) {
 		free(d);
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	}
 	d->fd = -1;
 	list_init(&d->link);

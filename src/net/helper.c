@@ -91,7 +91,7 @@ int helper_bridge(const char *helper, const char *br, struct err *e)
 	if (asprintf(&line, "%s --use-vnet %s --br=%s", helper, fd_arg, br) < 0)
 		line = NULL;
 	if (!br_arg || !line) {
-		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		rc = err_nomem(e);
 	} else if (strpbrk(helper, " \t")) {
 		char *argv[] = {(char *)"sh", (char *)"-c", line, NULL};
 

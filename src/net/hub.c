@@ -325,7 +325,7 @@ static int port_open(struct netdev *nd, struct kvs *k, struct err *e)
 	p->frame = malloc(NET_HDR_LEN + NET_FRAME_MAX);
 	p->hub = find_hub(netdevs_hubs(nd->set), p->hubid);
 	if (!p->frame || !p->hub || fifo_ring_init(&p->out, RING_SIZE) < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	list_add_tail(&p->hub->ports, &p->link);
 	if (!p->netdev)
 		return 0;

@@ -110,7 +110,7 @@ int netdev_alloc_queues(struct netdev *nd, unsigned n, struct err *e)
 {
 	nd->queue = calloc(n, sizeof(*nd->queue));
 	if (!nd->queue)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	nd->pairs = n;
 	for (unsigned i = 0; i < n; i++) {
 		nd->queue[i].nd = nd;

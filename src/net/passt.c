@@ -149,7 +149,7 @@ static int passt_alias(struct netdev *nd, const struct kvs *k, struct kvs *out, 
 	snprintf(number, sizeof(number), "%d", sock[0]);
 	if (rc || kvs_add(out, "type", "stream") < 0 || kvs_add(out, "addr.type", "fd") < 0 ||
 	    kvs_add(out, "addr.str", number) < 0)
-		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		rc = err_nomem(e);
 	/* It says what is wrong on standard error, and goes into the background when all is well.
 	 */
 	if (!rc)

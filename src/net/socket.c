@@ -62,7 +62,7 @@ static int put_address(struct kvs *out, const char *prefix, const char *text, st
 	     put(out, prefix, "host", *host ? host : "0.0.0.0") < 0 ||
 	     put(out, prefix, "port", colon + 1) < 0 || put(out, prefix, "ipv4", "on") < 0;
 	free(host);
-	return rc ? err_set(e, -ENOMEM, "%s", strerror(ENOMEM)) : 0;
+	return rc ? err_nomem(e) : 0;
 }
 
 static int as_fd(const struct socket_opts *o, struct kvs *out, struct err *e)
@@ -83,7 +83,7 @@ static int as_fd(const struct socket_opts *o, struct kvs *out, struct err *e)
 	if (kvs_add(out, "type", type == SOCK_STREAM ? "stream" : "dgram") < 0 ||
 	    put(out, type == SOCK_STREAM ? "addr" : "local", "type", "fd") < 0 ||
 	    put(out, type == SOCK_STREAM ? "addr" : "local", "str", o->fd) < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	return 0;
 }
 
@@ -91,7 +91,7 @@ static int as_stream(const struct socket_opts *o, struct kvs *out, struct err *e
 {
 	if (kvs_add(out, "type", "stream") < 0 ||
 	    kvs_add(out, "server", o->listen ? "on" : "off") < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	return put_address(out, "addr", o->listen ? o->listen : o->connect, e);
 }
 
@@ -102,7 +102,7 @@ static int as_group(const struct socket_opts *o, struct kvs *out, struct err *e)
 	int rc = 0;
 
 	if (!group || kvs_add(out, "type", "dgram") < 0)
-		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		rc = err_nomem(e);
 	else if (strchr(o->mcast, ':') &&
 		 (!inet_aton(group, &in) || !IN_MULTICAST(ntohl(in.s_addr))))
 		rc = err_set(e, -EINVAL,
@@ -118,7 +118,7 @@ static int as_group(const struct socket_opts *o, struct kvs *out, struct err *e)
 			       o->localaddr);
 	if (put(out, "local", "type", "inet") < 0 || put(out, "local", "host", o->localaddr) < 0 ||
 	    put(out, "local", "port", "0") < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	return 0;
 }
 
@@ -129,7 +129,7 @@ static int as_dgram(const struct socket_opts *o, struct kvs *out, struct err *e)
 	if (!o->localaddr)
 		return err_set(e, -EINVAL, "localaddr= is mandatory with udp=");
 	if (kvs_add(out, "type", "dgram") < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	rc = put_address(out, "local", o->localaddr, e);
 	return rc < 0 ? rc : put_address(out, "remote", o->udp, e);
 }

@@ -270,7 +270,7 @@ static int stream_open(struct netdev *nd, struct kvs *k, struct err *e)
 		return rc;
 	s->rest = malloc(FRAME_PREFIX + NET_FRAME_MAX);
 	if (frame_buf_init(&s->in) < 0 || !s->rest)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	rc = addr_resolve(&s->o_addr, "addr", SOCK_STREAM, &s->addr, e);
 	if (rc < 0)
 		return rc;

@@ -159,7 +159,7 @@ static int tap_adopt(struct tap *t, const char *list, struct err *e)
 	rc = netdev_alloc_queues(&t->nd, n, e);
 	copy = strdup(list);
 	if (!copy && !rc)
-		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		rc = err_nomem(e);
 	for (word = rc ? NULL : strtok_r(copy, ":", &save); word && !rc;
 	     word = strtok_r(NULL, ":", &save), i++) {
 		uint64_t fd;

@@ -104,7 +104,7 @@ static int netdev_init(struct netdev *nd, struct netdevs *nds, const struct net_
 	list_init(&nd->dumps);
 	nd->id = strdup(id);
 	if (!nd->id || rc < 0)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	rc = opts_apply(tables, k, nd, e);
 	odd = kvs_unused(k);
 	if (!rc && odd)
@@ -136,7 +136,7 @@ static int add_class(struct netdevs *nds, const struct net_class *class, struct 
 	int rc;
 
 	if (!nd)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	rc = netdev_init(nd, nds, class, k, e);
 	if (!rc && !class->alias) {
 		nd->opened = true;
@@ -153,7 +153,7 @@ static int add_class(struct netdevs *nds, const struct net_class *class, struct 
 	} else if (!rc) {
 		rc = class->alias(nd, k, &other, e);
 		if (!rc && keep_common(&other, k) < 0)
-			rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+			rc = err_nomem(e);
 		if (!rc)
 			rc = add_class(nds, find_class(kvs_get(&other, "type"), e), &other, e);
 		kvs_free(&other);

@@ -113,7 +113,7 @@ int pci_bus_plug(struct pci_bus *bus, struct pci_fn *fn, struct err *e)
 		fn->cfg[PCI_HEADER] |= PCI_HEADER_MULTI;
 	map = realloc(bus->map, (bus->map_room + PCI_BARS) * sizeof(*map));
 	if (!map)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	bus->map = map;
 	bus->map_room += PCI_BARS;
 	bus->fns[fn->devfn] = fn;

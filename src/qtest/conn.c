@@ -302,7 +302,7 @@ int conn_open(struct conn *c, const char *peer, const char *log, struct err *e)
 	c->data = malloc(QTEST_DATA_MAX);
 	c->text = malloc(QTEST_REPLY_MAX);
 	if (!c->in || !c->out || !c->data || !c->text)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	return open_peer(c, peer, e);
 }
 

@@ -248,7 +248,7 @@ struct hv *hv_qtest_open(const struct qtest_config *c, struct err *e)
 	int fd;
 
 	if (!q) {
-		err_set(e, -ENOMEM, "out of memory");
+		err_nomem(e);
 		return NULL;
 	}
 	q->hv.ops = &qtest_ops;

@@ -121,10 +121,10 @@ int rng_add(struct rngs *rngs, struct kvs *k, struct err *e)
 		return id_taken(id, "object", e);
 	r = calloc(1, sizeof(*r));
 	if (!r)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	r->fd = -1;
 	r->id = strdup(id);
-	rc = r->id ? rng_init(r, type, k, e) : err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	rc = r->id ? rng_init(r, type, k, e) : err_nomem(e);
 	if (rc < 0) {
 		rng_free(r);
 		return rc;

@@ -304,7 +304,7 @@ struct vhost *vhost_new(int fd, struct vdev *v, unsigned queues, const struct vh
 
 	if (!vh) {
 		close(fd);
-		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		err_nomem(e);
 		return NULL;
 	}
 	vh->fd = fd;

@@ -508,7 +508,7 @@ int transport_init(struct vdev *v, unsigned vectors, struct err *e)
 	pci_cap_express(&v->fn);
 	pci_bar_add(&v->fn, VIRTIO_BAR, bar, true, true, &virtio_bar);
 	if (vectors && msix_init(&v->fn, MSIX_BAR, vectors) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	v->fn.cfg[PCI_INT_PIN] = v->hv->has_intx ? 1 : 0;
 	v->fn.cfg_reading = cfg_reading;
 	v->fn.cfg_written = cfg_written;

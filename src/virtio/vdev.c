@@ -373,7 +373,7 @@ int vdev_config_init(struct vdev *v, unsigned len, struct err *e)
 	v->config = calloc(1, len);
 	v->config_wmask = calloc(1, len);
 	v->config_len = len;
-	return v->config && v->config_wmask ? 0 : err_set(e, -ENOMEM, "out of memory");
+	return v->config && v->config_wmask ? 0 : err_nomem(e);
 }
 
 struct vqueue *vdev_queue_add(struct vdev *v, unsigned size, struct loop *loop)
@@ -407,7 +407,7 @@ int vdev_init(struct vdev *v, const struct vdev_ops *ops, const char *kind, stru
 	v->exits = exits;
 	v->state = calloc(1, sizeof(*v->state));
 	if (!v->state)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_nomem(e);
 	v->state->v = v;
 	v->state->break_task.fn = run_break;
 	atomic_store(&v->state->config_vector, VIRTIO_NO_VECTOR);

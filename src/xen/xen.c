@@ -175,7 +175,7 @@ struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, bool apar
 	struct xen *x = calloc(1, sizeof(*x));
 
 	if (!x) {
-		err_set(e, -ENOMEM, "out of memory");
+		err_nomem(e);
 		return NULL;
 	}
 	x->hv.ops = &xen_ops;

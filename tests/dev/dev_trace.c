@@ -45,14 +45,14 @@ static void set_up_is_told(void **state)
 	set_events(t, "device_*", true);
 	set_events(t, "queue_enable", true);
 	set_events(t, "bar_move", true);
-	gblk_open(&t->g, &t->blk, 0, 1, 0, GV_F_RING);
+	gblk_restart(&t->blk, GV_F_RING);
 	assert_int_equal(count_lines(t, "trace: device_reset: disk: "), 1);
 	assert_int_equal(count_lines(t, "trace: device_features: disk: accepted 0x"), 1);
 	assert_int_equal(count_lines(t, "trace: queue_enable: disk: queue 0: "), 1);
 	assert_true(count_lines(t, "trace: device_status: disk: ") >= 4);
 	set_events(t, "*", false);
 	before = count_lines(t, "trace: ");
-	gblk_open(&t->g, &t->blk, 0, 1, 0, GV_F_RING);
+	gblk_restart(&t->blk, GV_F_RING);
 	tb_blk_again(t);
 	assert_int_equal(count_lines(t, "trace: "), before);
 	tb_stop(t);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "net/offload.h"
+#include "net/user/offload.h"
 
 #define HEADER	 20
 #define OVERHEAD (3 * 4096) /* pages of a piece that are touched beside its bytes */

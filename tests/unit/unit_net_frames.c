@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "net/fifo.h"
-#include "net/offload.h"
+#include "net/user/offload.h"
 #include "user_bench.h"
 
 /* The sum of RFC 1071, and a checksum that is left to us. */

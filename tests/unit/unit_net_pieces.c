@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/util.h"
-#include "net/offload.h"
+#include "net/user/offload.h"
 #include "net/pieces.h"
 
 #define HEADER 20

@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include "base/util.h"
-#include "net/offload.h"
-#include "net/segment.h"
+#include "net/user/offload.h"
+#include "net/user/segment.h"
 
 #define ETH 14
 #define SYN 2

@@ -7,7 +7,7 @@
 #include <netinet/udp.h>
 #include <sys/resource.h>
 
-#include "net/offload.h"
+#include "net/user/offload.h"
 #include "user_bench.h"
 
 /* A segment as large as a packet, with its checksum left to the receiver. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* segment.c - see segment.h */
-#include "net/segment.h"
+#include "net/user/segment.h"
 
 #include <net/ethernet.h>
 #include <netinet/in.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "net/offload.h"
+#include "net/user/offload.h"
 
 #define IP4_MIN	   20u
 #define IP6_HEAD   40u

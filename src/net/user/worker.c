@@ -17,7 +17,7 @@
  * (answers to the guest's own frames while it takes none) is dropped and counted. The datagrams of
  * a batch of frames leave in runs; see slirp_udp.h.
  *
- * Sockets stay registered with the loop; see user_loop.c. A guest that opens connections without
+ * Sockets stay registered with the loop; see sockets.c. A guest that opens connections without
  * end is stopped at a limit well below that of descriptors.
  */
 #include <errno.h>
@@ -27,8 +27,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "net/offload.h"
-#include "net/user_int.h"
+#include "net/user/offload.h"
+#include "net/user/worker.h"
 
 #define HDR_DATA_VALID 2     /* VIRTIO_NET_HDR_F_DATA_VALID */
 #define SEGMENT	       32768 /* TCP_MAXSEG_MAX of libslirp */

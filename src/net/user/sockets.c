@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* user_loop.c - libslirp's sockets and clocks on the loop of its network
+/* sockets.c - libslirp's sockets and clocks on the loop of its network
  *
  * libslirp's interface is that of poll(): ask what to watch, wait, tell what is ready. Here its
  * sockets stay registered with the loop, and one pass (serve()) after anything happened - a socket
@@ -17,7 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "net/user_int.h"
+#include "net/user/worker.h"
 
 #define RING_HIGH (USER_RING / 2) /* do not read from the host any more */
 #define PASSES	  16		  /* of one turn at most */

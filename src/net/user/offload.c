@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* offload.c - see offload.h */
-#include "net/offload.h"
+#include "net/user/offload.h"
 
 #include <string.h>
 

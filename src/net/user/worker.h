@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* user_int.h - what the files of -netdev user share
+/* worker.h - what the files of -netdev user share
  *
- * user.c moves frames; user_loop.c keeps libslirp's sockets and clocks on the loop; user_conf.c
+ * user.c moves frames; sockets.c keeps libslirp's sockets and clocks on the loop; conf.c
  * turns options into libslirp's configuration.
  */
-#ifndef NET_USER_INT_H
-#define NET_USER_INT_H
+#ifndef NET_USER_WORKER_H
+#define NET_USER_WORKER_H
 
 #include "base/log.h"
 #include "net/backend.h"
 #include "net/fifo.h"
 #include "net/pieces.h"
-#include "net/segment.h"
-#include "net/slirp_lib.h"
+#include "net/user/segment.h"
+#include "net/user/slirp_lib.h"
 #include "net/slirp_udp.h"
 
 /* The largest that libslirp takes (IF_MTU_MAX): the guest's large segments are to fit as well. */

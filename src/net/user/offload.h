@@ -5,8 +5,8 @@
  * whose checksum is begun only. The kernel takes both behind a tap; for a back end that takes large
  * segments but no header the checksum is finished here.
  */
-#ifndef NET_OFFLOAD_H
-#define NET_OFFLOAD_H
+#ifndef NET_USER_OFFLOAD_H
+#define NET_USER_OFFLOAD_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -5,8 +5,8 @@
  * start, and pages of data per guest. So the program holds only these pointers. Everything here is
  * of libslirp 4.0 and later but add_unix.
  */
-#ifndef NET_SLIRP_LIB_H
-#define NET_SLIRP_LIB_H
+#ifndef NET_USER_SLIRP_LIB_H
+#define NET_USER_SLIRP_LIB_H
 
 #include <slirp/libslirp.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* slirp_lib.c - see slirp_lib.h */
-#include "net/slirp_lib.h"
+#include "net/user/slirp_lib.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -8,8 +8,8 @@
  * are no TCP. All positions are checked: these may be the guest's bytes, but in memory of ours. No
  * state, any thread.
  */
-#ifndef NET_SEGMENT_H
-#define NET_SEGMENT_H
+#ifndef NET_USER_SEGMENT_H
+#define NET_USER_SEGMENT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* user_conf.c - options of -netdev user, see user_int.h
+/* conf.c - options of -netdev user, see worker.h
  *
  * Addresses that are not given follow from the network as in QEMU: host .2, name server .3, leases
  * from .15 on. Forwards are QEMU's, but for what would need a program to be started once the
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/user_int.h"
+#include "net/user/worker.h"
 
 #define NAME_MAX_LEN 255 /* of DHCP options that hold one */
 #define BOOTFILE_MAX 127 /* BOOTP's field */

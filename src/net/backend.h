@@ -87,8 +87,9 @@ struct net_class {
 	 * who will tell of some; else it is the descriptor. */
 	ssize_t (*recv)(struct netq *q, const struct iovec *iov, unsigned n);
 	int (*send)(struct netq *q, const struct iovec *iov, unsigned n);
-	/* Send all of them, or false: then send() does it one by one. May be NULL. */
-	bool (*send_batch)(struct netq *q, const struct net_frame *f, unsigned n);
+	/* How many of them are done with, fewer when there is no room for the next one; negative:
+	 * none, send() does it one by one. May be NULL. */
+	int (*send_batch)(struct netq *q, const struct net_frame *f, unsigned n);
 	/* There is room: get rid of what an earlier send() left over. True when there is nothing
 	 * left. May be NULL. */
 	bool (*flush)(struct netq *q);

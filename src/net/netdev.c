@@ -253,9 +253,14 @@ unsigned netq_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
 	/* Where each frame is looked at, they go one by one. */
 	bool plain = !q->nd->pace.rate && list_empty(&q->nd->dumps);
 
-	if (n > 1 && plain && class->send_batch && !q->dead && q->enabled && !q->blocked &&
-	    class->send_batch(q, f, n))
-		return n;
+	if (n > 1 && plain && class->send_batch && !q->dead && q->enabled && !q->blocked) {
+		int sent = class->send_batch(q, f, n);
+
+		if (sent >= 0 && (unsigned)sent < n && !q->blocked)
+			netq_block(q, NETQ_POLL);
+		if (sent >= 0)
+			return (unsigned)sent;
+	}
 	for (unsigned i = 0; i < n; i++)
 		if (f[i].n && netq_send(q, f[i].iov, f[i].n) == -EAGAIN)
 			return i;

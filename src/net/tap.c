@@ -347,19 +347,19 @@ static int tap_send(struct netq *q, const struct iovec *iov, unsigned n)
 }
 
 /* With a send buffer that has no end there is always room, so no frame has to be given back. */
-static bool tap_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
+static int tap_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
 {
 	struct tap *t = (struct tap *)q->nd;
 
 	if (n < BATCH_MIN || t->sndbuf || t->no_batch)
-		return false;
+		return -1;
 	if (!q->batch)
 		q->batch = tapring_new(q->fd);
 	if (q->batch && tapring_send(q->batch, f, n))
-		return true;
+		return (int)n;
 	/* What could be sent has been sent; from now on without. */
 	t->no_batch = true;
-	return q->batch;
+	return q->batch ? (int)n : -1;
 }
 
 static void tap_stop(struct netq *q)

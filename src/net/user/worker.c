@@ -187,7 +187,7 @@ static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
 	return input((struct user *)q->nd, iov, n, NULL);
 }
 
-static bool user_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
+static int user_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
 {
 	struct user *u = (struct user *)q->nd;
 
@@ -195,7 +195,7 @@ static bool user_send_batch(struct netq *q, const struct net_frame *f, unsigned 
 		if (f[i].n)
 			input(u, f[i].iov, f[i].n, &u->udp);
 	slirp_udp_end(&u->udp);
-	return true;
+	return (int)n;
 }
 
 static int user_set_offloads(struct netdev *nd, unsigned rx)

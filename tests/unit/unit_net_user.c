@@ -2,6 +2,7 @@
 /* unit_net_user.c - -netdev user: what libslirp answers through it, and its options */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "base/log.h"
@@ -251,6 +252,9 @@ static void guest_forward(void **state)
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", b->dir);
 	assert_int_equal(bind(listener, (struct sockaddr *)&un, sizeof(un)), 0);
 	assert_int_equal(listen(listener, 1), 0);
+	/* The helper is a user of its own. */
+	assert_int_equal(chmod(b->dir, 0755), 0);
+	assert_int_equal(chmod(un.sun_path, 0777), 0);
 	snprintf(options, sizeof(options), ",guestfwd=tcp:10.0.2.100:80-unix:%s", un.sun_path);
 	open_user(b, options);
 	greet(b, 0x0a000264);

@@ -114,11 +114,21 @@ unsigned checksum(const uint8_t *p, size_t len, uint32_t sum)
 	return ~sum & 0xffff;
 }
 
+int send_iov(struct bench *b, const struct iovec *iov, unsigned n)
+{
+	uint64_t end = now_ns() + TURN_MS * 1000000ULL;
+	int rc;
+
+	while ((rc = netq_send(b->q, iov, n)) == -EAGAIN && now_ns() < end)
+		loop_turn(b->loop, 20);
+	return rc;
+}
+
 void transmit(struct bench *b, uint8_t *f, size_t len)
 {
 	struct iovec iov[] = {{b->hdr, NET_HDR_LEN}, {f, 20}, {f + 20, len - 20}};
 
-	assert_int_equal(netq_send(b->q, iov + !b->has_hdr, 3 - !b->has_hdr), 0);
+	assert_int_equal(send_iov(b, iov + !b->has_hdr, 3 - !b->has_hdr), 0);
 }
 
 size_t put_ip(uint8_t *f, unsigned proto, uint32_t to, size_t len)

@@ -58,6 +58,8 @@ void put32(uint8_t *p, uint32_t v);
 unsigned get16(const uint8_t *p);
 uint32_t get32(const uint8_t *p);
 unsigned checksum(const uint8_t *p, size_t len, uint32_t sum);
+/* netq_send(), once there is room. */
+int send_iov(struct bench *b, const struct iovec *iov, unsigned n);
 /* In pieces, as a guest does. */
 void transmit(struct bench *b, uint8_t *f, size_t len);
 /* An IPv4 frame whose payload of `len` bytes is in place; from 0.0.0.0 to everybody for `to` ~0.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* conf.c - options of -netdev user, see worker.h
+/* conf.c - options of -netdev user
  *
  * Addresses that are not given follow from the network as in QEMU: host .2, name server .3, leases
  * from .15 on. Forwards are QEMU's, but for what would need a program to be started once the
@@ -7,8 +7,12 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "net/user/worker.h"
 
@@ -159,8 +163,10 @@ static int pick6(const char *text, const char *what, const SlirpConfig *cfg, uin
 	return 0;
 }
 
-static int config6(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *e)
+static int config6(struct user *u, struct err *e)
 {
+	struct kvs *k = u->given;
+	SlirpConfig *cfg = &u->cfg;
 	const char *text = u->ipv6_net ? u->ipv6_net : u->ipv6_prefix ? u->ipv6_prefix : "fec0::";
 	const char *slash = strchr(text, '/');
 	char word[INET6_ADDRSTRLEN + 1];
@@ -184,8 +190,9 @@ static int config6(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *
 }
 
 /* One of the two given: the other one follows. */
-static int families(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *e)
+static int families(struct user *u, struct err *e)
 {
+	struct kvs *k = u->given;
 	bool has4 = kvs_get(k, "ipv4"), has6 = kvs_get(k, "ipv6");
 
 	if (has4 && !has6)
@@ -198,8 +205,8 @@ static int families(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err 
 		return err_set(e, -EINVAL, "IPv4 disabled but netmask/host/dns provided");
 	if (!u->ipv6 && (u->ipv6_net || u->ipv6_prefix || u->ipv6_host || u->ipv6_dns))
 		return err_set(e, -EINVAL, "IPv6 disabled but prefix/host6/dns6 provided");
-	cfg->in_enabled = u->ipv4;
-	cfg->in6_enabled = u->ipv6;
+	u->cfg.in_enabled = u->ipv4;
+	u->cfg.in6_enabled = u->ipv6;
 	return 0;
 }
 
@@ -218,8 +225,9 @@ static int check_name(const char *option, const char *value, size_t max, struct 
 }
 
 /* All values of `dnssearch`, NULL-terminated. */
-static int search_list(struct kvs *k, SlirpConfig *cfg, struct err *e)
+static int search_list(struct user *u, struct err *e)
 {
+	struct kvs *k = u->given;
 	unsigned n = 0;
 	const char **list = calloc(k->n + 1, sizeof(*list));
 
@@ -229,14 +237,15 @@ static int search_list(struct kvs *k, SlirpConfig *cfg, struct err *e)
 		if (!strcmp(k->v[i].key, "dnssearch"))
 			list[n++] = k->v[i].value;
 	if (n)
-		cfg->vdnssearch = list;
+		u->cfg.vdnssearch = list;
 	else
 		free(list);
 	return 0;
 }
 
-int user_config(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *e)
+int user_config(struct user *u, struct err *e)
 {
+	SlirpConfig *cfg = &u->cfg;
 	int rc;
 
 	if (u->smb || u->smbserver)
@@ -244,11 +253,11 @@ int user_config(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *e)
 			e, -EINVAL,
 			"Parameter 'smb' is not supported (share files by virtio-9p, or run a "
 			"server on the host)");
-	rc = families(u, k, cfg, e);
+	rc = families(u, e);
 	if (!rc)
 		rc = config4(u, cfg, e);
 	if (!rc)
-		rc = config6(u, k, cfg, e);
+		rc = config6(u, e);
 	if (!rc)
 		rc = check_name("hostname", u->hostname, 32, e);
 	if (!rc)
@@ -258,7 +267,7 @@ int user_config(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *e)
 	if (!rc)
 		rc = check_name("bootfile", u->bootfile, BOOTFILE_MAX, e);
 	cfg->version = 1;
-	/* Of what it exchanges with us: large segments, see user.c. */
+	/* Of what it exchanges with us: large segments, see worker.c. */
 	cfg->if_mtu = cfg->if_mru = USER_MTU;
 	cfg->restricted = u->restricted;
 	cfg->vhostname = u->hostname;
@@ -266,7 +275,7 @@ int user_config(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *e)
 	cfg->tftp_path = u->tftp;
 	cfg->bootfile = u->bootfile;
 	cfg->tftp_server_name = u->tftp_server_name;
-	return rc < 0 ? rc : search_list(k, cfg, e);
+	return rc < 0 ? rc : search_list(u, e);
 }
 
 /* --- forwards --- */
@@ -294,7 +303,7 @@ static bool parse_port(const char *text, unsigned min, int *port)
 	return true;
 }
 
-static int host_forward(struct user *u, const char *rule, struct err *e)
+static int host_forward(struct worker *w, const char *rule, struct err *e)
 {
 	struct in_addr host = {0}, guest = {0}; /* any; the first lease */
 	char proto[8], haddr[64], hport[8], gaddr[64];
@@ -320,13 +329,13 @@ static int host_forward(struct user *u, const char *rule, struct err *e)
 		why = "Bad guest port";
 	if (why)
 		return err_set(e, -EINVAL, "Invalid host forwarding rule '%s' (%s)", rule, why);
-	if (u->lib.add_hostfwd(u->slirp, !strcmp(proto, "udp"), host, from, guest, to) < 0)
+	if (w->lib.add_hostfwd(w->slirp, !strcmp(proto, "udp"), host, from, guest, to) < 0)
 		return err_set(e, -errno, "Could not set up host forwarding rule '%s': %s", rule,
 			       strerror(errno));
 	return 0;
 }
 
-static int guest_forward(struct user *u, const char *rule, struct err *e)
+static int guest_forward(struct worker *w, const char *rule, struct err *e)
 {
 	char proto[8], addr[64], port[8];
 	struct in_addr server;
@@ -346,10 +355,10 @@ static int guest_forward(struct user *u, const char *rule, struct err *e)
 			"guest forwarding rule '%s': only -unix:/PATH is supported, a socket "
 			"that something on the host listens on (socat, say)",
 			rule);
-	if (!u->lib.add_unix)
+	if (!w->lib.add_unix)
 		return err_set(e, -ENOTSUP,
 			       "guest forwarding rule '%s': this libslirp is too old for it", rule);
-	if (u->lib.add_unix(u->slirp, p + 5, &server, number) < 0)
+	if (w->lib.add_unix(w->slirp, p + 5, &server, number) < 0)
 		return err_set(e, -EINVAL,
 			       "guest forwarding rule '%s': conflicting/invalid host:port in guest "
 			       "forwarding rule",
@@ -357,14 +366,98 @@ static int guest_forward(struct user *u, const char *rule, struct err *e)
 	return 0;
 }
 
-int user_forwards(struct user *u, struct kvs *k, struct err *e)
+/* --- what the helper finds of the file system --- */
+
+/* Of others than its owner and its group, as the worker is one: may it do that? */
+static bool others_may(const char *path, mode_t what)
 {
+	struct stat st;
+
+	return geteuid() != 0 || stat(path, &st) < 0 || (st.st_mode & what) == what;
+}
+
+static int bind_add(char *binds[], unsigned *n, const char *path, struct err *e)
+{
+	for (unsigned i = 0; i < *n; i++)
+		if (!strcmp(binds[i], path))
+			return 0;
+	if (*n == HELPER_FILES_MAX)
+		return err_set(e, -E2BIG,
+			       "more than %u folders of tftp= and guestfwd=", HELPER_FILES_MAX);
+	binds[*n] = strdup(path);
+	if (!binds[*n])
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	++*n;
+	return 0;
+}
+
+/* Its folder, so that one which its program makes anew is found as well. */
+static int bind_socket(struct user *u, char *binds[], unsigned *n, const char *path, struct err *e)
+{
+	char folder[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+
+	if (strlen(path) >= sizeof(folder))
+		return 0; /* refused later, with the rule */
+	snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path), path);
+	if (!*folder) /* the root directory itself cannot be had */
+		strcpy(folder, path);
+	if (access(folder, F_OK) < 0)
+		log_warn("netdev %s: guestfwd: %s: %s", u->nd.id, folder, strerror(errno));
+	else if (!others_may(folder, S_IXOTH) || !others_may(path, S_IWOTH))
+		log_warn("netdev %s: guestfwd: only its owner may connect to %s, the helper (a "
+			 "user of its own) cannot",
+			 u->nd.id, path);
+	return access(folder, F_OK) < 0 ? 0 : bind_add(binds, n, folder, e);
+}
+
+static int bind_tftp(struct user *u, char *binds[], unsigned *n, struct err *e)
+{
+	char *path = realpath(u->tftp, NULL);
+	int rc;
+
+	if (!path) {
+		log_warn("netdev %s: tftp: %s: %s", u->nd.id, u->tftp, strerror(errno));
+		return 0;
+	}
+	if (!others_may(path, S_IXOTH))
+		log_warn("netdev %s: tftp: only its owner may open files in %s, the helper (a user "
+			 "of its own) cannot",
+			 u->nd.id, path);
+	free(u->tftp);
+	u->tftp = path;
+	u->cfg.tftp_path = path;
+	rc = strcmp(path, "/") ? 0 : err_set(e, -EINVAL, "tftp=/ is not supported");
+	return rc < 0 ? rc : bind_add(binds, n, path, e);
+}
+
+int user_binds(struct user *u, char *binds[], bool *has_unix, struct err *e)
+{
+	const struct kvs *k = u->given;
+	unsigned n = 0;
+	int rc = u->tftp ? bind_tftp(u, binds, &n, e) : 0;
+
+	for (unsigned i = 0; i < k->n && rc == 0; i++) {
+		const char *at =
+			strcmp(k->v[i].key, "guestfwd") ? NULL : strstr(k->v[i].value, "-unix:/");
+
+		if (at) {
+			*has_unix = true;
+			rc = bind_socket(u, binds, &n, at + strlen("-unix:"), e);
+		}
+	}
+	return rc < 0 ? rc : (int)n;
+}
+
+int user_forwards(struct worker *w, struct err *e)
+{
+	const struct kvs *k = w->user->given;
 	int rc = 0;
 
 	for (unsigned i = 0; i < k->n && !rc; i++)
 		if (!strcmp(k->v[i].key, "hostfwd"))
-			rc = host_forward(u, k->v[i].value, e);
+			rc = host_forward(w, k->v[i].value, e);
 		else if (!strcmp(k->v[i].key, "guestfwd"))
-			rc = guest_forward(u, k->v[i].value, e);
+			rc = guest_forward(w, k->v[i].value, e);
 	return rc;
 }

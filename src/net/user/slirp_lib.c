@@ -19,12 +19,10 @@ int slirp_lib_load(struct slirp_lib *lib, struct err *e)
 		bool optional;
 	} symbols[] = {
 		{"slirp_new", offsetof(struct slirp_lib, new), false},
-		{"slirp_cleanup", offsetof(struct slirp_lib, cleanup), false},
 		{"slirp_pollfds_fill", offsetof(struct slirp_lib, pollfds_fill), false},
 		{"slirp_pollfds_poll", offsetof(struct slirp_lib, pollfds_poll), false},
 		{"slirp_input", offsetof(struct slirp_lib, input), false},
 		{"slirp_add_hostfwd", offsetof(struct slirp_lib, add_hostfwd), false},
-		{"slirp_remove_hostfwd", offsetof(struct slirp_lib, remove_hostfwd), false},
 		{"slirp_add_unix", offsetof(struct slirp_lib, add_unix), true},
 	};
 	/* It is never unloaded: glib below it is not made for that. */

@@ -1,287 +1,204 @@
 /* SPDX-License-Identifier: MIT */
-/* user.c - -netdev user: a network of the guest's own, behind sockets of this process
+/* worker.c - the worker of -netdev user: libslirp in a process of its own
  *
- * libslirp is the other end of the cable: a gateway with DHCP, DNS and TFTP servers whose TCP, UDP
- * and ping traffic becomes ordinary sockets, without rights on the host. It is not made for
- * threads, so all of one network lives on the loop of its one queue (the exit loop unless the
- * device is given another one).
+ * libslirp is not made for threads, and need not be: the worker is one thread with one loop.
+ * frames.c moves the frames, sockets.c keeps libslirp's sockets and clocks on the loop, alarm.c
+ * ends calls of it that sleep.
  *
- * Frames. The guest's are copied into one piece of our own before libslirp parses them, so that a
- * guest cannot change one under it. They carry the vnet header: TCP segments may be as large as an
- * IP packet, which libslirp takes as they are, so one system call and one acknowledgement do for
- * many; their checksums are finished here. For the other way libslirp is told of a link with an MTU
- * as large. What it then sends goes to the guest as it is where the guest takes that, and is cut
- * here where not; see segment.h. libslirp pushes frames when it likes; they wait in a ring until
- * the guest has buffers. With the ring half full no socket is watched any more: libslirp's
- * peers on the host are held up by their own flow control. What overflows the ring
- * (answers to the guest's own frames while it takes none) is dropped and counted. The datagrams of
- * a batch of frames leave in runs; see slirp_udp.h.
+ * Memory. Each TCP socket has two buffers of 128 KiB, and each packet that is kept (fragments,
+ * segments behind a gap, answers that wait for ARP) one of USER_MTU bytes, of which few are
+ * touched. So two limits. A hard one on what is allocated (RLIMIT_DATA), that ends a worker in
+ * malloc(): SOCKETS_MAX x 264 KiB = 528 MiB for sockets, and about 240 MiB for some 3700 packets.
+ * And a lower one on what is resident, that a worker looks at itself, and ends in a clean way:
+ * RESIDENT_MAX. Between two looks it takes RSS_FRAMES frames, which can keep 12 KiB more than their
+ * bytes.
  *
- * Sockets stay registered with the loop; see sockets.c. A guest that opens connections without
- * end is stopped at a limit well below that of descriptors.
+ * After its end the next one begins as the keeper left it: with the forwards bound, without
+ * connections.
  */
+#include "net/user/worker.h"
+
 #include <errno.h>
-#include <net/ethernet.h>
+#include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-#include "net/user/offload.h"
-#include "net/user/worker.h"
+#define SOCKETS_MAX 2048
+#define FILES_MAX   (SOCKETS_MAX + 64)
+#define MEMORY_MAX  (768 * MiB)
+#ifdef __SANITIZE_ADDRESS__
+#define RESIDENT_MAX (1024 * MiB) /* with the shadow, and what is freed but not used again */
+#else
+#define RESIDENT_MAX (256 * MiB)
+#endif
+#define RSS_FRAMES 512
+#define RSS_NS	   100000000ULL
 
-#define HDR_DATA_VALID 2     /* VIRTIO_NET_HDR_F_DATA_VALID */
-#define SEGMENT	       32768 /* TCP_MAXSEG_MAX of libslirp */
-#define SOCKETS_MAX    4096
+/* --- memory --- */
 
-static struct netq *queue(struct user *u)
+/* KiB that have been resident at most, which a worker can ask for without /proc. Looked at often,
+ * that is what is resident by now. */
+static long resident_most(void)
 {
-	return &u->nd.queue[0];
+	struct rusage r = {0};
+
+	getrusage(RUSAGE_SELF, &r);
+	return r.ru_maxrss;
 }
 
-/* The header and up to two pieces of the frame. */
-static void push(struct user *u, const struct iovec iov[3])
+static void resident_check(struct worker *w)
 {
-	bool first = fifo_ring_empty(&u->in);
+	long used;
 
-	if (!fifo_ring_put(&u->in, iov, 3)) {
-		if (!u->frames_lost++)
-			log_guest(&u->log, u->nd.id, "the guest takes no frames, some are lost");
-	} else if (first) {
-		netq_ready(queue(u));
-	}
-}
-
-static void push_piece(void *arg, const struct iovec iov[2])
-{
-	uint8_t hdr[NET_HDR_LEN] = {0};
-
-	push(arg, (struct iovec[]){{hdr, sizeof(hdr)}, iov[0], iov[1]});
-}
-
-/* More than the guest's link would carry. */
-static void send_large(struct user *u, const uint8_t *frame, size_t len)
-{
-	static const unsigned takes[NET_IPS] = {NET_RX_TSO4, NET_RX_TSO6};
-	uint8_t hdr[NET_HDR_LEN] = {0}, head[NET_HEADERS_MAX];
-	enum net_ip ip;
-	size_t n = net_gso_head(frame, len, u->mss, hdr, head, &ip);
-	struct iovec iov[] = {{hdr, sizeof(hdr)}, {head, n}, {(void *)(frame + n), len - n}};
-
-	if (!(n && atomic_load(&u->rx) & takes[ip]) &&
-	    (net_cut(frame, len, u->mss, push_piece, u) ||
-	     net_fragment(frame, len, NET_LINK_MTU, push_piece, u)))
+	if (w->rss_frames < RSS_FRAMES && loop_now(w->loop) - w->rss_checked < RSS_NS)
 		return;
-	push(u, iov);
-}
-
-static ssize_t send_packet(const void *buf, size_t len, void *opaque)
-{
-	struct user *u = opaque;
-	uint8_t hdr[NET_HDR_LEN] = {atomic_load(&u->rx) & NET_RX_CSUM ? HDR_DATA_VALID : 0};
-
-	if (len > ETHER_HDR_LEN + NET_LINK_MTU)
-		send_large(u, buf, len);
-	else
-		push(u, (struct iovec[]){{hdr, sizeof(hdr)}, {(void *)buf, len}, {NULL, 0}});
-	return (ssize_t)len;
-}
-
-static void guest_error(const char *msg, void *opaque)
-{
-	struct user *u = opaque;
-
-	log_guest(&u->log, u->nd.id, "%s", msg);
-}
-
-/* --- frames --- */
-
-static ssize_t user_recv(struct netq *q, const struct iovec *iov, unsigned n)
-{
-	struct user *u = (struct user *)q->nd;
-	ssize_t len = fifo_ring_get(&u->in, iov, n);
-
-	if (fifo_ring_empty(&u->in))
-		u->frames_lost = 0;
-	if (u->choked && u->in.used <= USER_RING_LOW)
-		user_loop_soon(u);
-	return len;
-}
-
-static bool user_pending(struct netq *q)
-{
-	return !fifo_ring_empty(&((struct user *)q->nd)->in);
-}
-
-/* The protocol of the IP packet in a frame, and where that begins; -1 for no IP. */
-static int proto_of(const uint8_t *f, size_t len, size_t *at)
-{
-	unsigned type = len >= ETHER_HDR_LEN ? f[12] << 8 | f[13] : 0;
-
-	if (type == ETHERTYPE_IP && len >= ETHER_HDR_LEN + 20) {
-		*at = ETHER_HDR_LEN + (f[ETHER_HDR_LEN] & 15) * 4U;
-		return f[ETHER_HDR_LEN + 9];
-	}
-	if (type == ETHERTYPE_IPV6 && len >= ETHER_HDR_LEN + 40) {
-		*at = ETHER_HDR_LEN + 40;
-		return f[ETHER_HDR_LEN + 6];
-	}
-	return -1;
-}
-
-/* With too many sockets open, only what cannot open one is let through: ARP, neighbour discovery,
- * and TCP segments of connections that exist. */
-static bool is_harmless(const uint8_t *f, size_t len)
-{
-	size_t at;
-
-	switch (proto_of(f, len, &at)) {
-	case IPPROTO_TCP:
-		return len >= at + 14 && !(f[at + 13] & 2); /* not SYN */
-	case IPPROTO_ICMPV6:
-		return len > at && f[at] >= 133 && f[at] <= 137;
-	default:
-		return len >= ETHER_HDR_LEN && (f[12] << 8 | f[13]) == ETHERTYPE_ARP;
-	}
-}
-
-/* One frame of the guest's; `udp`: where its datagram may wait, NULL for nowhere. */
-static int input(struct user *u, const struct iovec *iov, unsigned n, struct slirp_udp *udp)
-{
-	uint8_t *at = u->out, *frame = at + NET_HDR_LEN;
-	size_t len = iov_len(iov, n), l4;
-	unsigned raise[NET_IPS];
-	int proto;
-
-	if (len < NET_HDR_LEN || len > NET_HDR_LEN + NET_FRAME_MAX)
-		return -EMSGSIZE;
-	for (unsigned i = 0; i < n; at += iov[i++].iov_len)
-		memcpy(at, iov[i].iov_base, iov[i].iov_len);
-	len -= NET_HDR_LEN;
-	net_finish_checksum(u->out, frame, len);
-	raise[NET_IPV4] = atomic_load(&u->rx) & NET_RX_TSO4 ? SEGMENT : 0;
-	raise[NET_IPV6] = atomic_load(&u->rx) & NET_RX_TSO6 ? SEGMENT : 0;
-	net_note_mss(frame, len, raise, u->mss);
-	if (u->open >= u->open_max && !is_harmless(frame, len)) {
-		log_guest(&u->log, u->nd.id, "the guest has %u sockets open, no more are opened",
-			  u->open);
-		return 0;
-	}
-	proto = proto_of(frame, len, &l4);
-	if (proto >= 0 && frame[12] == ETHERTYPE_IP >> 8 && is_piece(frame + ETHER_HDR_LEN) &&
-	    !pieces_take(&u->pieces, frame + ETHER_HDR_LEN, len - ETHER_HDR_LEN, now_ns())) {
-		log_guest(&u->log, u->nd.id,
-			  "the guest sends too many IP fragments, some are lost");
-		return 0;
-	}
-	if (udp && proto == IPPROTO_UDP)
-		slirp_udp_gather(udp);
-	u->lib.input(u->slirp, frame, (int)len);
-	slirp_udp_gather(NULL);
-	user_loop_soon(u);
-	return 0;
-}
-
-static int user_send(struct netq *q, const struct iovec *iov, unsigned n)
-{
-	return input((struct user *)q->nd, iov, n, NULL);
-}
-
-static int user_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
-{
-	struct user *u = (struct user *)q->nd;
-
-	for (unsigned i = 0; i < n; i++)
-		if (f[i].n)
-			input(u, f[i].iov, f[i].n, &u->udp);
-	slirp_udp_end(&u->udp);
-	return (int)n;
-}
-
-static int user_set_offloads(struct netdev *nd, unsigned rx)
-{
-	struct user *u = (struct user *)nd;
-
-	/* What waits may be of a kind that is not wanted any more. */
-	if (atomic_exchange(&u->rx, rx) & ~rx) {
-		while (fifo_ring_peek(&u->in))
-			fifo_ring_drop(&u->in);
-		user_loop_soon(u);
-	}
-	return 0;
+	w->rss_frames = 0;
+	w->rss_checked = loop_now(w->loop);
+	used = resident_most() - w->rss_born;
+	if (used <= w->rss_max)
+		return;
+	log_warn("libslirp has used %ld MiB for this guest, the network starts anew", used / 1024);
+	loop_stop(w->loop);
 }
 
 /* --- life --- */
 
-static int user_open(struct netdev *nd, struct kvs *k, struct err *e)
+static void on_event(struct loop_fd *fd, uint32_t events)
 {
-	struct user *u = (struct user *)nd;
-	SlirpConfig cfg = {0};
+	struct worker *w = container_of(fd, struct worker, event);
+
+	frames_take(w);
+	sockets_soon(w); /* the guest may have made room, or mode may have changed */
+}
+
+static void turn_end(struct loop_hook *h)
+{
+	struct worker *w = container_of(h, struct worker, turn_end);
+	bool wake = netring_wakes_taker(&w->to_guest);
+
+	if (netring_wakes_putter(&w->from_guest, true))
+		wake = true;
+	if (wake && eventfd_write(w->user->own_event, 1) < 0) {} /* full: it is awake */
+	alarm_turn_end(w);
+	resident_check(w);
+}
+
+/* The keeper's, with rights. */
+static int worker_prepare(void *arg, struct err *e)
+{
+	struct user *u = arg;
+	struct worker *w = calloc(1, sizeof(*w));
 	struct rlimit files;
 	int rc;
 
-	slirp_udp_init(&u->udp);
-	u->callbacks.send_packet = send_packet;
-	u->callbacks.guest_error = guest_error;
-	user_loop_init(u, &u->callbacks);
-	u->open_max = SOCKETS_MAX;
-	u->mss[NET_IPV4] = NET_MSS4_DEFAULT;
-	u->mss[NET_IPV6] = NET_MSS6_DEFAULT;
-	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur / 4 < SOCKETS_MAX)
-		u->open_max = (unsigned)(files.rlim_cur / 4);
-	rc = netdev_alloc_queues(nd, 1, e);
-	nd->caps = NET_VNET_HDR;
-	u->out = malloc(NET_HDR_LEN + NET_FRAME_MAX);
-	if (!rc && (!u->out || fifo_ring_init(&u->in, USER_RING) < 0))
-		rc = err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
-	if (!rc)
-		rc = user_config(u, k, &cfg, e);
-	if (!rc)
-		rc = slirp_lib_load(&u->lib, e);
-	if (!rc) {
-		u->slirp = u->lib.new(&cfg, &u->callbacks, u);
-		if (!u->slirp)
-			rc = err_set(e, -EINVAL, "libslirp does not take these options");
+	if (!w)
+		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+	u->worker = w;
+	w->user = u;
+	w->event.fd = -1;
+	frames_init(&w->callbacks);
+	sockets_init(w, &w->callbacks);
+	w->open_max = SOCKETS_MAX;
+	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_max < FILES_MAX)
+		w->open_max = (unsigned)(files.rlim_max / 2);
+	w->mss[NET_IPV4] = NET_MSS4_DEFAULT;
+	w->mss[NET_IPV6] = NET_MSS6_DEFAULT;
+	netring_attach(&w->from_guest, &u->shm->to_net);
+	netring_attach(&w->to_guest, &u->shm->to_guest);
+	rc = slirp_lib_load(&w->lib, e);
+	if (rc < 0)
+		return rc;
+	w->slirp = w->lib.new(&u->cfg, &w->callbacks, w);
+	if (!w->slirp)
+		return err_set(e, -EINVAL, "libslirp does not take these options");
+	return user_forwards(w, e);
+}
+
+static int worker_run(void *arg)
+{
+	struct worker *w = ((struct user *)arg)->worker;
+
+	w->loop = loop_new("slirp");
+	if (!w->loop || alarm_init() < 0 ||
+	    loop_fd_add(w->loop, &w->event, w->user->worker_event, EPOLLIN | EPOLLET, on_event) <
+		    0) {
+		log_err("could not begin: %s", strerror(errno));
+		return 1;
 	}
-	free(cfg.vdnssearch);
-	return rc < 0 ? rc : user_forwards(u, k, e);
-}
-
-static void user_close(struct netdev *nd)
-{
-	struct user *u = (struct user *)nd;
-
-	if (u->slirp)
-		u->lib.cleanup(u->slirp);
-	user_loop_free(u);
-	fifo_ring_free(&u->in);
-	free(u->out);
-}
-
-static int user_start(struct netq *q)
-{
-	user_loop_start((struct user *)q->nd);
+	w->rss_born = resident_most();
+	w->rss_max = RESIDENT_MAX / KiB;
+	w->turn_end.fn = turn_end;
+	loop_hook_add(w->loop, &w->turn_end);
+	sockets_start(w);
+	loop_run(w->loop);
 	return 0;
 }
 
-static void user_stop(struct netq *q)
-{
-	user_loop_stop((struct user *)q->nd);
-}
+/* --- role --- */
 
-const struct net_class net_user = {
-	.type = "user",
-	.help = "a network of its own behind sockets of this process (libslirp)",
-	.options = user_options,
-	.size = sizeof(struct user),
-	.lists = true,
-	.open = user_open,
-	.close = user_close,
-	.start = user_start,
-	.stop = user_stop,
-	.recv = user_recv,
-	.send = user_send,
-	.send_batch = user_send_batch,
-	.pending = user_pending,
-	.set_offloads = user_set_offloads,
+#define READ_ONLY(at)                                                                 \
+	{                                                                             \
+		.arg = (at), .mask = O_ACCMODE | O_CREAT | O_TRUNC, .value = O_RDONLY \
+	}
+
+/* Connecting to unix sockets comes last: only the second role has it. */
+static const struct filter_call worker_calls[] = {
+	/* the loop, and the clock */
+	{SYS_epoll_create1},
+	{SYS_epoll_ctl},
+	{SYS_epoll_wait},
+	{SYS_epoll_pwait},
+	{SYS_epoll_pwait2},
+	{SYS_eventfd2},
+	{SYS_setitimer},
+	{SYS_getrusage},
+	{SYS_prctl, {FILTER_IS(0, PR_SET_NAME)}},
+	/* files of tftp=, /etc/resolv.conf */
+	{SYS_open, {READ_ONLY(1)}},
+	{SYS_openat, {READ_ONLY(2)}},
+	{SYS_stat},
+	{SYS_newfstatat},
+	{SYS_access},
+	/* sockets */
+	{SYS_socket, {FILTER_IS(0, AF_INET)}},
+	{SYS_socket, {FILTER_IS(0, AF_INET6)}},
+	{SYS_bind},
+	{SYS_listen},
+	{SYS_connect},
+	{SYS_accept},
+	{SYS_accept4},
+	{SYS_sendto},
+	{SYS_recvfrom},
+	{SYS_sendmsg},
+	{SYS_recvmsg},
+	{SYS_shutdown},
+	{SYS_getsockname},
+	{SYS_getpeername},
+	{SYS_getsockopt},
+	{SYS_setsockopt},
+	{SYS_fcntl, {FILTER_IS(1, F_GETFD)}},
+	{SYS_fcntl, {FILTER_IS(1, F_SETFD)}},
+	{SYS_fcntl, {FILTER_IS(1, F_GETFL)}},
+	{SYS_fcntl, {FILTER_IS(1, F_SETFL)}},
+	{SYS_ioctl, {FILTER_IS(1, FIONREAD)}},
+	{SYS_ioctl, {FILTER_IS(1, FIONBIO)}},
+	{SYS_ioctl, {FILTER_IS(1, SIOCGIFINDEX)}},
+	{SYS_ioctl, {FILTER_IS(1, TCGETS)}}, /* isatty(), of GLib's messages */
+	{SYS_socket, {FILTER_IS(0, AF_UNIX)}},
 };
+
+#define ROLE(n)                                                                         \
+	{                                                                               \
+		.name = "slirp", .prepare = worker_prepare, .run = worker_run,          \
+		.calls = {worker_calls, (n)}, .memory = MEMORY_MAX, .files = FILES_MAX, \
+	}
+const struct helper_role user_role = ROLE(ARRAY_SIZE(worker_calls) - 1);
+const struct helper_role user_role_unix = ROLE(ARRAY_SIZE(worker_calls));

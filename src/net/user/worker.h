@@ -1,82 +1,88 @@
 /* SPDX-License-Identifier: MIT */
-/* worker.h - what the files of -netdev user share
+/* worker.h - the worker of -netdev user: what its files share
  *
- * user.c moves frames; sockets.c keeps libslirp's sockets and clocks on the loop; conf.c
- * turns options into libslirp's configuration.
+ * All of it lives in the helper: made by the keeper in prepare(), before it has a loop; used by
+ * each worker, which is a copy of the keeper, on its loop.
  */
 #ifndef NET_USER_WORKER_H
 #define NET_USER_WORKER_H
 
-#include "base/log.h"
-#include "net/backend.h"
-#include "net/fifo.h"
-#include "net/pieces.h"
+#include <sys/resource.h>
+
 #include "net/user/segment.h"
 #include "net/user/slirp_lib.h"
-#include "net/slirp_udp.h"
+#include "net/user/user.h"
 
-/* The largest that libslirp takes (IF_MTU_MAX): the guest's large segments are to fit as well. */
-#define USER_MTU 65521
-/* Bytes of frames that may wait for the guest; with half of it used none of libslirp's sockets is
- * watched any more, below this they are again. */
-#define USER_RING     (1024 * 1024)
-#define USER_RING_LOW (USER_RING / 8)
+#define WORKER_MSG "libslirp" /* who says it, in the log */
 
-struct user {
-	struct netdev nd;
+struct worker {
+	struct user *user; /* its options, the shared memory */
+	struct loop *loop; /* NULL in the keeper */
 	struct slirp_lib lib;
 	Slirp *slirp;
 	SlirpCb callbacks;
-	struct fifo_ring in;   /* frames for the guest */
-	uint8_t *out;	       /* the guest's frame in one piece, behind its header */
-	atomic_uint rx;	       /* NET_RX_*: what the guest takes */
+	struct netring from_guest, to_guest; /* this side of them */
+	struct loop_fd event;
+	struct loop_hook turn_end;
 	unsigned mss[NET_IPS]; /* TCP segments of the guest's link, as its last SYN said */
-	struct slirp_udp udp;  /* datagrams of a batch of frames */
+	uint64_t frames_lost;  /* since the guest last kept up */
+	bool more;	       /* frames of the guest's wait for the next turn */
 	struct log_rate log;
 
-	/* libslirp's sockets, by descriptor; those that are watched; those that exist */
+	/* alarm.c */
+	bool alarm_on;
+	uint64_t called; /* loop_now() when libslirp was last called */
+
+	/* memory, see worker.c */
+	uint64_t rss_checked;
+	unsigned rss_frames;
+	long rss_born, rss_max;
+
+	/* sockets.c: libslirp's sockets, by descriptor; those that are watched; those that exist */
 	struct sock **sock;
 	int socks;
 	struct list watched;
 	unsigned open, open_max;
-	unsigned accepted; /* of these: connections to a hostfwd= */
-	bool polls;	   /* libslirp is being told what is ready, and so may accept() */
-	bool full;	   /* no more are accepted */
-	unsigned round;	   /* of asking libslirp what to watch */
-
-	struct list timers;    /* struct user_timer */
+	unsigned accepted;     /* of these: connections to a hostfwd= */
+	bool polls;	       /* libslirp is being told what is ready, and so may accept() */
+	bool full;	       /* no more are accepted */
+	unsigned round;	       /* of asking libslirp what to watch */
+	struct list timers;    /* struct net_timer */
 	struct loop_timer due; /* when libslirp wants to look at its clocks */
-	bool soon, choked;     /* `due` is at once; too much waits in `in` */
-	uint64_t frames_lost;  /* since the guest last kept up */
-	struct pieces pieces;  /* of packets, that libslirp may be keeping */
-
-	/* options */
-	bool restricted, ipv4, ipv6;
-	char *net, *host, *dns, *dhcpstart;
-	char *ipv6_net, *ipv6_prefix, *ipv6_host, *ipv6_dns;
-	uint64_t ipv6_prefixlen;
-	char *hostname, *domainname, *dnssearch, *tftp, *bootfile, *tftp_server_name;
-	char *hostfwd, *guestfwd, *smb, *smbserver;
+	bool soon, choked;     /* `due` is at once; too much waits for the guest */
 };
 
-/* On the loop of the one queue, but init and free. */
+/* NET_RX_* that the guest takes at this moment, USER_SERVED. */
+static inline unsigned worker_mode(const struct worker *w)
+{
+	return atomic_load_explicit(&w->user->shm->mode, memory_order_relaxed);
+}
 
+/* --- sockets.c */
 /* The members for the loop, and its callbacks of libslirp's. */
-void user_loop_init(struct user *u, SlirpCb *callbacks);
-/* libslirp is gone, or has never been. */
-void user_loop_free(struct user *u);
-/* The queue has a loop; it will not have it any more. */
-void user_loop_start(struct user *u);
-void user_loop_stop(struct user *u);
+void sockets_init(struct worker *w, SlirpCb *callbacks);
+/* There is a loop now. */
+void sockets_start(struct worker *w);
 /* Something happened: serve libslirp in this turn of the loop. */
-void user_loop_soon(struct user *u);
+void sockets_soon(struct worker *w);
 
-extern const struct opt user_options[];
+/* --- frames.c */
+void frames_init(SlirpCb *callbacks);
+/* Hand the guest's frames to libslirp, those of a turn at most: w->more says whether there are
+ * more.
+ */
+void frames_take(struct worker *w);
 
-/* Configuration from the options, `k` telling which were given. The strings stay the options';
- * cfg->vdnssearch is an array to free(). 0 or -errno with `e`. */
-int user_config(struct user *u, struct kvs *k, SlirpConfig *cfg, struct err *e);
-/* u->slirp exists: the forwards of `k`. 0 or -errno with `e`. */
-int user_forwards(struct user *u, struct kvs *k, struct err *e);
+/* --- alarm.c */
+/* In the worker: catch the signal. 0 or -errno. */
+int alarm_init(void);
+/* libslirp is going to be called: calls that sleep end. */
+void alarm_enter(struct worker *w);
+/* Of a turn of the loop. */
+void alarm_turn_end(struct worker *w);
+
+/* --- conf.c */
+/* w->slirp exists: the forwards that were given. 0 or -errno with `e`. */
+int user_forwards(struct worker *w, struct err *e);
 
 #endif

@@ -132,8 +132,7 @@ static int flatten(struct kvs *k, const char *path, const json_t *node, unsigned
 		const char *name;
 		json_t *child;
 
-		json_object_foreach((json_t *)node, name, child)
-		{
+		json_object_foreach ((json_t *)node, name, child) {
 			rc = flatten_member(k, path, name, child, depth, e);
 			if (rc < 0)
 				return rc;
@@ -144,8 +143,7 @@ static int flatten(struct kvs *k, const char *path, const json_t *node, unsigned
 		size_t i;
 		json_t *child;
 
-		json_array_foreach(node, i, child)
-		{
+		json_array_foreach (node, i, child) {
 			snprintf(number, sizeof(number), "%zu", i);
 			rc = flatten_member(k, path, number, child, depth, e);
 			if (rc < 0)

@@ -456,12 +456,9 @@ static int check_args(const struct qmp_command *c, struct qmp_call *call)
 				       "Invalid parameter type for '%s', expected: %s", a->name,
 				       type_names[a->type]);
 	}
-	json_object_foreach(
-		call->args, name,
-		value) if (!c->open &&
-			   !arg_find(c->args, name)) return err_set(&call->err, -EINVAL,
-								    "Parameter '%s' is unexpected",
-								    name);
+	json_object_foreach (call->args, name, value)
+		if (!c->open && !arg_find(c->args, name))
+			return err_set(&call->err, -EINVAL, "Parameter '%s' is unexpected", name);
 	return 0;
 }
 

@@ -94,8 +94,9 @@ static void info_chardev(struct qmp_call *call, FILE *out)
 	json_t *r = ask(call, query_chardev), *entry;
 	size_t i;
 
-	json_array_foreach(r, i, entry) fprintf(out, "%s: filename=%s" EOL, text_of(entry, "label"),
-						text_of(entry, "filename"));
+	json_array_foreach (r, i, entry)
+		fprintf(out, "%s: filename=%s" EOL, text_of(entry, "label"),
+			text_of(entry, "filename"));
 	json_decref(r);
 }
 
@@ -104,8 +105,7 @@ static void info_block(struct qmp_call *call, FILE *out)
 	json_t *r = ask(call, query_block), *entry;
 	size_t i;
 
-	json_array_foreach(r, i, entry)
-	{
+	json_array_foreach (r, i, entry) {
 		json_t *node = json_object_get(entry, "inserted");
 		json_t *cache = json_object_get(node, "cache");
 		const char *device = text_of(entry, "device");
@@ -142,8 +142,7 @@ static void info_pci(struct qmp_call *call, FILE *out)
 	json_t *r = ask(call, query_pci), *fn, *bar;
 	size_t i, n;
 
-	json_array_foreach(json_object_get(json_array_get(r, 0), "devices"), i, fn)
-	{
+	json_array_foreach (json_object_get(json_array_get(r, 0), "devices"), i, fn) {
 		json_t *id = json_object_get(fn, "id");
 
 		fprintf(out, "  Bus  %lld, device %3lld, function %lld:" EOL, number_of(fn, "bus"),
@@ -153,7 +152,8 @@ static void info_pci(struct qmp_call *call, FILE *out)
 			number_of(id, "device"));
 		fprintf(out, "      PCI subsystem %04llx:%04llx" EOL,
 			number_of(id, "subsystem-vendor"), number_of(id, "subsystem"));
-		json_array_foreach(json_object_get(fn, "regions"), n, bar) print_bar(bar, out);
+		json_array_foreach (json_object_get(fn, "regions"), n, bar)
+			print_bar(bar, out);
 		fprintf(out, "      id \"%s\"" EOL, text_of(fn, "qdev_id"));
 	}
 	json_decref(r);

@@ -191,8 +191,9 @@ static int negotiate(struct monitor *m, json_t *args, struct err *e)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(args, key, value) if (strcmp(key, "enable")) return err_set(
-		e, -EINVAL, "Parameter '%s' is unexpected", key);
+	json_object_foreach (args, key, value)
+		if (strcmp(key, "enable"))
+			return err_set(e, -EINVAL, "Parameter '%s' is unexpected", key);
 	value = json_object_get(args, "enable");
 	if (value && !json_is_array(value))
 		return err_set(e, -EINVAL, "Invalid parameter type for 'enable', expected: array");
@@ -213,12 +214,9 @@ static int check_request(json_t *request, struct err *e)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(
-		request, key,
-		value) if (strcmp(key, "execute") && strcmp(key, "arguments") &&
-			   strcmp(key, "id")) return err_set(e, -EINVAL,
-							     "QMP input member '%s' is unexpected",
-							     key);
+	json_object_foreach (request, key, value)
+		if (strcmp(key, "execute") && strcmp(key, "arguments") && strcmp(key, "id"))
+			return err_set(e, -EINVAL, "QMP input member '%s' is unexpected", key);
 	if (!execute)
 		return err_set(e, -EINVAL, "QMP input lacks member 'execute'");
 	if (!json_is_string(execute))

@@ -79,9 +79,9 @@ static bool is_among(json_t *names, const struct pci_fn *fn)
 	json_t *name;
 	size_t i;
 
-	json_array_foreach(names, i,
-			   name) if (fn->id && json_is_string(name) &&
-				     !strcmp(json_string_value(name), fn->id)) return true;
+	json_array_foreach (names, i, name)
+		if (fn->id && json_is_string(name) && !strcmp(json_string_value(name), fn->id))
+			return true;
 	return !names;
 }
 

@@ -66,7 +66,8 @@ static unsigned ring_reap(struct tapring *r)
 	struct io_uring_cqe *cqe;
 	unsigned head, seen = 0;
 
-	io_uring_for_each_cqe(&r->ring, head, cqe) seen++;
+	io_uring_for_each_cqe (&r->ring, head, cqe)
+		seen++;
 	io_uring_cq_advance(&r->ring, seen);
 	return seen;
 }

@@ -61,8 +61,7 @@ static void complete(void **state)
 	tb_start(t);
 	types = tb_qmp(t, "{\"execute\": \"qom-list-types\", \"arguments\": "
 			  "{\"implements\": \"virtio-pci\"}}");
-	json_array_foreach(types, i, type)
-	{
+	json_array_foreach (types, i, type) {
 		const char *name = json_string_value(json_object_get(type, "name"));
 
 		if (!find(name))

@@ -280,8 +280,7 @@ static bool named(json_t *list, const char *name)
 	bool found = false;
 	size_t i;
 
-	json_array_foreach(list, i, entry)
-	{
+	json_array_foreach (list, i, entry) {
 		const char *s = json_string_value(json_object_get(entry, "name"));
 
 		found |= s && !strcmp(s, name);

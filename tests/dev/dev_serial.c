@@ -163,9 +163,9 @@ static bool frontend_open(struct tb *t, const char *label)
 	bool open = false;
 	size_t i;
 
-	json_array_foreach(
-		all, i, one) if (!strcmp(json_string_value(json_object_get(one, "label")), label))
-		open = json_is_true(json_object_get(one, "frontend-open"));
+	json_array_foreach (all, i, one)
+		if (!strcmp(json_string_value(json_object_get(one, "label")), label))
+			open = json_is_true(json_object_get(one, "frontend-open"));
 	json_decref(all);
 	return open;
 }
@@ -367,8 +367,7 @@ static bool connected(struct tb *t, const char *label)
 	bool yes = false;
 	size_t i;
 
-	json_array_foreach(all, i, one)
-	{
+	json_array_foreach (all, i, one) {
 		const char *name = json_string_value(json_object_get(one, "filename"));
 
 		if (!strcmp(json_string_value(json_object_get(one, "label")), label))

@@ -25,8 +25,7 @@ static size_t core_of(const struct dev_class *c)
 
 static void inside(void **state)
 {
-	for_each_field(c, f)
-	{
+	for_each_field (c, f) {
 		if (!f->size || f->size > c->size || f->at > c->size - f->size)
 			fail_msg("%s: %s lies outside of the struct", c->name, f->name);
 		if (f->at < core_of(c))
@@ -37,19 +36,18 @@ static void inside(void **state)
 /* Other members share no byte with it: a row that names the wrong one is found this way, too. */
 static void distinct(void **state)
 {
-	for_each_field(c, f) for (const struct field *o = f + 1; o->name; o++)
-	{
-		if (!strcmp(f->name, o->name))
-			fail_msg("%s: two rows %s", c->name, f->name);
-		if (f->at < o->at + o->size && o->at < f->at + f->size)
-			fail_msg("%s: %s and %s overlap", c->name, f->name, o->name);
-	}
+	for_each_field (c, f)
+		for (const struct field *o = f + 1; o->name; o++) {
+			if (!strcmp(f->name, o->name))
+				fail_msg("%s: two rows %s", c->name, f->name);
+			if (f->at < o->at + o->size && o->at < f->at + f->size)
+				fail_msg("%s: %s and %s overlap", c->name, f->name, o->name);
+		}
 }
 
 static void ranges(void **state)
 {
-	for_each_field(c, f)
-	{
+	for_each_field (c, f) {
 		switch (f->type) {
 		case FIELD_BOOL:
 			if (f->size != sizeof(bool) || f->min != 0 || f->max != 1)
@@ -75,8 +73,7 @@ static void ranges(void **state)
 /* Names are what a format refers to. */
 static void names(void **state)
 {
-	for_each_field(c, f)
-	{
+	for_each_field (c, f) {
 		size_t n = strspn(f->name, "abcdefghijklmnopqrstuvwxyz0123456789_.[]");
 
 		if (!n || f->name[n] || n > 63)

@@ -46,8 +46,7 @@ static void to_buf(void **state)
 	scatter(&s);
 	assert_int_equal(iov_len(s.iov, 6), TOTAL);
 	assert_int_equal(iov_len(s.iov, 0), 0);
-	FOR_PARTS(skip, len)
-	{
+	FOR_PARTS (skip, len) {
 		char got[TOTAL + 3] = "";
 		size_t n = there(skip, len);
 
@@ -59,8 +58,7 @@ static void to_buf(void **state)
 
 static void from_buf(void **state)
 {
-	FOR_PARTS(skip, len)
-	{
+	FOR_PARTS (skip, len) {
 		char want[TOTAL + 1] = "abcdefghi", got[TOTAL];
 		size_t n = there(skip, len);
 		struct scattered s;
@@ -81,8 +79,7 @@ static void slice(void **state)
 	struct scattered s;
 
 	scatter(&s);
-	FOR_PARTS(skip, len)
-	{
+	FOR_PARTS (skip, len) {
 		for (unsigned max = 0; max <= 5; max++) {
 			struct iovec out[5];
 			char got[TOTAL];
@@ -106,8 +103,7 @@ static void slice(void **state)
 
 static void zeroes(void **state)
 {
-	FOR_PARTS(skip, len)
-	{
+	FOR_PARTS (skip, len) {
 		char want[TOTAL + 1] = "abcdefghi", got[TOTAL];
 		size_t n = there(skip, len);
 		struct scattered s;

@@ -7,11 +7,17 @@
  * loop that it works on. Requests are submitted on that loop and complete there. The caller embeds
  * the request; the data path neither allocates nor takes a lock.
  *
- * Files:   options.c (-drive, -blockdev), image.c (open, probe, size), lock.c (image locks),
- * block.c (disks, attachment), request.c (life of a request), engine.c (what a loop needs for I/O,
- * and drain), uring.c and the workers of base (the two ways to the kernel), blocking.c (the same
- * operations, blocking), bounce.c (aligned buffers for O_DIRECT). Threads: blocks_*() and block_*()
- * belong to the control thread unless they say otherwise; block_submit() to the loop of the queue.
+ * Files:   options.c   -drive and -blockdev
+ *          image.c     opening, probing, the size
+ *          lock.c      image locks
+ *          block.c     disks and their attachment to devices
+ *          request.c   the life of a request
+ *          engine.c    what a loop needs for I/O, and drain
+ *          uring.c     one way to the kernel; the other are the workers of base
+ *          blocking.c  the same operations, blocking
+ *          bounce.c    aligned buffers for O_DIRECT
+ * Threads: blocks_*() and block_*() belong to the control thread unless they say otherwise;
+ *          block_submit() belongs to the loop of the queue.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H

@@ -251,11 +251,11 @@ static void net_writable(struct net_client *c, struct netq *q)
 static void set_status(struct virtio_net *n, uint16_t set, uint16_t clear)
 {
 	uint8_t *at = n->v.config + NET_CFG_STATUS;
-	uint16_t old = get_le16(at), new = (old & (uint16_t)~clear) | set;
+	uint16_t old = get_le16(at), now = (old & (uint16_t)~clear) | set;
 
-	if (new == old)
+	if (now == old)
 		return;
-	put_le16(at, new);
+	put_le16(at, now);
 	vdev_config_changed(&n->v);
 }
 

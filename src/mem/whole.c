@@ -10,8 +10,9 @@
  * pins go, so that others find their granules free to be mapped anew in place. The mappings are
  * left to the sweep (giveback.c): to undo them all at once would be seconds with a large guest. The
  * first user that asks again makes a new map. Granules that somebody else still has pinned (a ring)
- * get a mapping beside the window; regions say where. Fails: where memory cannot be mapped as a
- * whole, the user does without.
+ * get a mapping beside the window; regions say where.
+ *
+ * Where memory cannot be mapped as a whole, the user does without.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -20,9 +20,9 @@ uint64_t pace_wait(const struct pace *p, uint64_t now)
 
 void pace_spend(struct pace *p, uint64_t now, size_t bytes)
 {
-	uint64_t old = atomic_load(&p->ahead), new;
+	uint64_t old = atomic_load(&p->ahead), after;
 
 	do {
-		new = MAX(old, now) + span(p, bytes);
-	} while (!atomic_compare_exchange_weak(&p->ahead, &old, new));
+		after = MAX(old, now) + span(p, bytes);
+	} while (!atomic_compare_exchange_weak(&p->ahead, &old, after));
 }

@@ -2,11 +2,12 @@
 /* msi.c - MSI with one message (PCI Express Base 6.0 §7.7.1), for devices that are not virtio
  *
  * Owns:    the capability, 64-bit addresses, no mask bits; and copies of what the guest wrote
- * there, which msi_raise() reads on any loop while configuration space belongs to the exit loop.
+ *          there, which msi_raise() reads on any loop while configuration space belongs to the
+ *          exit loop.
  * Limits:  a message that the guest rewrites while it is enabled may go out half old and half new,
- * to nobody but the guest itself.
+ *          to nobody but the guest itself.
  * Fails:   without MSI, or while it is off, nothing is sent; an address that is no interrupt is
- * the hypervisor's to refuse.
+ *          the hypervisor's to refuse.
  */
 #include "pci/internal.h"
 

@@ -2,13 +2,16 @@
 /* msix.c - the MSI-X table and pending bits of one function
  *
  * Owns:    the table (written by the guest through the BAR, on the exit loop), the pending bits,
- * the two control bits. Threads: msix_raise() is called by any loop and takes no lock. A raise on a
- * masked vector sets the pending bit and then looks at the mask again; an unmask clears the mask
- * and then looks at the pending bit. Whoever takes the bit (exchange) sends, so a message is
- * neither lost nor doubled. Limits:  an entry that the guest rewrites while it is unmasked may send
- * a mixed message: the specification leaves that undefined (§7.7.2.2), and the message reaches
- * nobody but the guest itself. Fails:   a vector beyond the table is ignored, an address that is no
- * interrupt is the hypervisor's to refuse.
+ *          the two control bits.
+ * Threads: msix_raise() is called by any loop and takes no lock. A raise on a masked vector sets
+ *          the pending bit and then looks at the mask again; an unmask clears the mask and then
+ *          looks at the pending bit. Whoever takes the bit (exchange) sends, so a message is
+ *          neither lost nor doubled.
+ * Limits:  an entry that the guest rewrites while it is unmasked may send a mixed message: the
+ *          specification leaves that undefined (§7.7.2.2), and the message reaches nobody but the
+ *          guest itself.
+ * Fails:   a vector beyond the table is ignored, an address that is no interrupt is the
+ *          hypervisor's to refuse.
  */
 #include "pci/internal.h"
 

@@ -215,7 +215,8 @@ static void packed_push(struct vqueue *vq, const struct chain_slot *s, uint32_t 
 
 static bool packed_publish(struct vqueue *vq)
 {
-	uint16_t new = vq->used_idx, old = (uint16_t)(vq->used_idx - vq->batch), flags, off;
+	uint16_t new_idx = vq->used_idx, old_idx = (uint16_t)(vq->used_idx - vq->batch), flags;
+	uint16_t off;
 
 	if (!vq->batch || !ring_fresh(vq))
 		return false;
@@ -230,12 +231,12 @@ static bool packed_publish(struct vqueue *vq)
 	if (flags != EVENT_DESC || !vq->event_idx)
 		return flags != EVENT_DISABLE;
 	off = load16(ring_area(&vq->avail_area, EVENT_OFF), __ATOMIC_RELAXED);
-	/* `old` is negative when the batch went round; so is an event of the round before. */
+	/* `old_idx` is negative when the batch went round; so is an event of the round before. */
 	if (!!(off & EVENT_WRAP) != vq->used_wrap)
 		off = (uint16_t)((off & ~EVENT_WRAP) - vq->num);
 	else
 		off &= (uint16_t)~EVENT_WRAP;
-	return ring_event_due(off, new, old);
+	return ring_event_due(off, new_idx, old_idx);
 }
 
 const struct ring_ops packed_ring = {

@@ -114,10 +114,10 @@ static inline void store32(void *p, uint32_t v)
 	__atomic_store_n((uint32_t *)p, htole32(v), __ATOMIC_RELAXED);
 }
 
-/* Has a position in (old, new] been reached that the other side asked to hear of (§2.7.10)? */
-static inline bool ring_event_due(uint16_t event, uint16_t new, uint16_t old)
+/* Has a position in (old_idx, new_idx] been reached that the other side asked to hear of (§2.7.10)? */
+static inline bool ring_event_due(uint16_t event, uint16_t new_idx, uint16_t old_idx)
 {
-	return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
+	return (uint16_t)(new_idx - event - 1) < (uint16_t)(new_idx - old_idx);
 }
 
 #endif

@@ -196,13 +196,13 @@ static void split_push(struct vqueue *vq, const struct chain_slot *s, uint32_t w
 
 static bool split_publish(struct vqueue *vq)
 {
-	uint16_t old = vq->published, new = vq->used_idx, event;
+	uint16_t old_idx = vq->published, new_idx = vq->used_idx, event;
 
-	if (old == new || !ring_fresh(vq))
+	if (old_idx == new_idx || !ring_fresh(vq))
 		return false;
 	/* Pairs with the driver's barrier between its load of used.idx and of the entries. */
-	store16(ring_area(&vq->used_area, RING_IDX), new, __ATOMIC_RELEASE);
-	vq->published = new;
+	store16(ring_area(&vq->used_area, RING_IDX), new_idx, __ATOMIC_RELEASE);
+	vq->published = new_idx;
 	/* Pairs with the driver's barrier between asking for an interrupt and its last look at
 	 * used.idx. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -211,7 +211,7 @@ static bool split_publish(struct vqueue *vq)
 			 AVAIL_NO_INTERRUPT);
 	event = load16(ring_area(&vq->avail_area, RING_ENTRIES + AVAIL_ENTRY * (size_t)vq->num),
 		       __ATOMIC_RELAXED);
-	return ring_event_due(event, new, old);
+	return ring_event_due(event, new_idx, old_idx);
 }
 
 const struct ring_ops split_ring = {

@@ -6,11 +6,12 @@
  * wake-up answers every slot that is ready, then returns to the loop, which does the work that the
  * accesses have only marked (queues).
  *
- * Owns: the server (it dies with the domain at the latest), the page, the event channels.
- * Trusts: Xen for the page itself; the numbers in a request are the guest's doing, so each slot is
- * copied once, checked, and the copy is used. A request that makes no sense is answered with all
- * ones, never refused: a vCPU would hang. Threads: claims, start and end on the control thread;
- * everything after the start on the exit loop.
+ * Owns:    the server (it dies with the domain at the latest), the page, the event channels.
+ * Trusts:  Xen for the page itself; the numbers in a request are the guest's doing, so each slot is
+ *          copied once, checked, and the copy is used. A request that makes no sense is answered
+ *          with all ones, never refused: a vCPU would hang.
+ * Threads: claims, start and end on the control thread; everything after the start on the exit
+ *          loop.
  *
  * xen/include/public/hvm/ioreq.h, xen/include/public/hvm/dm_op.h
  *

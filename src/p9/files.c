@@ -107,8 +107,8 @@ static ssize_t transfer_data(struct p9_fid *f, transfer_fn *io, const struct iov
 
 	while (done < len) {
 		struct iovec part[IOVS];
-		unsigned cnt = p9_iov_window(iov, n, skip + done, len - done, part, IOVS);
-		uint64_t want = iov_len(part, cnt);
+		uint64_t want;
+		unsigned cnt = iov_slice(iov, n, skip + done, len - done, part, IOVS, &want);
 		ssize_t got;
 
 		if (!want)
@@ -138,7 +138,7 @@ static ssize_t read_fid(struct p9_call *c, struct p9_fid *f, uint64_t off, uint6
 		if (off >= f->xattr.done)
 			return 0;
 		count = MIN(count, f->xattr.done - off);
-		p9_iov_write(r->in, r->n_in, P9_DATA_AT, f->xattr.value + off, count);
+		iov_from_buf(r->in, r->n_in, P9_DATA_AT, f->xattr.value + off, count);
 		return (ssize_t)count;
 	}
 	if (f->kind != P9_FID_FILE)
@@ -154,12 +154,13 @@ static ssize_t transfer_nowait(struct p9_call *c, struct p9_fid *f, transfer_fn 
 			       uint64_t off)
 {
 	struct iovec part[IOVS];
+	uint64_t bytes;
 	unsigned cnt;
 	ssize_t done = -EAGAIN;
 
 	if (f->kind == P9_FID_FILE && io && off <= INT64_MAX - len) {
-		cnt = p9_iov_window(iov, n, skip, len, part, IOVS);
-		if (iov_len(part, cnt) == len)
+		cnt = iov_slice(iov, n, skip, len, part, IOVS, &bytes);
+		if (bytes == len)
 			done = io(f->node, f->file, part, cnt, off);
 	}
 	c->would_block = done < 0;
@@ -200,7 +201,7 @@ static ssize_t write_fid(struct p9_call *c, struct p9_fid *f, uint64_t off, uint
 	if (f->kind == P9_FID_XATTR_WRITE) {
 		if (off != f->xattr.done || count > f->xattr.size - f->xattr.done)
 			return -EINVAL;
-		p9_iov_read(r->out, r->n_out, P9_WRITE_AT, f->xattr.value + off, count);
+		iov_to_buf(r->out, r->n_out, P9_WRITE_AT, f->xattr.value + off, count);
 		f->xattr.done += count;
 		return count;
 	}
@@ -323,7 +324,7 @@ static bool add_entry(void *arg, const struct p9_dirent *d)
 		l->err = l->used ? 0 : -EINVAL;
 		return false;
 	}
-	p9_iov_write(r->in, r->n_in, P9_DATA_AT + l->used, buf, w.len);
+	iov_from_buf(r->in, r->n_in, P9_DATA_AT + l->used, buf, w.len);
 	l->used += w.len;
 	return true;
 }

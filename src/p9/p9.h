@@ -36,6 +36,7 @@
 
 #include "base/list.h"
 #include "base/loop.h"
+#include "base/mpsc.h"
 #include "base/workers.h"
 #include "p9/fs/fsdev.h"
 
@@ -65,8 +66,9 @@ struct p9_request {
 	struct p9_session *session;
 	struct work work;
 	struct list link;
-	struct p9_request *next;     /* in the list of the loop, of finished ones, or of flushers */
+	struct p9_request *next;     /* in the list of the loop, or of flushers */
 	struct p9_request *flushers; /* the Tflush requests that wait until this one is done */
+	struct mpsc_node done_link;  /* served by a worker */
 	uint32_t size, written;
 	uint16_t tag;
 	uint8_t type;

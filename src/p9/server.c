@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/iov.h"
 #include "base/util.h"
 #include "p9/fs/throttle.h"
 
@@ -43,8 +44,8 @@ struct p9_server {
 	struct work *first, *last;
 	unsigned started;
 	struct p9_request *loop_first, *loop_last;
-	uint32_t budget;		   /* what is left of LOOP_BYTES for more of the latter */
-	_Atomic(struct p9_request *) done; /* by workers, the newest first */
+	uint32_t budget;  /* what is left of LOOP_BYTES for more of the latter */
+	struct mpsc done; /* by workers */
 	struct loop_task done_task;
 };
 
@@ -90,14 +91,14 @@ static void read_message(struct p9_request *r)
 	/* The header, and what stands before the data of a Twrite. */
 	size_t len = MIN(r->out_len, P9_WRITE_AT), whole;
 
-	p9_iov_read(r->out, r->n_out, 0, r->message, len);
+	iov_to_buf(r->out, r->n_out, 0, r->message, len);
 	r->size = get_le32(r->message);
 	r->type = r->message[4];
 	r->tag = get_le16(r->message + 5);
 	whole = MIN(r->size, r->out_len);
 	if (r->type == P9_TWRITE || whole <= len)
 		return;
-	p9_iov_read(r->out, r->n_out, len, r->message + len, MIN(whole, P9_MESSAGE_MAX) - len);
+	iov_to_buf(r->out, r->n_out, len, r->message + len, MIN(whole, P9_MESSAGE_MAX) - len);
 }
 
 /* A reader of what follows the header. The size of the message was checked. */
@@ -133,7 +134,7 @@ static void write_error(struct p9_request *r, int error)
 
 	put_header(p, sizeof(p), P9_RLERROR, r->tag);
 	put_le32(p + P9_HEADER, (uint32_t)-error);
-	p9_iov_write(r->in, r->n_in, 0, p, sizeof(p));
+	iov_from_buf(r->in, r->n_in, 0, p, sizeof(p));
 	r->written = sizeof(p);
 }
 
@@ -149,8 +150,8 @@ static void write_answer(struct p9_request *r, const uint8_t *body, size_t len, 
 		return;
 	}
 	put_header(p, (uint32_t)size, (uint8_t)(r->type + 1), r->tag);
-	p9_iov_write(r->in, r->n_in, 0, p, sizeof(p));
-	p9_iov_write(r->in, r->n_in, P9_HEADER, body, len);
+	iov_from_buf(r->in, r->n_in, 0, p, sizeof(p));
+	iov_from_buf(r->in, r->n_in, P9_HEADER, body, len);
 	r->written = (uint32_t)size;
 }
 
@@ -186,8 +187,7 @@ static void post_done(struct p9_request *r)
 	struct p9_server *s = r->server;
 
 	/* As soon as it is in the list, the loop may finish and free it. */
-	r->next = atomic_load(&s->done);
-	while (!atomic_compare_exchange_weak(&s->done, &r->next, r)) {}
+	mpsc_push(&s->done, &r->done_link);
 	loop_post(s->loop, &s->done_task);
 }
 
@@ -354,18 +354,12 @@ static void leave_session(struct p9_server *s)
 static void finish_served(struct loop_task *t)
 {
 	struct p9_server *s = container_of(t, struct p9_server, done_task);
-	struct p9_request *r = atomic_exchange(&s->done, NULL), *oldest = NULL;
+	struct mpsc_node *n = mpsc_take(&s->done);
 
-	while (r) {
-		struct p9_request *next = r->next;
+	while (n) {
+		struct p9_request *r = container_of(n, struct p9_request, done_link);
 
-		r->next = oldest;
-		oldest = r;
-		r = next;
-	}
-	while (oldest) {
-		r = oldest;
-		oldest = r->next;
+		n = n->next;
 		finish_request(r, r->written);
 	}
 }

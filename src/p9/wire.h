@@ -89,15 +89,4 @@ void p9_put64(struct p9_writer *w, uint64_t v);
 void p9_put_string(struct p9_writer *w, const char *s, size_t len);
 void p9_put_qid(struct p9_writer *w, const struct p9_qid *q);
 
-/* --- iovecs --- */
-
-/* Copy `len` bytes from or to `iov`, beginning at its byte `skip`; the caller has checked that
- * `iov` is that long. */
-void p9_iov_read(const struct iovec *iov, unsigned n, uint64_t skip, void *buf, size_t len);
-void p9_iov_write(const struct iovec *iov, unsigned n, uint64_t skip, const void *buf, size_t len);
-/* Describe the bytes [skip, skip + len) of `iov` by at most `max` elements of `out`. Returns how
- * many elements there are; they may stand for fewer bytes. */
-unsigned p9_iov_window(const struct iovec *iov, unsigned n, uint64_t skip, uint64_t len,
-		       struct iovec *out, unsigned max);
-
 #endif

@@ -71,23 +71,6 @@ static void writers(void **state)
 	assert_int_equal(buf[7], 0);
 }
 
-static void windows(void **state)
-{
-	char a[4] = "abc", b[4] = "def", text[8] = "";
-	struct iovec iov[] = {{a, 3}, {b, 0}, {b, 3}}, out[3];
-
-	assert_int_equal(p9_iov_window(iov, 3, 2, 2, out, 3), 2);
-	assert_ptr_equal(out[0].iov_base, a + 2);
-	assert_int_equal(out[1].iov_len, 1);
-	assert_int_equal(p9_iov_window(iov, 3, 6, 2, out, 3), 0);
-	assert_int_equal(p9_iov_window(iov, 3, 0, 6, out, 1), 1);
-	p9_iov_read(iov, 3, 1, text, 4);
-	assert_string_equal(text, "bcde");
-	p9_iov_write(iov, 3, 2, "XY", 2);
-	assert_string_equal(a, "abX");
-	assert_string_equal(b, "Yef");
-}
-
 /* --- limits --- */
 
 static void throttle(void **state)
@@ -617,7 +600,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(readers),
 		cmocka_unit_test(writers),
-		cmocka_unit_test(windows),
 		cmocka_unit_test(throttle),
 		cmocka_unit_test(qids),
 		cmocka_unit_test(rewritten),

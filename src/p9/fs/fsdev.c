@@ -262,8 +262,8 @@ static int open_fs(struct fsdevs *all, const struct conf *c, struct err *e)
 	int rc = -EINVAL;
 
 	if (fsdev_find(all, c->id))
-		return err_set(e, -EEXIST, "Duplicate ID '%s' for fsdev", c->id);
-	err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return id_taken(c->id, "fsdev", e);
+	err_nomem(e);
 	fs = c->driver == DRIVER_LOCAL ? open_local(all, c, e) : p9_synth_new();
 	if (fs) {
 		fs->id = strdup(c->id);

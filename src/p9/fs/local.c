@@ -364,7 +364,7 @@ struct p9_fs *p9_local_new(const struct local_conf *conf, struct err *e)
 	} else if (l->proc < 0) {
 		err_set(e, -errno, "failed to open '/proc/self/fd': %s", strerror(errno));
 	} else if (!l->path) {
-		err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		err_nomem(e);
 	} else {
 		l->fs.qids.mode = conf->multidevs;
 		l->fs.qids.root = st.st_dev;

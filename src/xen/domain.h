@@ -85,6 +85,12 @@ struct xen {
 	struct loop_fd events;
 	struct loop_poller poller;
 	struct log_rate rate;
+
+	/* Why live migration is refused (migration.c). */
+	struct {
+		unsigned reasons;
+		uint64_t gfn; /* the page that keeps Xen from it; 0: not looked for yet */
+	} migration;
 };
 
 #define to_xen(h) container_of(h, struct xen, hv)
@@ -121,5 +127,12 @@ void ioreq_close(struct xen *x);
 /* The answer to a request that is a copy of the guest's; whatever it says. */
 struct ioreq;
 uint64_t ioreq_handle(struct xen *x, const struct ioreq *r);
+
+/* migration.c: from the first reason on Xen refuses to migrate the domain live, until the last one
+ * is taken back; a migration that is under way goes on. `why` is for the log, in which it is also
+ * said when Xen cannot be made to refuse. Control thread, after the first hv_claim(); the first
+ * call comes before hv_restrict(), later ones may come after it. */
+void migration_block(struct xen *x, const char *why);
+void migration_unblock(struct xen *x);
 
 #endif

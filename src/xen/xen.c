@@ -45,6 +45,8 @@ static int xen_serve(struct hv *hv, struct loop *exits, struct loop *control,
 
 	if (rc < 0)
 		return err_set(e, rc, "could not watch the domain: %s", strerror(-rc));
+	/* Before the first vCPU can make a device write. */
+	migration_block(x, "what devices write to memory would not be copied");
 	return ioreq_serve(x, exits, client, e);
 }
 
@@ -94,8 +96,10 @@ static void xen_close(struct hv *hv)
 {
 	struct xen *x = to_xen(hv);
 
-	if (x->dmod && x->fmem)
+	if (x->dmod && x->fmem) {
+		migration_unblock(x);
 		ioreq_close(x);
+	}
 	gmem_free(hv->mem);
 	if (x->evtchn)
 		xenevtchn_close(x->evtchn);

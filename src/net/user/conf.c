@@ -232,7 +232,7 @@ static int search_list(struct user *u, struct err *e)
 	const char **list = calloc(k->n + 1, sizeof(*list));
 
 	if (!list)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	for (unsigned i = 0; i < k->n; i++)
 		if (!strcmp(k->v[i].key, "dnssearch"))
 			list[n++] = k->v[i].value;
@@ -386,7 +386,7 @@ static int bind_add(char *binds[], unsigned *n, const char *path, struct err *e)
 			       "more than %u folders of tftp= and guestfwd=", HELPER_FILES_MAX);
 	binds[*n] = strdup(path);
 	if (!binds[*n])
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	++*n;
 	return 0;
 }

@@ -100,7 +100,7 @@ static int worker_prepare(void *arg, struct err *e)
 	int rc;
 
 	if (!w)
-		return err_set(e, -ENOMEM, "%s", strerror(ENOMEM));
+		return err_nomem(e);
 	u->worker = w;
 	w->user = u;
 	w->event.fd = -1;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* host.c - the socket files of the host: who listens, who connects
+/* host.c - the socket files of the host: clients that connect, and servers to connect to
  *
- * One listening socket for stream clients, one for seqpacket clients. A client is a connection from
- * its accept() on, and has a minute to say its one line; what it sends behind the line is the
- * guest's and stays in its socket. While there are as many connections as there may be, or
- * descriptors have run out, clients wait in the kernel's backlog.
+ * There is one listening socket for stream clients and one for seqpacket clients. A client counts
+ * as a connection from its accept() on, and has 60 seconds to send its CONNECT line. What it sends
+ * after the line is data for the guest and stays in the socket. While the number of connections is
+ * at its limit, or no descriptor is free, further clients wait in the kernel's backlog.
  *
- * The guest's connections are made by path while the guest runs: the directory has to be reachable
- * for the user, and in the directory tree, that the program ends up with. connect() on a local
- * socket does not wait: when nobody listens, or the listener's backlog is full, the guest is
- * refused.
+ * A connection of the guest is made by path, while the guest runs. So the directory must be
+ * reachable for the user and below the root directory that the program has after its start.
+ * connect() on a unix socket does not sleep here, as the socket is non-blocking: when nobody
+ * listens, or the listener's backlog is full, the guest is refused.
  *
  * #syscalls: socket bind listen accept4 connect recvfrom lstat unlink close
  */
@@ -30,20 +30,20 @@
 #define BACKLOG		 128
 #define ACCEPT_BURST	 16
 #define ACCEPT_AGAIN_NS	 (100 * 1000000ULL)
-/* The host's ports of connections that it asks for. */
+/* The host's end of a connection that a client of the host opened has a port in this range. */
 #define FIRST_PORT (1u << 30)
 #define LAST_PORT  ((1u << 31) - 1)
 
-static int kind_of(uint16_t type)
+static int type_to_socktype(uint16_t type)
 {
 	return type == VSOCK_SEQPACKET ? SOCK_SEQPACKET : SOCK_STREAM;
 }
 
 /* --- clients --- */
 
-/* A port of ours that is free for a connection with the guest's `guest_port`. There are fewer
- * connections than ports, so there is one. */
-static uint32_t free_port(struct vsock *s, uint32_t guest_port)
+/* Returns a port of the host that has no connection with the guest's `guest_port`. The search ends:
+ * there are fewer connections than ports. */
+static uint32_t port_find_free(struct vsock *s, uint32_t guest_port)
 {
 	uint32_t port;
 
@@ -54,8 +54,8 @@ static uint32_t free_port(struct vsock *s, uint32_t guest_port)
 	return port;
 }
 
-/* "CONNECT 1234" */
-static bool parse_hello(const char *line, uint32_t *port)
+/* Parse a line like "CONNECT 1234". Returns false if it is malformed. */
+static bool hello_parse(const char *line, uint32_t *port)
 {
 	static const char word[] = "connect ";
 	uint64_t value;
@@ -67,8 +67,9 @@ static bool parse_hello(const char *line, uint32_t *port)
 	return true;
 }
 
-/* Take the client's line, and no byte behind it. 1: it is there; 0: not yet; -1: it will not be. */
-static int read_hello(struct conn *c)
+/* Read the client's CONNECT line, and no byte after it. Returns 1 when it is complete, 0 when more
+ * has to come, -1 when the client has closed or sent something else. */
+static int hello_read(struct conn *c)
 {
 	char *to = c->hello + c->hello_len, *end;
 	size_t room = sizeof(c->hello) - c->hello_len;
@@ -79,7 +80,7 @@ static int read_hello(struct conn *c)
 	end = memchr(to, '\n', (size_t)got);
 	if (end)
 		got = end + 1 - to;
-	/* Of a message, all is taken. */
+	/* For a message, this also discards what follows the line: a message is read whole. */
 	if (!got || recv(c->fd, to, (size_t)got, 0) != got)
 		return -1;
 	c->hello_len += (unsigned)got;
@@ -93,11 +94,11 @@ static int read_hello(struct conn *c)
 static void hello_event(struct loop_fd *w, uint32_t events)
 {
 	struct conn *c = container_of(w, struct conn, w);
-	int rc = read_hello(c);
+	int rc = hello_read(c);
 
-	if (rc > 0 && parse_hello(c->hello, &c->guest_port)) {
+	if (rc > 0 && hello_parse(c->hello, &c->guest_port)) {
 		loop_fd_del(c->s->loop, w);
-		c->host_port = free_port(c->s, c->guest_port);
+		c->host_port = port_find_free(c->s, c->guest_port);
 		conn_insert(c);
 		conn_request(c);
 	} else if (rc) {
@@ -105,12 +106,12 @@ static void hello_event(struct loop_fd *w, uint32_t events)
 	}
 }
 
-static void accept_again(struct loop_timer *t)
+static void accept_retry(struct loop_timer *t)
 {
 	host_listen(container_of(t, struct vsock, accept_again));
 }
 
-static void accept_event(struct loop_fd *w, uint32_t events)
+static void listener_accept(struct loop_fd *w, uint32_t events)
 {
 	struct listener *l = container_of(w, struct listener, w);
 	struct vsock *s = l->s;
@@ -121,7 +122,7 @@ static void accept_event(struct loop_fd *w, uint32_t events)
 
 		if (fd < 0) {
 			if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
-				s->accept_again.fn = accept_again;
+				s->accept_again.fn = accept_retry;
 				loop_timer_set(s->loop, &s->accept_again, ACCEPT_AGAIN_NS);
 				loop_fd_del(s->loop, w);
 				l->watched = false;
@@ -150,7 +151,7 @@ int host_listen(struct vsock *s)
 		if (l->fd < 0 || l->watched == want)
 			continue;
 		if (want) {
-			int rc = loop_fd_add(s->loop, &l->w, l->fd, EPOLLIN, accept_event);
+			int rc = loop_fd_add(s->loop, &l->w, l->fd, EPOLLIN, listener_accept);
 
 			if (rc < 0)
 				return rc;
@@ -173,13 +174,13 @@ int host_connect(struct vsock *s, uint32_t port, uint16_t type)
 		return -ECONNREFUSED;
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s_%" PRIu32 "%s", s->cfg.path, port,
 		 type == VSOCK_SEQPACKET ? SEQPACKET_SUFFIX : "");
-	fd = socket(AF_UNIX, kind_of(type) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, type_to_socktype(type) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd >= 0 && !connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
 		return fd;
 	rc = -errno;
 	if (fd >= 0)
 		close(fd);
-	/* That nobody is there is for the guest to know; the rest is for the operator. */
+	/* That nobody listens concerns only the guest; other errors concern the operator. */
 	if (rc != -ENOENT && rc != -ECONNREFUSED)
 		log_guest(&s->rate, s->cfg.name, "could not connect to %s: %s", sa.sun_path,
 			  strerror(-rc));
@@ -188,8 +189,8 @@ int host_connect(struct vsock *s, uint32_t port, uint16_t type)
 
 /* --- opening --- */
 
-/* Remove a socket that is left from an earlier run; leave anything else alone. */
-static void remove_socket(const char *path)
+/* Remove a socket file, for example of an earlier run; any other file stays. */
+static void socket_unlink(const char *path)
 {
 	struct stat st;
 
@@ -197,12 +198,12 @@ static void remove_socket(const char *path)
 		unlink(path);
 }
 
-static int listen_on(struct listener *l, struct err *e)
+static int listener_open(struct listener *l, struct err *e)
 {
-	l->fd = socket(AF_UNIX, kind_of(l->type) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	l->fd = socket(AF_UNIX, type_to_socktype(l->type) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return err_set(e, -errno, "socket: %s", strerror(errno));
-	remove_socket(l->sa.sun_path);
+	socket_unlink(l->sa.sun_path);
 	if (bind(l->fd, (struct sockaddr *)&l->sa, sizeof(l->sa)) < 0 ||
 	    listen(l->fd, BACKLOG) < 0) {
 		int rc = -errno;
@@ -234,9 +235,9 @@ int host_open(struct vsock *s, struct err *e)
 		return err_set(e, -EINVAL,
 			       "Parameter 'uds-path' expects a path of 1 to %zu bytes, not '%s'",
 			       max, s->cfg.path);
-	rc = listen_on(&s->listener[0], e);
+	rc = listener_open(&s->listener[0], e);
 	if (rc == 0 && s->cfg.seqpacket)
-		rc = listen_on(&s->listener[1], e);
+		rc = listener_open(&s->listener[1], e);
 	return rc;
 }
 
@@ -251,7 +252,7 @@ void host_close(struct vsock *s)
 			loop_fd_del(s->loop, &l->w);
 		close(l->fd);
 		l->fd = -1;
-		remove_socket(l->sa.sun_path);
+		socket_unlink(l->sa.sun_path);
 	}
 	loop_timer_del(&s->accept_again);
 }

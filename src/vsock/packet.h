@@ -23,11 +23,11 @@ enum vsock_op {
 	VSOCK_OP_CREDIT_REQUEST,
 };
 
-/* Flags of SHUTDOWN: the sender of the packet will receive, or send, no more. */
+/* Flags of a SHUTDOWN packet: its sender will not receive, or not send, any more data. */
 #define VSOCK_NO_RECV 1u
 #define VSOCK_NO_SEND 2u
 #define VSOCK_NO_MORE (VSOCK_NO_RECV | VSOCK_NO_SEND)
-/* Flag of RW on a seqpacket connection: this is the end of a message. */
+/* Flag of an RW packet of a seqpacket connection: a message ends with its payload. */
 #define VSOCK_SEQ_EOM 1u
 
 struct vsock_hdr {

@@ -41,9 +41,9 @@ int ring_put(struct ring *r, const struct iovec *iov, unsigned n, uint32_t skip,
 	return 0;
 }
 
-/* Bytes of the first message, which must be there: up to and with the first bit that is set, a word
- * at a time. */
-static uint32_t first_message(const struct ring *r)
+/* Returns the length of the first message, which must be complete. Searches the bitmap for the
+ * first set bit, 64 bits at a time. */
+static uint32_t ring_first_message(const struct ring *r)
 {
 	uint32_t at = r->at;
 
@@ -63,7 +63,7 @@ unsigned ring_peek(const struct ring *r, bool messages, struct iovec iov[2])
 	if (!len || (messages && !r->whole))
 		return 0;
 	if (messages)
-		len = first_message(r);
+		len = ring_first_message(r);
 	part = MIN(len, SIZE - r->at);
 	iov[0] = (struct iovec){r->data + r->at, part};
 	iov[1] = (struct iovec){r->data, len - part};

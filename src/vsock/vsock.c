@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* vsock.c - the table of a guest's connections, and packets in and out, see vsock.h
  *
- * A connection is known by its two ports. Those that have something for the guest stand in a
- * queue, and each gives one packet when it is its turn, so that a busy one does not keep others
- * waiting. What a connection wants to say is a set of bits in it, so an answer to a packet of a
- * known connection takes no memory. An RST for an unknown one does: there is a queue for them, and
- * when it is full no packet of the guest is taken before it takes some of ours (§5.10.6.1).
+ * A connection is identified by its two ports. Connections that have a packet for the guest are in
+ * a queue, and each sends one packet when it is its turn, so that a busy one does not delay others.
+ * The packets without payload that a connection has to send are a set of bits (pending_ops), so an
+ * answer to a packet of a known connection needs no memory. An RST for an unknown connection does:
+ * these are queued in vsock::reply, and while that is full no packet of the guest is processed
+ * (Virtio 1.3 §5.10.6.1 allows this).
  *
- * Time limits are the same for all connections, so each kind is a list in the order in which they
- * end, and one timer serves them all.
+ * A time limit has the same length for all connections. So each kind of limit is a list that is
+ * sorted by deadline without any search, and one timer serves all lists.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,13 +19,13 @@
 
 static const uint64_t wait_ns[WAITS] = {
 	[WAIT_HELLO] = 60 * 1000000000ULL,
-	[WAIT_ANSWER] = 2 * 1000000000ULL,
+	[WAIT_RESPONSE] = 2 * 1000000000ULL,
 	[WAIT_CLOSE] = 8 * 1000000000ULL,
 };
 
 /* --- the table --- */
 
-static uint64_t hash_ports(const struct vsock *s, uint32_t host_port, uint32_t guest_port)
+static uint64_t ports_hash(const struct vsock *s, uint32_t host_port, uint32_t guest_port)
 {
 	uint32_t ports[2] = {host_port, guest_port};
 
@@ -33,7 +34,7 @@ static uint64_t hash_ports(const struct vsock *s, uint32_t host_port, uint32_t g
 
 struct conn *conn_find(struct vsock *s, uint32_t host_port, uint32_t guest_port)
 {
-	struct hash_entry *e = hash_table_first(&s->table, hash_ports(s, host_port, guest_port));
+	struct hash_entry *e = hash_table_first(&s->table, ports_hash(s, host_port, guest_port));
 
 	for (; e; e = hash_table_next(e)) {
 		struct conn *c = container_of(e, struct conn, entry);
@@ -46,7 +47,7 @@ struct conn *conn_find(struct vsock *s, uint32_t host_port, uint32_t guest_port)
 
 void conn_insert(struct conn *c)
 {
-	hash_table_add(&c->s->table, &c->entry, hash_ports(c->s, c->host_port, c->guest_port));
+	hash_table_add(&c->s->table, &c->entry, ports_hash(c->s, c->host_port, c->guest_port));
 }
 
 struct conn *conn_new(struct vsock *s, int fd, uint16_t type)
@@ -98,7 +99,7 @@ void conn_ready(struct conn *c)
 
 /* --- time limits --- */
 
-static void set_timer(struct vsock *s, uint64_t at)
+static void timer_arm(struct vsock *s, uint64_t at)
 {
 	uint64_t now = loop_now(s->loop);
 
@@ -113,7 +114,7 @@ void conn_wait(struct conn *c, enum wait what)
 	list_del(&c->waiting);
 	c->deadline = loop_now(c->s->loop) + wait_ns[what];
 	list_add_tail(&c->s->waits[what], &c->waiting);
-	set_timer(c->s, c->deadline);
+	timer_arm(c->s, c->deadline);
 }
 
 void conn_wait_end(struct conn *c)
@@ -121,7 +122,7 @@ void conn_wait_end(struct conn *c)
 	list_del(&c->waiting);
 }
 
-static void time_up(struct loop_timer *t)
+static void timer_expired(struct loop_timer *t)
 {
 	struct vsock *s = container_of(t, struct vsock, timer);
 	uint64_t now = loop_now(s->loop);
@@ -132,7 +133,7 @@ static void time_up(struct loop_timer *t)
 			struct conn *c = list_entry(s->waits[i].next, struct conn, waiting);
 
 			if (c->deadline > now) {
-				set_timer(s, c->deadline);
+				timer_arm(s, c->deadline);
 				break;
 			}
 			list_del(&c->waiting);
@@ -143,7 +144,7 @@ static void time_up(struct loop_timer *t)
 
 /* --- packets --- */
 
-static void reply_rst(struct vsock *s, const struct vsock_hdr *h)
+static void reply_queue_rst(struct vsock *s, const struct vsock_hdr *h)
 {
 	struct vsock_hdr *r = &s->reply[(s->reply_at + s->replies) % VSOCK_REPLIES];
 
@@ -159,13 +160,13 @@ static void reply_rst(struct vsock *s, const struct vsock_hdr *h)
 	s->cfg.wake(s->cfg.arg);
 }
 
-/* The guest connects to a port of the host. */
-static bool accept_guest(struct vsock *s, const struct vsock_hdr *h)
+/* The guest connects to a port of the host. Returns false if it is to be refused. */
+static bool guest_connect(struct vsock *s, const struct vsock_hdr *h)
 {
 	struct conn *c;
 	int fd;
 
-	/* Nothing was sent to it yet that it could have forwarded. */
+	/* A REQUEST with fwd_cnt != 0 is invalid: the guest has received nothing yet. */
 	if (h->fwd_cnt || s->conns == s->cfg.max)
 		return false;
 	fd = host_connect(s, h->dst_port, h->type);
@@ -188,18 +189,19 @@ bool vsock_packet(struct vsock *s, const struct vsock_hdr *h, const struct iovec
 
 	if (s->replies == VSOCK_REPLIES)
 		return false;
-	/* From or for somebody else: there is nobody to tell. */
+	/* A packet with a foreign address is dropped: an RST could not be addressed to its sender.
+	 */
 	if (h->src_cid != s->cfg.guest_cid || h->dst_cid != VSOCK_CID_HOST)
 		return true;
 	if (h->type != VSOCK_STREAM && (h->type != VSOCK_SEQPACKET || !seqpacket)) {
-		reply_rst(s, h);
+		reply_queue_rst(s, h);
 		return true;
 	}
 	c = conn_find(s, h->dst_port, h->src_port);
 	if (c)
 		conn_packet(c, h, iov, n);
-	else if (h->op != VSOCK_OP_REQUEST || !accept_guest(s, h))
-		reply_rst(s, h);
+	else if (h->op != VSOCK_OP_REQUEST || !guest_connect(s, h))
+		reply_queue_rst(s, h);
 	return true;
 }
 
@@ -255,7 +257,7 @@ struct vsock *vsock_open(const struct vsock_config *cfg, struct err *e)
 	list_init(&s->ready);
 	for (unsigned i = 0; i < WAITS; i++)
 		list_init(&s->waits[i]);
-	s->timer.fn = time_up;
+	s->timer.fn = timer_expired;
 	if (host_open(s, e) < 0) {
 		vsock_free(s);
 		return NULL;

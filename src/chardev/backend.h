@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* backend.h - what a kind of chardev is made of (private to this folder)
  *
- * One row of `struct chardev_class` per kind; its object begins with `struct chardev`. The class is
- * called by chardev.c only; it tells the front end what happens with the chardev_is_*() functions,
- * on the front end's loop. A front end may do anything but free the chardev from within these: the
- * class looks at its state again afterwards.
+ * Each kind of chardev has one `struct chardev_class`, and an object that begins with
+ * `struct chardev`. Only chardev.c calls the functions of the class. A kind reports events to the
+ * front end by the chardev_is_*() functions and chardev_deliver(), on the front end's loop. Within
+ * these the front end may do anything except free the chardev, so the kind must check its state
+ * again after each of them.
  */
 #ifndef CHARDEV_BACKEND_H
 #define CHARDEV_BACKEND_H
@@ -20,29 +21,34 @@ struct chardev_class {
 	const char *name;  /* "socket" */
 	const char *alias; /* NULL: none */
 	const char *help;  /* one line */
-	size_t size;	   /* of its struct, which begins with struct chardev */
-	bool messages;	   /* one write is one message at the other end */
+	size_t size;	   /* of the object, in bytes */
+	bool messages;	   /* the other end receives each write as one message */
 	const struct opt *options;
-	/* Set what close() needs to know before anything can fail; first of all. NULL: nothing. */
+	/* Initialise the members that close() reads. Called first, before anything can fail. NULL:
+	 * zeroes are right. */
 	void (*init)(struct chardev *cd);
-	/* Control thread, options applied: open all that is opened by path. May wait with
-	 * wait_ready(). 0 or -errno with `e`; close() follows in any case. NULL: nothing to open.
-	 */
+	/* Called on the control thread when the options are set: open all that is opened by path.
+	 * May wait with wait_ready(). Returns 0, or -errno with `e`; close() is called in either
+	 * case. NULL: there is nothing to open. */
 	int (*open)(struct chardev *cd, struct err *e);
-	/* Begin and end to serve cd->user on cd->loop. 0 or -errno with `e`. */
+	/* Begin to serve the front end cd->user on cd->loop. Returns 0, or -errno with `e`. */
 	int (*start)(struct chardev *cd, struct err *e);
-	void (*stop)(struct chardev *cd); /* NULL: nothing to do */
+	/* The front end has detached: stop all use of cd->loop. NULL: there is nothing to stop. */
+	void (*stop)(struct chardev *cd);
 	/* As chardev_write(). */
 	size_t (*write)(struct chardev *cd, const char *buf, size_t len);
-	void (*pause)(struct chardev *cd); /* cd->paused has changed. NULL: nothing to do */
-	void (*drop)(struct chardev *cd);  /* as chardev_drop_client(). NULL: there is no client */
-	/* Control thread, stopped. `remove`: also the files that we made to be found by. */
+	/* Called after cd->paused has changed. NULL: nothing depends on it. */
+	void (*pause)(struct chardev *cd);
+	/* As chardev_drop_client(). NULL: this kind has no client that could be disconnected. */
+	void (*drop)(struct chardev *cd);
+	/* Called on the control thread, after stop(). `remove`: also remove the socket file or
+	 * symbolic link that was created. */
 	void (*close)(struct chardev *cd, bool remove);
 };
 
 struct chardev {
 	struct list link;
-	const struct chardev_class *class;
+	const struct chardev_class *kind;
 	const struct opt *tables[3];
 
 	/* options */
@@ -51,11 +57,11 @@ struct chardev {
 
 	/* the front end's loop */
 	struct loop *loop;
-	struct chardev_user *user; /* NULL: idle */
+	struct chardev_user *user; /* the front end; NULL: none is attached */
 	bool paused;
-	bool was_short; /* the front end waits for writable() */
-	int log_fd;
-	bool log_failed, write_failed; /* has been said */
+	bool was_short;		       /* a write was short: the front end waits for writable() */
+	int log_fd;		       /* -1: no log file */
+	bool log_failed, write_failed; /* these errors were logged already */
 
 	/* any thread */
 	atomic_bool front_open;
@@ -69,18 +75,19 @@ extern const struct chardev_class chardev_file, chardev_null, chardev_pipe, char
 void chardev_is_open(struct chardev *cd);
 void chardev_is_closed(struct chardev *cd);
 void chardev_is_writable(struct chardev *cd);
-/* In pieces of at most CHARDEV_READ_MAX; returns the bytes that were delivered, which is less than
- * `len` when the front end paused or went. */
+/* Pass input to the front end, at most CHARDEV_READ_MAX bytes at a time. Returns the bytes that
+ * were delivered: less than `len` if the front end paused the input or detached. */
 size_t chardev_deliver(struct chardev *cd, const char *buf, size_t len);
 
-/* What query-chardev shows from now on. Any thread. */
+/* Set the text that query-chardev shows. May be called on any thread. */
 void chardev_set_name(struct chardev *cd, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
-/* A write to `what` failed: said once per chardev. Keeps errno. */
+/* Log that a write failed with errno, once per chardev. Does not change errno. */
 void chardev_write_failed(struct chardev *cd);
 
-/* Control thread, from open() only: wait until `fd` has `events`, at most `timeout_ms` (-1: for
- * ever). 0 when it has, -ETIMEDOUT, or -EINTR when a signal asks the program to end. */
+/* Wait until poll() reports `events` on `fd`, at most `timeout_ms` milliseconds (-1: no limit).
+ * Only for open() on the control thread. Returns 0, -ETIMEDOUT, or -EINTR when a signal has asked
+ * the program to end. */
 int wait_ready(int fd, short events, int timeout_ms);
 
 #endif

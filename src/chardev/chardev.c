@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* chardev.c - see chardev.h
  *
- * The table of kinds, what is common to all (options, the log of the output, the name for
- * query-chardev), and the way from a front end's call to the kind that it concerns. The kinds
- * are in files of their own; backend.h is between them and this.
+ * This file has the table of kinds, the parts that are common to all (options, the log of the
+ * output, the name for query-chardev), and the functions by which a front end's call reaches its
+ * kind. Each kind is in a file of its own; backend.h is the interface to them.
  *
- * A log file gets what chardev_write() took, whether or not a client was there. It is written on
- * the front end's loop; a disk that cannot take it costs the log, not the stream.
+ * A log file gets all data that chardev_write() accepted, whether or not there was a client. It is
+ * written on the front end's loop. When that fails, the log is incomplete; the stream is not
+ * affected.
  */
 #include "chardev/chardev.h"
 
@@ -59,7 +60,7 @@ const struct opt chardev_options[] = {
 	OPT_END,
 };
 
-/* --- help from a kind to its front end --- */
+/* --- what a kind reports to its front end --- */
 
 void chardev_is_open(struct chardev *cd)
 {
@@ -78,7 +79,8 @@ void chardev_is_closed(struct chardev *cd)
 {
 	if (cd->user)
 		cd->user->closed(cd->user);
-	/* The rest of a short write goes nowhere now, but it goes. */
+	/* The rest of a short write has no receiver any more: the front end may write and so
+	 * discard it. */
 	if (cd->was_short)
 		chardev_is_writable(cd);
 }
@@ -123,7 +125,7 @@ int wait_ready(int fd, short events, int timeout_ms)
 	sigset_t ends;
 	int n, rc;
 
-	/* While the program starts, these are blocked and nobody else reads them. */
+	/* While the program starts these signals are blocked, and no other signalfd reads them. */
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGTERM);
 	sigaddset(&ends, SIGINT);
@@ -155,7 +157,7 @@ int chardev_attach(struct chardev *cd, struct chardev_user *u, struct loop *loop
 	cd->loop = loop;
 	cd->paused = cd->was_short = false;
 	atomic_store(&cd->front_open, true);
-	rc = cd->class->start(cd, e);
+	rc = cd->kind->start(cd, e);
 	if (rc < 0)
 		chardev_detach(cd);
 	return rc;
@@ -167,11 +169,11 @@ void chardev_detach(struct chardev *cd)
 		return;
 	cd->user = NULL;
 	atomic_store(&cd->front_open, false);
-	if (cd->class->stop)
-		cd->class->stop(cd);
+	if (cd->kind->stop)
+		cd->kind->stop(cd);
 }
 
-static void log_output(struct chardev *cd, const char *buf, size_t len)
+static void chardev_log_output(struct chardev *cd, const char *buf, size_t len)
 {
 	while (len) {
 		ssize_t n = write(cd->log_fd, buf, len);
@@ -192,18 +194,18 @@ static void log_output(struct chardev *cd, const char *buf, size_t len)
 
 size_t chardev_write(struct chardev *cd, const char *buf, size_t len)
 {
-	size_t done = cd->class->write(cd, buf, len);
+	size_t done = cd->kind->write(cd, buf, len);
 
 	if (done < len)
 		cd->was_short = true;
 	if (cd->log_fd >= 0)
-		log_output(cd, buf, done);
+		chardev_log_output(cd, buf, done);
 	return done;
 }
 
 bool chardev_has_messages(const struct chardev *cd)
 {
-	return cd->class->messages;
+	return cd->kind->messages;
 }
 
 void chardev_pause(struct chardev *cd, bool pause)
@@ -211,14 +213,14 @@ void chardev_pause(struct chardev *cd, bool pause)
 	if (cd->paused == pause)
 		return;
 	cd->paused = pause;
-	if (cd->class->pause)
-		cd->class->pause(cd);
+	if (cd->kind->pause)
+		cd->kind->pause(cd);
 }
 
 void chardev_drop_client(struct chardev *cd)
 {
-	if (cd->class->drop)
-		cd->class->drop(cd);
+	if (cd->kind->drop)
+		cd->kind->drop(cd);
 }
 
 void chardev_set_open(struct chardev *cd, bool open)
@@ -288,7 +290,7 @@ static const struct chardev_class *class_find(const char *name, struct err *e)
 	return NULL;
 }
 
-static int log_file_open(struct chardev *cd, struct err *e)
+static int chardev_open_log(struct chardev *cd, struct err *e)
 {
 	int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
@@ -304,8 +306,8 @@ static int log_file_open(struct chardev *cd, struct err *e)
 static void chardev_free(struct chardev *cd, bool remove)
 {
 	chardev_detach(cd);
-	if (cd->class->close)
-		cd->class->close(cd, remove);
+	if (cd->kind->close)
+		cd->kind->close(cd, remove);
 	if (cd->log_fd >= 0)
 		close(cd->log_fd);
 	pthread_mutex_destroy(&cd->name_lock);
@@ -327,40 +329,40 @@ static int chardev_open(struct chardevs *cs, struct chardev *cd, struct kvs *k, 
 		return err_set(e, -ENOTSUP,
 			       "mux=on is not supported: the front ends of a chardev may be served "
 			       "by different threads; give each of them a chardev");
-	if (cd->class == &chardev_stdio)
+	if (cd->kind == &chardev_stdio)
 		for (struct chardev *o = NULL; (o = chardev_next(cs, o));)
-			if (o->class == &chardev_stdio)
+			if (o->kind == &chardev_stdio)
 				return err_set(e, -EBUSY, "stdio is used by chardev '%s'", o->id);
-	rc = log_file_open(cd, e);
-	if (rc == 0 && cd->class->open)
-		rc = cd->class->open(cd, e);
+	rc = chardev_open_log(cd, e);
+	if (rc == 0 && cd->kind->open)
+		rc = cd->kind->open(cd, e);
 	return rc;
 }
 
 int chardev_add(struct chardevs *cs, const struct kvs *conf, struct err *e)
 {
-	struct kvs k = *conf; /* shares the strings; only the marks are written */
-	const char *kind = kvs_get(&k, "backend");
-	const struct chardev_class *class;
+	struct kvs k = *conf; /* shares the strings; only the `used` marks differ */
+	const char *name = kvs_get(&k, "backend");
+	const struct chardev_class *kind;
 	struct chardev *cd;
 	int rc;
 
-	if (!kind)
+	if (!name)
 		return err_set(e, -EINVAL, "Parameter 'backend' is missing");
-	class = class_find(kind, e);
-	if (!class)
+	kind = class_find(name, e);
+	if (!kind)
 		return -EINVAL;
-	cd = calloc(1, class->size);
+	cd = calloc(1, kind->size);
 	if (!cd)
 		return err_nomem(e);
-	cd->class = class;
+	cd->kind = kind;
 	cd->tables[0] = chardev_options;
-	cd->tables[1] = class->options;
+	cd->tables[1] = kind->options;
 	cd->log_fd = -1;
 	pthread_mutex_init(&cd->name_lock, NULL);
-	chardev_set_name(cd, "%s", kind);
-	if (class->init)
-		class->init(cd);
+	chardev_set_name(cd, "%s", name);
+	if (kind->init)
+		kind->init(cd);
 	rc = chardev_open(cs, cd, &k, e);
 	if (rc < 0) {
 		chardev_free(cd, true);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* file.c - -chardev file and -chardev pipe
  *
- * A file gets the output and may be given another one to read. A regular file is written on the
- * front end's loop, so a slow disk slows the loop down; anything else is opened without waiting.
+ * -chardev file writes its output to one file, and may read its input from another. A regular file
+ * is written on the front end's loop, so a slow disk delays that loop. Other files are opened with
+ * O_NONBLOCK, so that neither the open nor a write waits.
  *
- * A pipe is one or two FIFOs made by somebody else: PATH.in to read and PATH.out to write, or PATH
- * for both. They are opened for reading and writing, as QEMU does: so opening never waits, and
- * readers and writers at the other ends may come and go. Output waits in the FIFO for its reader;
- * when it is full, the front end waits.
+ * -chardev pipe uses one or two FIFOs that the operator created: PATH.in to read and PATH.out to
+ * write, or PATH for both. Like QEMU, it opens each for reading and writing: so the open never
+ * waits, and programs at the other ends may come and go. Output stays in the FIFO until it is read;
+ * when the FIFO is full, the front end waits.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,12 +25,12 @@ struct file {
 	char *path, *input_path;
 };
 
-static struct file *file_of(struct chardev *cd)
+static struct file *file_from_chardev(struct chardev *cd)
 {
 	return container_of(cd, struct file, w.cd);
 }
 
-/* The end of the input; the output goes on. */
+/* The input has ended; the output still works. */
 static void file_lost(struct wire *w)
 {
 	wire_end_input(w);
@@ -38,7 +39,7 @@ static void file_lost(struct wire *w)
 
 static void file_init(struct chardev *cd)
 {
-	struct file *f = file_of(cd);
+	struct file *f = file_from_chardev(cd);
 
 	wire_init(&f->w);
 	f->w.lost = file_lost;
@@ -47,7 +48,7 @@ static void file_init(struct chardev *cd)
 
 static int file_start(struct chardev *cd, struct err *e)
 {
-	struct file *f = file_of(cd);
+	struct file *f = file_from_chardev(cd);
 	int rc = wire_begin(&f->w, f->in, f->out);
 
 	return rc < 0 ? err_set(e, rc, "chardev '%s': cannot watch: %s", cd->id, strerror(-rc)) : 0;
@@ -55,7 +56,7 @@ static int file_start(struct chardev *cd, struct err *e)
 
 static void file_close(struct chardev *cd, bool remove)
 {
-	struct file *f = file_of(cd);
+	struct file *f = file_from_chardev(cd);
 
 	if (f->in >= 0)
 		close(f->in);
@@ -63,7 +64,7 @@ static void file_close(struct chardev *cd, bool remove)
 		close(f->out);
 }
 
-static int open_at(const char *path, int flags, int *fd, struct err *e)
+static int file_open_path(const char *path, int flags, int *fd, struct err *e)
 {
 	*fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
 	if (*fd >= 0)
@@ -93,17 +94,18 @@ static const struct opt file_options[] = {
 
 static int file_open(struct chardev *cd, struct err *e)
 {
-	struct file *f = file_of(cd);
+	struct file *f = file_from_chardev(cd);
 	int rc;
 
 	if (!f->path)
 		return err_set(e, -EINVAL, "chardev: file: no filename given: 'path' is missing");
 	if (f->input_path) {
-		rc = open_at(f->input_path, O_RDONLY, &f->in, e);
+		rc = file_open_path(f->input_path, O_RDONLY, &f->in, e);
 		if (rc < 0)
 			return rc;
 	}
-	return open_at(f->path, O_WRONLY | O_CREAT | (f->append ? O_APPEND : O_TRUNC), &f->out, e);
+	return file_open_path(f->path, O_WRONLY | O_CREAT | (f->append ? O_APPEND : O_TRUNC),
+			      &f->out, e);
 }
 
 const struct chardev_class chardev_file = {
@@ -133,7 +135,7 @@ static const struct opt pipe_options[] = {
 
 static int pipe_open(struct chardev *cd, struct err *e)
 {
-	struct file *f = file_of(cd);
+	struct file *f = file_from_chardev(cd);
 	char *name;
 
 	if (!f->path)
@@ -150,7 +152,7 @@ static int pipe_open(struct chardev *cd, struct err *e)
 	file_close(cd, false);
 	f->in = -1;
 	f->out = -1;
-	if (open_at(f->path, O_RDWR, &f->in, e) < 0)
+	if (file_open_path(f->path, O_RDWR, &f->in, e) < 0)
 		return -EINVAL;
 	f->out = f->in;
 	return 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* null.c - -chardev null: takes everything, says nothing, is always there */
+/* null.c - -chardev null: discards all output, has no input, and always has a client */
 #include "chardev/backend.h"
 
 static const struct opt null_options[] = {OPT_END};

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* pty.c - -chardev pty: a pseudo terminal that somebody may open
+/* pty.c - -chardev pty: a pseudo terminal
  *
- * We hold the master; query-chardev tells the name of the other side, which is where libxl finds
- * the consoles of channels. There is a client while somebody has that side open. The kernel does
- * not tell when it is opened, only whether it is: while nobody has it, the master reports a
- * hang-up. So a timer asks each POLL_NS, and each output asks too; meanwhile output is dropped, as
- * on a serial line without a cable.
+ * This program holds the master. query-chardev shows the name of the slave, where libxl finds the
+ * consoles of channels. A program that has the slave open is the client. The kernel does not report
+ * when the slave is opened; but while no program has it open, poll() reports a hang-up of the
+ * master. So a timer checks this every POLL_NS, and so does each output. Until a client is found,
+ * output is discarded, as on a serial line without a cable.
  *
- * A client that closes is noticed at once. What one side wrote and the other did not take stays in
- * the terminal for the next client. A client cannot be thrown out: chardev_drop_client() forgets
- * what is on its way, and finds the client again at the next poll.
+ * When the client closes the slave, that is noticed at once. Data that one side wrote and the other
+ * did not read stays in the terminal for the next client. A client cannot be disconnected:
+ * chardev_drop_client() discards the data in the terminal, and the next check finds the same client
+ * again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,35 +30,35 @@ struct pty {
 	int master;
 	char *name; /* "/dev/pts/3" */
 	char *path;
-	bool linked; /* `path` is ours */
+	bool linked; /* the symbolic link at `path` was created */
 	struct loop_timer timer;
 };
 
-static struct pty *pty_of(struct chardev *cd)
+static struct pty *pty_from_chardev(struct chardev *cd)
 {
 	return container_of(cd, struct pty, w.cd);
 }
 
-static bool somebody_there(const struct pty *p)
+static bool pty_has_client(const struct pty *p)
 {
 	struct pollfd fd = {.fd = p->master, .events = POLLIN};
 
 	return poll(&fd, 1, 0) >= 0 && !(fd.revents & POLLHUP);
 }
 
-/* Begin a session if somebody is there, else ask again later. */
-static void look(struct pty *p)
+/* Begin a session if a client has opened the slave; otherwise have the timer check again. */
+static void pty_await_client(struct pty *p)
 {
 	if (p->w.in >= 0 || !p->w.cd.user)
 		return;
 	loop_timer_del(&p->timer);
-	if (!somebody_there(p) || wire_begin(&p->w, p->master, p->master) < 0)
+	if (!pty_has_client(p) || wire_begin(&p->w, p->master, p->master) < 0)
 		loop_timer_set(p->w.cd.loop, &p->timer, POLL_NS);
 }
 
-static void timer_rings(struct loop_timer *t)
+static void pty_timer_expired(struct loop_timer *t)
 {
-	look(container_of(t, struct pty, timer));
+	pty_await_client(container_of(t, struct pty, timer));
 }
 
 static void pty_lost(struct wire *w)
@@ -71,17 +72,17 @@ static void pty_lost(struct wire *w)
 
 static void pty_init(struct chardev *cd)
 {
-	struct pty *p = pty_of(cd);
+	struct pty *p = pty_from_chardev(cd);
 
 	wire_init(&p->w);
 	p->w.lost = pty_lost;
 	p->w.input_stays = true;
 	p->master = -1;
-	p->timer.fn = timer_rings;
+	p->timer.fn = pty_timer_expired;
 }
 
-/* The terminal's side passes bytes unchanged until its user says otherwise. */
-static void make_raw(const char *name)
+/* Make the slave pass bytes unchanged; its user may change that. */
+static void terminal_make_raw(const char *name)
 {
 	int fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	struct termios t;
@@ -97,7 +98,7 @@ static void make_raw(const char *name)
 
 static int pty_open(struct chardev *cd, struct err *e)
 {
-	struct pty *p = pty_of(cd);
+	struct pty *p = pty_from_chardev(cd);
 	char name[64];
 
 	p->master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
@@ -105,9 +106,9 @@ static int pty_open(struct chardev *cd, struct err *e)
 		return err_set(e, -errno, "Failed to create PTY: %s", strerror(errno));
 	if (ptsname_r(p->master, name, sizeof(name)))
 		return err_set(e, -errno, "Failed to create PTY: %s", strerror(errno));
-	/* After this open and close the master reports the hang-up that means that nobody is there.
-	 */
-	make_raw(name);
+	/* The kernel reports a hang-up of the master only after the slave was opened and closed
+	 * once, which this does. */
+	terminal_make_raw(name);
 	p->name = strdup(name);
 	if (!p->name)
 		return err_nomem(e);
@@ -124,28 +125,28 @@ static int pty_open(struct chardev *cd, struct err *e)
 
 static int pty_start(struct chardev *cd, struct err *e)
 {
-	look(pty_of(cd));
+	pty_await_client(pty_from_chardev(cd));
 	return 0;
 }
 
 static void pty_stop(struct chardev *cd)
 {
-	loop_timer_del(&pty_of(cd)->timer);
+	loop_timer_del(&pty_from_chardev(cd)->timer);
 	wire_stop(cd);
 }
 
 static size_t pty_write(struct chardev *cd, const char *buf, size_t len)
 {
-	struct pty *p = pty_of(cd);
+	struct pty *p = pty_from_chardev(cd);
 
 	if (p->w.in < 0)
-		look(p);
+		pty_await_client(p);
 	return wire_write(cd, buf, len);
 }
 
 static void pty_drop(struct chardev *cd)
 {
-	struct pty *p = pty_of(cd);
+	struct pty *p = pty_from_chardev(cd);
 
 	if (p->w.in < 0)
 		return;
@@ -155,11 +156,11 @@ static void pty_drop(struct chardev *cd)
 
 static void pty_close(struct chardev *cd, bool remove)
 {
-	struct pty *p = pty_of(cd);
+	struct pty *p = pty_from_chardev(cd);
 	char target[64];
 	ssize_t n = p->linked && remove ? readlink(p->path, target, sizeof(target) - 1) : -1;
 
-	/* Another program may have made it its own meanwhile. */
+	/* Another program may have replaced the link meanwhile: then leave it. */
 	if (n >= 0) {
 		target[n] = '\0';
 		if (!strcmp(target, p->name))

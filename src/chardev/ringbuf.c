@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* ringbuf.c - -chardev ringbuf (also called memory): the last bytes of the output, for QMP
  *
- * Output goes into a ring; when it is full the oldest bytes are lost. ringbuf-read takes them out,
- * ringbuf-write puts some in from the other side (into the ring, not to the front end; so does
- * QEMU). The one kind that two threads touch at once: the front end's loop writes, the control
- * thread reads; a lock is held for the copy.
+ * Output goes into a ring; when that is full, the oldest bytes are lost. QMP's ringbuf-read removes
+ * bytes from the ring. ringbuf-write appends to the ring, too, and not to the front end's input, as
+ * with QEMU. This is the one kind that two threads use at the same time: the front end's loop
+ * writes, the control thread reads. A lock is held while bytes are copied.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -23,19 +23,19 @@ struct ringbuf {
 	uint64_t put, got; /* free-running; put - got <= size */
 };
 
-static struct ringbuf *ringbuf_of(struct chardev *cd)
+static struct ringbuf *ringbuf_from_chardev(struct chardev *cd)
 {
 	return container_of(cd, struct ringbuf, cd);
 }
 
 static void ringbuf_init(struct chardev *cd)
 {
-	pthread_mutex_init(&ringbuf_of(cd)->lock, NULL);
+	pthread_mutex_init(&ringbuf_from_chardev(cd)->lock, NULL);
 }
 
 static int ringbuf_open(struct chardev *cd, struct err *e)
 {
-	struct ringbuf *r = ringbuf_of(cd);
+	struct ringbuf *r = ringbuf_from_chardev(cd);
 
 	if (!is_pow2(r->size))
 		return err_set(e, -EINVAL, "size of ringbuf chardev must be power of two, not %llu",
@@ -50,8 +50,8 @@ static int ringbuf_start(struct chardev *cd, struct err *e)
 	return 0;
 }
 
-/* At most r->size bytes. */
-static void put_bytes(struct ringbuf *r, const uint8_t *buf, size_t len)
+/* Copy at most r->size bytes into the ring; the caller holds the lock. */
+static void ringbuf_put(struct ringbuf *r, const uint8_t *buf, size_t len)
 {
 	size_t at = r->put & (r->size - 1), first = MIN(len, r->size - at);
 
@@ -65,7 +65,7 @@ static size_t ringbuf_add(struct ringbuf *r, const uint8_t *buf, size_t len)
 	size_t skip = len > r->size ? len - r->size : 0;
 
 	pthread_mutex_lock(&r->lock);
-	put_bytes(r, buf + skip, len - skip);
+	ringbuf_put(r, buf + skip, len - skip);
 	if (r->put - r->got > r->size)
 		r->got = r->put - r->size;
 	pthread_mutex_unlock(&r->lock);
@@ -74,12 +74,12 @@ static size_t ringbuf_add(struct ringbuf *r, const uint8_t *buf, size_t len)
 
 static size_t ringbuf_write(struct chardev *cd, const char *buf, size_t len)
 {
-	return ringbuf_add(ringbuf_of(cd), (const uint8_t *)buf, len);
+	return ringbuf_add(ringbuf_from_chardev(cd), (const uint8_t *)buf, len);
 }
 
 static void ringbuf_close(struct chardev *cd, bool remove)
 {
-	struct ringbuf *r = ringbuf_of(cd);
+	struct ringbuf *r = ringbuf_from_chardev(cd);
 
 	free(r->ring);
 	pthread_mutex_destroy(&r->lock);
@@ -111,8 +111,9 @@ const struct chardev_class chardev_memory = RINGBUF("memory", "the same by its o
 
 static struct ringbuf *ringbuf_cast(struct chardev *cd)
 {
-	return cd->class == &chardev_ringbuf || cd->class == &chardev_memory ? ringbuf_of(cd)
-									     : NULL;
+	return cd->kind == &chardev_ringbuf || cd->kind == &chardev_memory
+		       ? ringbuf_from_chardev(cd)
+		       : NULL;
 }
 
 int chardev_ringbuf_write(struct chardev *cd, const uint8_t *buf, size_t len)

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* socket.c - -chardev socket: unix, abstract and TCP, server and client
  *
- * A server is bound and listens from the start. It is watched only while it has a front end and no
- * client, so further clients wait in the backlog. With wait=on (QEMU's default) the program waits
- * for the first client before it goes on; a signal that ends the program ends that too.
+ * A server is bound and listens from the program's start. The listening socket is watched only
+ * while there is a front end and no client, so further clients wait in the backlog. With wait=on
+ * (QEMU's default) the start of the program waits for the first client, unless a signal ends the
+ * program.
  *
- * A client connects at the start, and an error is one of the command line. With reconnect-ms= it
- * connects when it gets its front end, without waiting, and again when the connection ends or
- * fails; only the first failure in a row is logged. A host name is looked up once. A path is
- * used again each time: it has to be reachable for the user and in the directory tree that the
- * program ends up with.
+ * A client connects at the program's start, and a failure is an error of the command line. With
+ * reconnect-ms= it connects when a front end attaches, without waiting, and again when the
+ * connection ends or fails; of failures in a row only the first is logged. A host name is resolved
+ * once. A path is used for each attempt, so it must be reachable for the user and below the root
+ * directory that the program has after its start.
  *
- * Socket files. Another process may have replaced ours since (the real device model follows libxl's
- * probe at the same path), so a file is removed only if it still is the one that we made.
+ * Socket files. Another process may have replaced our file meanwhile: the device model that libxl
+ * starts after its probe run uses the same path. So the file is removed only if it is still the one
+ * that this process created.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,20 +34,20 @@
 #include "net/addr.h"
 
 #define BACKLOG 16
-#define FULL_MS 20 /* until a full backlog is tried again */
+#define FULL_MS 20 /* time until connect() is tried again when the server's backlog is full */
 #define MS_NS	1000000ULL
 
 struct sock {
 	struct wire w;
 	struct addr addr;
-	int listen_fd, client_fd;
+	int listen_fd, client_fd; /* -1: none */
 	struct loop_fd listener;
-	int pending_fd; /* connects */
+	int pending_fd; /* a non-blocking connect() is in progress; -1: none */
 	struct loop_fd pending;
-	struct loop_timer again;
-	bool failed;	     /* to connect, and it has been said */
-	bool made;	     /* the socket file is ours... */
-	struct stat made_as; /* ... as long as it is this one */
+	struct loop_timer retry_timer; /* for accept() and connect() */
+	bool failure_logged;	       /* connecting failed, and this was logged */
+	bool file_made;		       /* we created the socket file ... */
+	struct stat file_stat;	       /* ... with this device and inode */
 
 	/* options */
 	char *path, *fd, *host, *port, *tls_creds, *tls_authz;
@@ -55,14 +57,14 @@ struct sock {
 		websocket;
 };
 
-static struct sock *sock_of(struct chardev *cd)
+static struct sock *sock_from_chardev(struct chardev *cd)
 {
 	return container_of(cd, struct sock, w.cd);
 }
 
 /* --- names --- */
 
-static void host_port(const struct sockaddr *sa, socklen_t len, char *buf, size_t size)
+static void addr_format(const struct sockaddr *sa, socklen_t len, char *buf, size_t size)
 {
 	char host[INET6_ADDRSTRLEN + 32], port[16];
 
@@ -73,8 +75,9 @@ static void host_port(const struct sockaddr *sa, socklen_t len, char *buf, size_
 		snprintf(buf, size, sa->sa_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-/* As QEMU shows it; "disconnected:" before it while there is no client. */
-static void name_socket(struct sock *s)
+/* Set the text for query-chardev, in QEMU's format. It begins with "disconnected:" while there is
+ * no client. */
+static void sock_update_name(struct sock *s)
 {
 	const char *state = s->client_fd < 0 ? "disconnected:" : "";
 	const char *server = s->server ? ",server=on" : "";
@@ -90,19 +93,19 @@ static void name_socket(struct sock *s)
 		   !getsockname(s->client_fd, (struct sockaddr *)&here, &here_len) &&
 		   here.ss_family != AF_UNIX &&
 		   !getpeername(s->client_fd, (struct sockaddr *)&there, &there_len)) {
-		host_port((struct sockaddr *)&here, here_len, here_text, sizeof(here_text));
-		host_port((struct sockaddr *)&there, there_len, there_text, sizeof(there_text));
+		addr_format((struct sockaddr *)&here, here_len, here_text, sizeof(here_text));
+		addr_format((struct sockaddr *)&there, there_len, there_text, sizeof(there_text));
 		chardev_set_name(&s->w.cd, "tcp:%s%s <-> %s", here_text, server, there_text);
 	} else if (s->addr.len && s->addr.u.sa.sa_family != AF_UNIX) {
-		host_port(&s->addr.u.sa, s->addr.len, here_text, sizeof(here_text));
+		addr_format(&s->addr.u.sa, s->addr.len, here_text, sizeof(here_text));
 		chardev_set_name(&s->w.cd, "%stcp:%s%s", state, here_text, server);
 	} else {
 		chardev_set_name(&s->w.cd, "%sunix:%s", state, server);
 	}
 }
 
-/* What the operator wrote, for messages. */
-static const char *target(const struct sock *s, char *buf, size_t size)
+/* Format the address as the operator wrote it, for messages. */
+static const char *sock_format_target(const struct sock *s, char *buf, size_t size)
 {
 	if (s->path)
 		snprintf(buf, size, "%s", s->path);
@@ -113,10 +116,10 @@ static const char *target(const struct sock *s, char *buf, size_t size)
 
 /* --- sessions --- */
 
-static void listener_ready(struct loop_fd *w, uint32_t events);
-static void connect_again(struct sock *s);
+static void sock_accept(struct loop_fd *w, uint32_t events);
+static void sock_connect(struct sock *s);
 
-static void tune(struct sock *s, int fd)
+static void sock_set_options(struct sock *s, int fd)
 {
 	int on = 1;
 
@@ -127,8 +130,8 @@ static void tune(struct sock *s, int fd)
 		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
-/* Look for the next client. */
-static void look(struct sock *s)
+/* Wait for the next client, or for the time to connect again. */
+static void sock_await_client(struct sock *s)
 {
 	struct chardev *cd = &s->w.cd;
 	int rc;
@@ -136,45 +139,45 @@ static void look(struct sock *s)
 	if (s->client_fd >= 0 || !cd->user)
 		return;
 	if (s->listen_fd >= 0 && s->listener.fd < 0) {
-		rc = loop_fd_add(cd->loop, &s->listener, s->listen_fd, EPOLLIN, listener_ready);
+		rc = loop_fd_add(cd->loop, &s->listener, s->listen_fd, EPOLLIN, sock_accept);
 		if (rc < 0)
 			log_err("chardev %s: cannot watch: %s", cd->id, strerror(-rc));
 	} else if (s->reconnect_ms && s->pending_fd < 0) {
-		loop_timer_set(cd->loop, &s->again, s->reconnect_ms * MS_NS);
+		loop_timer_set(cd->loop, &s->retry_timer, s->reconnect_ms * MS_NS);
 	}
 }
 
-static int session_begin(struct sock *s, int fd)
+static int sock_begin_session(struct sock *s, int fd)
 {
 	int rc;
 
 	s->client_fd = fd;
-	name_socket(s);
+	sock_update_name(s);
 	rc = wire_begin(&s->w, fd, fd);
 	if (rc < 0) {
 		close(fd);
 		s->client_fd = -1;
-		name_socket(s);
+		sock_update_name(s);
 	}
 	return rc;
 }
 
-static void session_end(struct sock *s)
+static void sock_end_session(struct sock *s)
 {
 	wire_end(&s->w);
 	close(s->client_fd);
 	s->client_fd = -1;
-	name_socket(s);
+	sock_update_name(s);
 }
 
 static void sock_drop(struct chardev *cd)
 {
-	struct sock *s = sock_of(cd);
+	struct sock *s = sock_from_chardev(cd);
 
 	if (s->client_fd < 0)
 		return;
-	session_end(s);
-	look(s);
+	sock_end_session(s);
+	sock_await_client(s);
 	chardev_is_closed(cd);
 }
 
@@ -183,7 +186,7 @@ static void sock_lost(struct wire *w)
 	sock_drop(&w->cd);
 }
 
-static void listener_ready(struct loop_fd *w, uint32_t events)
+static void sock_accept(struct loop_fd *w, uint32_t events)
 {
 	struct sock *s = container_of(w, struct sock, listener);
 	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -191,31 +194,31 @@ static void listener_ready(struct loop_fd *w, uint32_t events)
 	if (fd < 0) {
 		if (addr_accept_later(errno)) {
 			loop_fd_del(s->w.cd.loop, &s->listener);
-			loop_timer_set(s->w.cd.loop, &s->again, ADDR_ACCEPT_NS);
+			loop_timer_set(s->w.cd.loop, &s->retry_timer, ADDR_ACCEPT_NS);
 		}
 		return;
 	}
 	loop_fd_del(s->w.cd.loop, &s->listener);
-	tune(s, fd);
-	if (session_begin(s, fd) < 0)
-		look(s);
+	sock_set_options(s, fd);
+	if (sock_begin_session(s, fd) < 0)
+		sock_await_client(s);
 }
 
 /* --- a client that connects again --- */
 
-static void connect_failed(struct sock *s, int error)
+static void sock_connect_failed(struct sock *s, int error)
 {
 	char text[256];
 
-	if (!s->failed)
+	if (!s->failure_logged)
 		log_warn("chardev %s: Failed to connect to '%s': %s; trying again every %llu ms",
-			 s->w.cd.id, target(s, text, sizeof(text)), strerror(error),
+			 s->w.cd.id, sock_format_target(s, text, sizeof(text)), strerror(error),
 			 (unsigned long long)s->reconnect_ms);
-	s->failed = true;
-	look(s);
+	s->failure_logged = true;
+	sock_await_client(s);
 }
 
-static void connect_done(struct loop_fd *w, uint32_t events)
+static void sock_connect_done(struct loop_fd *w, uint32_t events)
 {
 	struct sock *s = container_of(w, struct sock, pending);
 	int fd = s->pending_fd, error = 0;
@@ -226,108 +229,108 @@ static void connect_done(struct loop_fd *w, uint32_t events)
 	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
 	if (error) {
 		close(fd);
-		connect_failed(s, error);
+		sock_connect_failed(s, error);
 		return;
 	}
-	s->failed = false;
-	if (session_begin(s, fd) < 0)
-		look(s);
+	s->failure_logged = false;
+	if (sock_begin_session(s, fd) < 0)
+		sock_await_client(s);
 }
 
-static void connect_again(struct sock *s)
+static void sock_connect(struct sock *s)
 {
 	int fd = addr_socket(&s->addr, SOCK_STREAM), rc;
 
 	if (fd < 0) {
-		connect_failed(s, -fd);
+		sock_connect_failed(s, -fd);
 		return;
 	}
-	tune(s, fd);
+	sock_set_options(s, fd);
 	if (connect(fd, &s->addr.u.sa, s->addr.len) < 0 && errno != EINPROGRESS) {
 		rc = errno;
 		close(fd);
-		connect_failed(s, rc);
+		sock_connect_failed(s, rc);
 		return;
 	}
 	s->pending_fd = fd;
-	rc = loop_fd_add(s->w.cd.loop, &s->pending, fd, EPOLLOUT, connect_done);
+	rc = loop_fd_add(s->w.cd.loop, &s->pending, fd, EPOLLOUT, sock_connect_done);
 	if (rc < 0) {
 		close(fd);
 		s->pending_fd = -1;
-		connect_failed(s, -rc);
+		sock_connect_failed(s, -rc);
 	}
 }
 
-static void timer_rings(struct loop_timer *t)
+static void sock_timer_expired(struct loop_timer *t)
 {
-	struct sock *s = container_of(t, struct sock, again);
+	struct sock *s = container_of(t, struct sock, retry_timer);
 
 	if (s->listen_fd >= 0)
-		look(s);
+		sock_await_client(s);
 	else if (s->client_fd < 0 && s->pending_fd < 0)
-		connect_again(s);
+		sock_connect(s);
 }
 
 /* --- for struct chardev_class --- */
 
 static void sock_init(struct chardev *cd)
 {
-	struct sock *s = sock_of(cd);
+	struct sock *s = sock_from_chardev(cd);
 
 	wire_init(&s->w);
 	s->w.lost = sock_lost;
 	s->w.socket = true;
 	s->listen_fd = s->client_fd = s->pending_fd = s->listener.fd = s->pending.fd = -1;
-	s->again.fn = timer_rings;
+	s->retry_timer.fn = sock_timer_expired;
 }
 
 static int sock_start(struct chardev *cd, struct err *e)
 {
-	struct sock *s = sock_of(cd);
+	struct sock *s = sock_from_chardev(cd);
 	int rc = 0;
 
 	if (s->client_fd >= 0)
-		rc = session_begin(s, s->client_fd);
+		rc = sock_begin_session(s, s->client_fd);
 	else if (s->listen_fd >= 0)
-		look(s);
+		sock_await_client(s);
 	else if (s->reconnect_ms)
-		connect_again(s);
+		sock_connect(s);
 	return rc < 0 ? err_set(e, rc, "chardev '%s': cannot watch: %s", cd->id, strerror(-rc)) : 0;
 }
 
 static void sock_stop(struct chardev *cd)
 {
-	struct sock *s = sock_of(cd);
+	struct sock *s = sock_from_chardev(cd);
 
 	if (s->listener.fd >= 0)
 		loop_fd_del(cd->loop, &s->listener);
-	loop_timer_del(&s->again);
+	loop_timer_del(&s->retry_timer);
 	if (s->pending_fd >= 0) {
 		loop_fd_del(cd->loop, &s->pending);
 		close(s->pending_fd);
 		s->pending_fd = -1;
 	}
 	if (s->client_fd >= 0)
-		session_end(s);
+		sock_end_session(s);
 }
 
 static void sock_close(struct chardev *cd, bool remove)
 {
-	struct sock *s = sock_of(cd);
+	struct sock *s = sock_from_chardev(cd);
 	struct stat st;
 
 	if (s->client_fd >= 0)
 		close(s->client_fd);
 	if (s->listen_fd >= 0)
 		close(s->listen_fd);
-	if (s->made && remove && !lstat(s->path, &st) && st.st_dev == s->made_as.st_dev &&
-	    st.st_ino == s->made_as.st_ino)
+	if (s->file_made && remove && !lstat(s->path, &st) && st.st_dev == s->file_stat.st_dev &&
+	    st.st_ino == s->file_stat.st_ino)
 		unlink(s->path);
 }
 
 /* --- opening --- */
 
-static int unix_address(struct sock *s, struct err *e)
+static int sock_set_unix_addr(struct sock *s, struct err *e)
 {
 	size_t len = strlen(s->path), max = sizeof(s->addr.u.un.sun_path) - 1;
 
@@ -342,8 +345,9 @@ static int unix_address(struct sock *s, struct err *e)
 	return 0;
 }
 
-/* Bind, to the first port that is free up to `to`. */
-static int bind_some(struct sock *s, int fd)
+/* Bind to the address, or to the first free port from there up to the option `to`. Returns 0 or
+ * -errno. */
+static int sock_bind(struct sock *s, int fd)
 {
 	unsigned port = addr_port(&s->addr);
 
@@ -355,7 +359,7 @@ static int bind_some(struct sock *s, int fd)
 	return 0;
 }
 
-static int open_server(struct sock *s, struct err *e)
+static int sock_open_server(struct sock *s, struct err *e)
 {
 	bool file = s->path && !s->abstract;
 	char text[256];
@@ -367,32 +371,32 @@ static int open_server(struct sock *s, struct err *e)
 	if (s->listen_fd < 0)
 		return err_set(e, s->listen_fd, "Failed to create a socket: %s",
 			       strerror(-s->listen_fd));
-	/* What a process before us left behind. */
+	/* An earlier process may have left its socket file. */
 	if (file && !lstat(s->path, &st) && S_ISSOCK(st.st_mode))
 		unlink(s->path);
 	if (!s->path)
 		setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	rc = bind_some(s, s->listen_fd);
+	rc = sock_bind(s, s->listen_fd);
 	if (rc < 0)
 		return err_set(e, rc, "Failed to bind socket to %s: %s",
-			       target(s, text, sizeof(text)), strerror(-rc));
-	s->made = file && !lstat(s->path, &s->made_as);
+			       sock_format_target(s, text, sizeof(text)), strerror(-rc));
+	s->file_made = file && !lstat(s->path, &s->file_stat);
 	if (listen(s->listen_fd, BACKLOG) < 0)
 		return err_set(e, -errno, "Failed to listen on %s: %s",
-			       target(s, text, sizeof(text)), strerror(errno));
-	/* The port, if the kernel chose it. */
+			       sock_format_target(s, text, sizeof(text)), strerror(errno));
+	/* Get the port, in case the kernel chose it. */
 	len = sizeof(s->addr.u);
 	if (!s->path && !getsockname(s->listen_fd, &s->addr.u.sa, &len))
 		s->addr.len = len;
 	return 0;
 }
 
-static int ended_by_signal(struct sock *s, struct err *e)
+static int set_signal_error(struct sock *s, struct err *e)
 {
 	return err_set(e, -EINTR, "ended by a signal while it waited for a connection");
 }
 
-static int open_client(struct sock *s, struct err *e)
+static int sock_open_client(struct sock *s, struct err *e)
 {
 	int error = 0, rc = 0, fd = addr_socket(&s->addr, SOCK_STREAM);
 	socklen_t len = sizeof(error);
@@ -401,7 +405,7 @@ static int open_client(struct sock *s, struct err *e)
 	if (fd < 0)
 		return err_set(e, fd, "Failed to create a socket: %s", strerror(-fd));
 	s->client_fd = fd;
-	tune(s, fd);
+	sock_set_options(s, fd);
 	while (connect(fd, &s->addr.u.sa, s->addr.len) < 0) {
 		error = errno;
 		if (error == EAGAIN) {
@@ -411,18 +415,18 @@ static int open_client(struct sock *s, struct err *e)
 			getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
 		}
 		if (rc == -EINTR)
-			return ended_by_signal(s, e);
+			return set_signal_error(s, e);
 		if (error == EAGAIN)
 			continue;
 		if (error)
 			return err_set(e, -error, "Failed to connect to '%s': %s",
-				       target(s, text, sizeof(text)), strerror(error));
+				       sock_format_target(s, text, sizeof(text)), strerror(error));
 		break;
 	}
 	return 0;
 }
 
-static int adopt(struct sock *s, struct err *e)
+static int sock_use_inherited(struct sock *s, struct err *e)
 {
 	socklen_t len = sizeof(int);
 	uint64_t fd;
@@ -442,7 +446,7 @@ static int adopt(struct sock *s, struct err *e)
 	*(listening ? &s->listen_fd : &s->client_fd) = (int)fd;
 	fcntl((int)fd, F_SETFL, fcntl((int)fd, F_GETFL) | O_NONBLOCK);
 	fcntl((int)fd, F_SETFD, FD_CLOEXEC);
-	/* Only to show it. */
+	/* The address is only shown by query-chardev. */
 	len = sizeof(s->addr.u) - 1;
 	if (getsockname((int)fd, &s->addr.u.sa, &len) < 0)
 		return 0;
@@ -452,7 +456,7 @@ static int adopt(struct sock *s, struct err *e)
 	return 0;
 }
 
-static int wait_for_client(struct sock *s, struct err *e)
+static int sock_wait_for_client(struct sock *s, struct err *e)
 {
 	char name[CHARDEV_NAME_MAX];
 
@@ -462,16 +466,16 @@ static int wait_for_client(struct sock *s, struct err *e)
 		int rc = wait_ready(s->listen_fd, POLLIN, -1);
 
 		if (rc == -EINTR)
-			return ended_by_signal(s, e);
+			return set_signal_error(s, e);
 		if (rc < 0)
 			return err_set(e, rc, "Failed to wait for a connection: %s", strerror(-rc));
 		s->client_fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	}
-	tune(s, s->client_fd);
+	sock_set_options(s, s->client_fd);
 	return 0;
 }
 
-static int check_options(struct sock *s, struct err *e)
+static int sock_check_options(struct sock *s, struct err *e)
 {
 	if (!!s->path + !!s->fd + !!s->host != 1)
 		return err_set(e, -EINVAL, "exactly one of 'path', 'fd' and 'host' is needed");
@@ -511,28 +515,28 @@ static int check_options(struct sock *s, struct err *e)
 
 static int sock_open(struct chardev *cd, struct err *e)
 {
-	struct sock *s = sock_of(cd);
-	int rc = check_options(s, e);
+	struct sock *s = sock_from_chardev(cd);
+	int rc = sock_check_options(s, e);
 
 	if (rc == 0 && s->path)
-		rc = unix_address(s, e);
+		rc = sock_set_unix_addr(s, e);
 	else if (rc == 0 && s->host)
 		rc = addr_inet(s->host, s->port, addr_family(s->ipv4, s->ipv6), 0, SOCK_STREAM,
 			       &s->addr, e);
 	if (rc < 0)
 		return rc;
 	if (s->fd)
-		rc = adopt(s, e);
+		rc = sock_use_inherited(s, e);
 	else if (s->server)
-		rc = open_server(s, e);
+		rc = sock_open_server(s, e);
 	else if (!s->reconnect_ms)
-		rc = open_client(s, e);
+		rc = sock_open_client(s, e);
 	if (rc < 0)
 		return rc;
-	name_socket(s);
+	sock_update_name(s);
 	if (s->server && s->wait != OPT_OFF) {
-		rc = wait_for_client(s, e);
-		name_socket(s);
+		rc = sock_wait_for_client(s, e);
+		sock_update_name(s);
 	}
 	return rc;
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* stdio.c - -chardev stdio: the program's own input and output
  *
- * The descriptors are shared with whoever started us, and their flags belong to the open file. So
- * that nobody finds his terminal or pipe turned non-blocking, they are opened anew through /proc;
- * where that is not possible (a terminal of another user) the flag is set and put back at the end.
- * A file needs no flag, a socket is written with MSG_DONTWAIT.
+ * Standard input and output are shared with the program that started this one, and O_NONBLOCK is a
+ * flag of the open file that all of them share. To leave the flags of the others' terminal or pipe
+ * alone, the file is opened again through /proc. Where that is not possible (a terminal of another
+ * user), the flag is set, and restored at the end. A regular file does not need it, and a socket is
+ * written with MSG_DONTWAIT.
  *
- * A terminal is made raw while there is a front end, and put back: what is typed goes to the guest
- * at once and unchanged. With signal=on, Ctrl-C and Ctrl-\ still end the program.
+ * While there is a front end a terminal is in raw mode: what is typed reaches the guest at once and
+ * unchanged. With signal=on, Ctrl-C and Ctrl-\ still end the program. The mode is restored at the
+ * end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,13 +25,13 @@ struct stdio {
 	struct wire w;
 	bool signal;
 	int fd[2];
-	bool opened[2]; /* ours to close */
-	int flags[2];	/* to put back; -1: not changed */
-	bool raw;	/* the terminal's */
+	bool opened[2]; /* opened again through /proc: to be closed */
+	int flags[2];	/* to be restored at the end; -1: they were not changed */
+	bool raw;	/* the terminal is in raw mode, `was` is its mode before */
 	struct termios was;
 };
 
-static struct stdio *stdio_of(struct chardev *cd)
+static struct stdio *stdio_from_chardev(struct chardev *cd)
 {
 	return container_of(cd, struct stdio, w.cd);
 }
@@ -42,7 +44,7 @@ static void stdio_lost(struct wire *w)
 
 static void stdio_init(struct chardev *cd)
 {
-	struct stdio *s = stdio_of(cd);
+	struct stdio *s = stdio_from_chardev(cd);
 
 	wire_init(&s->w);
 	s->w.lost = stdio_lost;
@@ -50,7 +52,7 @@ static void stdio_init(struct chardev *cd)
 		s->fd[i] = s->flags[i] = -1;
 }
 
-static int prepare(struct stdio *s, int fd, int access, struct err *e)
+static int stdio_prepare_fd(struct stdio *s, int fd, int access, struct err *e)
 {
 	char path[64];
 	struct stat st;
@@ -75,17 +77,17 @@ static int prepare(struct stdio *s, int fd, int access, struct err *e)
 
 static int stdio_open(struct chardev *cd, struct err *e)
 {
-	struct stdio *s = stdio_of(cd);
-	int type, rc = prepare(s, STDIN_FILENO, O_RDONLY, e);
+	struct stdio *s = stdio_from_chardev(cd);
+	int type, rc = stdio_prepare_fd(s, STDIN_FILENO, O_RDONLY, e);
 	socklen_t len = sizeof(type);
 
 	if (rc == 0)
-		rc = prepare(s, STDOUT_FILENO, O_WRONLY, e);
+		rc = stdio_prepare_fd(s, STDOUT_FILENO, O_WRONLY, e);
 	s->w.socket = rc == 0 && !getsockopt(s->fd[1], SOL_SOCKET, SO_TYPE, &type, &len);
 	return rc;
 }
 
-static void make_raw(struct stdio *s)
+static void stdio_make_raw(struct stdio *s)
 {
 	struct termios t;
 
@@ -103,7 +105,7 @@ static void make_raw(struct stdio *s)
 
 static void stdio_stop(struct chardev *cd)
 {
-	struct stdio *s = stdio_of(cd);
+	struct stdio *s = stdio_from_chardev(cd);
 
 	wire_stop(cd);
 	if (s->raw)
@@ -113,17 +115,17 @@ static void stdio_stop(struct chardev *cd)
 
 static int stdio_start(struct chardev *cd, struct err *e)
 {
-	struct stdio *s = stdio_of(cd);
+	struct stdio *s = stdio_from_chardev(cd);
 	int rc;
 
-	make_raw(s);
+	stdio_make_raw(s);
 	rc = wire_begin(&s->w, s->fd[0], s->fd[1]);
 	return rc < 0 ? err_set(e, rc, "stdio: cannot watch: %s", strerror(-rc)) : 0;
 }
 
 static void stdio_close(struct chardev *cd, bool remove)
 {
-	struct stdio *s = stdio_of(cd);
+	struct stdio *s = stdio_from_chardev(cd);
 
 	for (int i = 0; i < 2; i++) {
 		if (s->opened[i])

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* udp.c - -chardev udp: each write is a datagram, each datagram is input
  *
- * There is always a client, whether or not somebody receives: what the network or the peer does
- * not take is lost. A datagram that comes in while the front end can take a part of it waits here
- * for the rest; further ones wait in the socket until its buffer is full.
+ * There always is a client, whether or not a program receives the datagrams: those that the network
+ * or the peer drops are lost. When the front end pauses in the middle of a datagram, the rest of it
+ * is kept here; further datagrams wait in the socket, which drops them when its buffer is full.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,15 +13,15 @@
 #include "chardev/backend.h"
 #include "net/addr.h"
 
-#define DATAGRAM_MAX 65507 /* what fits behind the headers of IPv4 and UDP */
+#define DATAGRAM_MAX 65507 /* 65535 less the headers of IPv4 (20) and UDP (8), in bytes */
 
 struct udp {
 	struct chardev cd;
 	int fd;
 	struct loop_fd watch;
-	struct loop_task again; /* delivers the rest */
-	bool want_room;
-	size_t at, end; /* the rest of a datagram in `buf` */
+	struct loop_task again; /* delivers the rest of a datagram */
+	bool want_room;		/* a send found no room: wait until the socket is writable */
+	size_t at, end;		/* the rest of a datagram is buf[at .. end) */
 	char buf[65536];
 
 	/* options */
@@ -29,12 +29,12 @@ struct udp {
 	bool ipv4, ipv6;
 };
 
-static struct udp *udp_of(struct chardev *cd)
+static struct udp *udp_from_chardev(struct chardev *cd)
 {
 	return container_of(cd, struct udp, cd);
 }
 
-static void update(struct udp *u)
+static void udp_update_watch(struct udp *u)
 {
 	bool rest = u->at < u->end;
 	uint32_t events = (u->cd.paused || rest ? 0 : EPOLLIN) | (u->want_room ? EPOLLOUT : 0);
@@ -46,20 +46,20 @@ static void update(struct udp *u)
 		loop_defer(u->cd.loop, &u->again);
 }
 
-static void deliver(struct udp *u)
+static void udp_deliver(struct udp *u)
 {
 	size_t from = u->at;
 
 	u->at += chardev_deliver(&u->cd, u->buf + from, u->end - from);
-	update(u);
+	udp_update_watch(u);
 }
 
-static void deliver_rest(struct loop_task *t)
+static void udp_deliver_rest(struct loop_task *t)
 {
 	struct udp *u = container_of(t, struct udp, again);
 
 	if (u->watch.fd >= 0)
-		deliver(u);
+		udp_deliver(u);
 }
 
 static void udp_ready(struct loop_fd *w, uint32_t events)
@@ -69,7 +69,7 @@ static void udp_ready(struct loop_fd *w, uint32_t events)
 
 	if ((events & EPOLLOUT) && u->want_room) {
 		u->want_room = false;
-		update(u);
+		udp_update_watch(u);
 		chardev_is_writable(&u->cd);
 	}
 	if (u->watch.fd < 0)
@@ -78,7 +78,8 @@ static void udp_ready(struct loop_fd *w, uint32_t events)
 		int error;
 		socklen_t len = sizeof(error);
 
-		/* What an earlier datagram met (nobody listens there); reading it clears it. */
+		/* The error belongs to an earlier datagram (nobody listens there). Reading it
+		 * clears it. */
 		if (events & EPOLLERR)
 			getsockopt(u->fd, SOL_SOCKET, SO_ERROR, &error, &len);
 		return;
@@ -88,20 +89,20 @@ static void udp_ready(struct loop_fd *w, uint32_t events)
 		return;
 	u->at = 0;
 	u->end = (size_t)n;
-	deliver(u);
+	udp_deliver(u);
 }
 
 static void udp_init(struct chardev *cd)
 {
-	struct udp *u = udp_of(cd);
+	struct udp *u = udp_from_chardev(cd);
 
 	u->fd = u->watch.fd = -1;
-	u->again.fn = deliver_rest;
+	u->again.fn = udp_deliver_rest;
 }
 
 static int udp_open(struct chardev *cd, struct err *e)
 {
-	struct udp *u = udp_of(cd);
+	struct udp *u = udp_from_chardev(cd);
 	const char *host = u->host && *u->host ? u->host : "localhost";
 	const char *here = u->localaddr ? u->localaddr : "";
 	const char *here_port = u->localport ? u->localport : "0";
@@ -127,7 +128,7 @@ static int udp_open(struct chardev *cd, struct err *e)
 
 static int udp_start(struct chardev *cd, struct err *e)
 {
-	struct udp *u = udp_of(cd);
+	struct udp *u = udp_from_chardev(cd);
 	int rc = loop_fd_add(cd->loop, &u->watch, u->fd, EPOLLIN, udp_ready);
 
 	if (rc < 0)
@@ -140,7 +141,7 @@ static int udp_start(struct chardev *cd, struct err *e)
 
 static void udp_stop(struct chardev *cd)
 {
-	struct udp *u = udp_of(cd);
+	struct udp *u = udp_from_chardev(cd);
 
 	if (u->watch.fd >= 0)
 		loop_fd_del(cd->loop, &u->watch);
@@ -148,7 +149,7 @@ static void udp_stop(struct chardev *cd)
 
 static size_t udp_write(struct chardev *cd, const char *buf, size_t len)
 {
-	struct udp *u = udp_of(cd);
+	struct udp *u = udp_from_chardev(cd);
 	bool refused = false;
 	size_t done = 0;
 
@@ -158,13 +159,14 @@ static size_t udp_write(struct chardev *cd, const char *buf, size_t len)
 		if (send(u->fd, buf + done, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 			bool again = errno == ECONNREFUSED && !refused;
 
-			/* What an earlier one met: this one was not sent yet. */
+			/* The error belongs to an earlier datagram; this one was not sent, so try
+			 * again, once. */
 			refused |= again;
 			if (again || errno == EINTR)
 				continue;
 			if (errno == EAGAIN && u->watch.fd >= 0) {
 				u->want_room = true;
-				update(u);
+				udp_update_watch(u);
 				return done;
 			}
 			if (errno != ECONNREFUSED)
@@ -177,12 +179,12 @@ static size_t udp_write(struct chardev *cd, const char *buf, size_t len)
 
 static void udp_pause(struct chardev *cd)
 {
-	update(udp_of(cd));
+	udp_update_watch(udp_from_chardev(cd));
 }
 
 static void udp_close(struct chardev *cd, bool remove)
 {
-	struct udp *u = udp_of(cd);
+	struct udp *u = udp_from_chardev(cd);
 
 	if (u->fd >= 0)
 		close(u->fd);

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* wire.c - see wire.h
  *
- * Reading. The input is watched while the front end wants it, one read() per turn of the loop. A
- * file cannot be watched: a task that defers itself reads it, one piece per turn, too.
+ * Reading. The input is watched while the front end has not paused it, with one read() per turn of
+ * the loop. epoll refuses a regular file, so a deferred task reads that, also once per turn.
  *
- * A hang-up cannot be masked in epoll. When it comes while the front end has paused, the descriptor
- * is taken out of epoll until the front end goes on; then what the other end wrote before it left
- * is read first, and its end comes after that, as from a client that stayed.
- * A pty keeps its input for whoever opens it next, so there the end comes at once.
+ * epoll always reports a hang-up. When it comes while the input is paused, the descriptor is
+ * removed from epoll until the front end continues. Then the data that the other end wrote before
+ * is read first, and after it the end of file. A pty keeps its input for the program that opens it
+ * next, so there a hang-up ends the session at once.
  *
- * Writing. What goes at once is written; room is awaited when some did not go. An output that
- * failed counts as taken: with a socket or a pty the input tells of the end, elsewhere a line in
- * the log.
+ * Writing. As much is written as the descriptor accepts; when that is not all, EPOLLOUT is awaited.
+ * Output that fails counts as written. With a socket or a pty, the input reports that the other end
+ * has gone; with other kinds the failure is logged.
  *
- * A callback may end this session and begin another. `session` tells.
+ * A callback may end the session and begin another. Code that continues after a callback compares
+ * `session` with the value that it had before.
  */
 #include "chardev/wire.h"
 
@@ -22,40 +23,41 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static bool wants_input(const struct wire *w)
+static bool wire_wants_input(const struct wire *w)
 {
 	return w->in >= 0 && !w->cd.paused;
 }
 
-static void room(struct wire *w)
+static void wire_report_room(struct wire *w)
 {
 	w->want_room = false;
 	chardev_is_writable(&w->cd);
 }
 
-static void out_ready(struct loop_fd *watch, uint32_t events)
+static void wire_output_ready(struct loop_fd *watch, uint32_t events)
 {
 	struct wire *w = container_of(watch, struct wire, out_watch);
 
 	loop_fd_del(w->cd.loop, watch);
-	room(w);
+	wire_report_room(w);
 }
 
-/* Watch what is wanted now. */
-static void update(struct wire *w)
+/* Have epoll, or the deferred task, report the events that can be handled now. */
+static void wire_update_watch(struct wire *w)
 {
 	bool shared = w->in >= 0 && w->in == w->out;
-	uint32_t events = (wants_input(w) ? EPOLLIN : 0) | (shared && w->want_room ? EPOLLOUT : 0);
+	uint32_t events =
+		(wire_wants_input(w) ? EPOLLIN : 0) | (shared && w->want_room ? EPOLLOUT : 0);
 
 	if (w->in_watch.fd >= 0)
 		loop_fd_mod(w->cd.loop, &w->in_watch, events);
-	else if ((w->hung || w->unwatched) && wants_input(w))
+	else if ((w->hung_up || w->unwatched) && wire_wants_input(w))
 		loop_defer(w->cd.loop, &w->again);
 	if (!shared && w->want_room && w->out_watch.fd < 0)
-		loop_fd_add(w->cd.loop, &w->out_watch, w->out, EPOLLOUT, out_ready);
+		loop_fd_add(w->cd.loop, &w->out_watch, w->out, EPOLLOUT, wire_output_ready);
 }
 
-static void read_once(struct wire *w)
+static void wire_read(struct wire *w)
 {
 	char buf[CHARDEV_READ_MAX];
 	ssize_t n = read(w->in, buf, sizeof(buf));
@@ -67,42 +69,42 @@ static void read_once(struct wire *w)
 	}
 }
 
-static void in_ready(struct loop_fd *watch, uint32_t events)
+static void wire_input_ready(struct loop_fd *watch, uint32_t events)
 {
 	struct wire *w = container_of(watch, struct wire, in_watch);
 	unsigned session = w->session;
 
 	if (events & EPOLLOUT) {
-		room(w);
+		wire_report_room(w);
 		if (w->session != session || w->in < 0)
 			return;
-		update(w);
+		wire_update_watch(w);
 	}
 	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
-	if (wants_input(w)) {
-		read_once(w);
+	if (wire_wants_input(w)) {
+		wire_read(w);
 	} else if ((events & (EPOLLHUP | EPOLLERR)) && w->input_stays) {
 		w->lost(w);
 	} else if (events & (EPOLLHUP | EPOLLERR)) {
 		loop_fd_del(w->cd.loop, watch);
-		w->hung = true;
+		w->hung_up = true;
 		if (w->want_room)
-			room(w);
+			wire_report_room(w);
 	}
 }
 
-static void read_again(struct loop_task *t)
+static void wire_read_deferred(struct loop_task *t)
 {
 	struct wire *w = container_of(t, struct wire, again);
 	unsigned session = w->session;
 
 	if (w->in < 0 || !w->cd.user || w->in_watch.fd >= 0)
 		return;
-	if (wants_input(w))
-		read_once(w);
+	if (wire_wants_input(w))
+		wire_read(w);
 	if (w->session == session)
-		update(w);
+		wire_update_watch(w);
 }
 
 /* --- for the kinds --- */
@@ -110,7 +112,7 @@ static void read_again(struct loop_task *t)
 void wire_init(struct wire *w)
 {
 	w->in = w->out = w->in_watch.fd = w->out_watch.fd = -1;
-	w->again.fn = read_again;
+	w->again.fn = wire_read_deferred;
 }
 
 int wire_begin(struct wire *w, int in, int out)
@@ -120,10 +122,10 @@ int wire_begin(struct wire *w, int in, int out)
 	w->session++;
 	w->in = in;
 	w->out = out;
-	w->hung = w->unwatched = w->want_room = false;
+	w->hung_up = w->unwatched = w->want_room = false;
 	if (in >= 0)
-		rc = loop_fd_add(w->cd.loop, &w->in_watch, in, wants_input(w) ? EPOLLIN : 0,
-				 in_ready);
+		rc = loop_fd_add(w->cd.loop, &w->in_watch, in, wire_wants_input(w) ? EPOLLIN : 0,
+				 wire_input_ready);
 	if (rc == -EPERM) {
 		w->unwatched = true;
 		rc = 0;
@@ -132,7 +134,7 @@ int wire_begin(struct wire *w, int in, int out)
 		w->in = w->out = -1;
 		return rc;
 	}
-	update(w);
+	wire_update_watch(w);
 	chardev_is_open(&w->cd);
 	return 0;
 }
@@ -170,7 +172,7 @@ size_t wire_write(struct chardev *cd, const char *buf, size_t len)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
 			w->want_room = true;
-			update(w);
+			wire_update_watch(w);
 			return done;
 		}
 		if (n < 0) {
@@ -188,7 +190,7 @@ void wire_pause(struct chardev *cd)
 	struct wire *w = container_of(cd, struct wire, cd);
 
 	if (w->in >= 0)
-		update(w);
+		wire_update_watch(w);
 }
 
 void wire_stop(struct chardev *cd)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* kvs.c - see kvs.h
  *
- * Text comes from the command line or from a monitor, so it is foreign but not hostile: the limits
- * below keep a mistake from turning into a slow or huge parse. Messages carry no place; the caller
- * puts `origin` before them.
+ * The text comes from the command line or from a monitor, so it may be wrong but is not hostile.
+ * The limits below keep a mistake from making the parser slow or its result huge. Error messages do
+ * not say which option they are about; the caller puts `origin` before them.
  */
 #include "conf/kvs.h"
 
@@ -15,16 +15,16 @@
 
 #define TEXT_MAX  65536 /* bytes of one option */
 #define PAIRS_MAX 1024	/* keys of one option */
-#define DEPTH_MAX 16	/* JSON objects and arrays within each other */
-#define KEY_MAX	  256	/* a dotted key */
+#define DEPTH_MAX 16	/* levels of nested JSON objects and arrays */
+#define KEY_MAX	  256	/* bytes of a dotted key, with the null byte */
 
-static int too_long(struct err *e)
+static int error_too_long(struct err *e)
 {
 	return err_set(e, -E2BIG, "Too long: at most %d bytes and %d parameters are accepted",
 		       TEXT_MAX, PAIRS_MAX);
 }
 
-static int add_taken(struct kvs *k, char *key, char *value)
+static int kvs_add_owned(struct kvs *k, char *key, char *value)
 {
 	struct kv *v = NULL;
 
@@ -42,12 +42,12 @@ static int add_taken(struct kvs *k, char *key, char *value)
 
 int kvs_add(struct kvs *k, const char *key, const char *value)
 {
-	return add_taken(k, strdup(key), strdup(value));
+	return kvs_add_owned(k, strdup(key), strdup(value));
 }
 
-/* Cut a value out of `*text`: up to a single comma, with `,,` standing for one; `*text` moves
- * behind it. */
-static char *take_value(const char **text)
+/* Returns a copy of the value at `*text`, which ends at a single comma or the end of the text; `,,`
+ * stands for a comma in it. Moves `*text` behind the value and its comma. NULL: out of memory. */
+static char *text_cut_value(const char **text)
 {
 	const char *p = *text;
 	char *value = malloc(strlen(p) + 1), *out = value;
@@ -64,7 +64,7 @@ static char *take_value(const char **text)
 	return value;
 }
 
-static int parse_plain(struct kvs *k, const char *text, const char *implied, struct err *e)
+static int kvs_parse_plain(struct kvs *k, const char *text, const char *implied, struct err *e)
 {
 	const char *p = text;
 
@@ -76,10 +76,10 @@ static int parse_plain(struct kvs *k, const char *text, const char *implied, str
 		if (p[len] == '=') {
 			key = strndup(p, len);
 			p += len + 1;
-			value = take_value(&p);
+			value = text_cut_value(&p);
 		} else if (p == text && implied) {
 			key = strdup(implied);
-			value = take_value(&p);
+			value = text_cut_value(&p);
 		} else {
 			bool off = len > 2 && !strncmp(p, "no", 2);
 
@@ -92,21 +92,21 @@ static int parse_plain(struct kvs *k, const char *text, const char *implied, str
 			free(value);
 			return err_set(e, -EINVAL, "Invalid parameter '': expected key=value,...");
 		}
-		rc = add_taken(k, key, value);
+		rc = kvs_add_owned(k, key, value);
 		if (rc == -E2BIG)
-			return too_long(e);
+			return error_too_long(e);
 		if (rc < 0)
 			return err_set(e, rc, "%s", strerror(-rc));
 	}
 	return 0;
 }
 
-static int flatten(struct kvs *k, const char *path, const json_t *node, unsigned depth,
-		   struct err *e);
+static int json_flatten(struct kvs *k, const char *path, const json_t *node, unsigned depth,
+			struct err *e);
 
-/* One member of an object or array: its key is `path`.`name`. */
-static int flatten_member(struct kvs *k, const char *path, const char *name, const json_t *node,
-			  unsigned depth, struct err *e)
+/* Add a member of an object or array, whose key is `path`.`name`. */
+static int json_flatten_member(struct kvs *k, const char *path, const char *name,
+			       const json_t *node, unsigned depth, struct err *e)
 {
 	char key[KEY_MAX];
 	int len = snprintf(key, sizeof(key), "%s%s%s", path, *path ? "." : "", name);
@@ -115,11 +115,11 @@ static int flatten_member(struct kvs *k, const char *path, const char *name, con
 		return err_set(e, -EINVAL, "Invalid parameter ''");
 	if (len >= KEY_MAX)
 		return err_set(e, -E2BIG, "Parameter name '%.64s...' is too long", key);
-	return flatten(k, key, node, depth + 1, e);
+	return json_flatten(k, key, node, depth + 1, e);
 }
 
-static int flatten(struct kvs *k, const char *path, const json_t *node, unsigned depth,
-		   struct err *e)
+static int json_flatten(struct kvs *k, const char *path, const json_t *node, unsigned depth,
+			struct err *e)
 {
 	char number[64];
 	const char *value = number;
@@ -133,7 +133,7 @@ static int flatten(struct kvs *k, const char *path, const json_t *node, unsigned
 		json_t *child;
 
 		json_object_foreach ((json_t *)node, name, child) {
-			rc = flatten_member(k, path, name, child, depth, e);
+			rc = json_flatten_member(k, path, name, child, depth, e);
 			if (rc < 0)
 				return rc;
 		}
@@ -145,7 +145,7 @@ static int flatten(struct kvs *k, const char *path, const json_t *node, unsigned
 
 		json_array_foreach (node, i, child) {
 			snprintf(number, sizeof(number), "%zu", i);
-			rc = flatten_member(k, path, number, child, depth, e);
+			rc = json_flatten_member(k, path, number, child, depth, e);
 			if (rc < 0)
 				return rc;
 		}
@@ -171,11 +171,11 @@ static int flatten(struct kvs *k, const char *path, const json_t *node, unsigned
 	}
 	rc = kvs_add(k, path, value);
 	if (rc == -E2BIG)
-		return too_long(e);
+		return error_too_long(e);
 	return rc < 0 ? err_set(e, rc, "%s", strerror(-rc)) : 0;
 }
 
-static int parse_json(struct kvs *k, const char *text, struct err *e)
+static int kvs_parse_json(struct kvs *k, const char *text, struct err *e)
 {
 	json_error_t je;
 	json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &je);
@@ -183,7 +183,7 @@ static int parse_json(struct kvs *k, const char *text, struct err *e)
 
 	if (!root)
 		return err_set(e, -EINVAL, "JSON parse error, %s at column %d", je.text, je.column);
-	rc = flatten(k, "", root, 0, e);
+	rc = json_flatten(k, "", root, 0, e);
 	json_decref(root);
 	return rc;
 }
@@ -193,12 +193,12 @@ int kvs_parse(struct kvs *k, const char *option, const char *text, const char *i
 {
 	*k = (struct kvs){0};
 	if (strlen(text) > TEXT_MAX)
-		return too_long(e);
+		return error_too_long(e);
 	if (asprintf(&k->origin, "%s %s", option, text) < 0) {
 		k->origin = NULL;
 		return err_nomem(e);
 	}
-	return *text == '{' ? parse_json(k, text, e) : parse_plain(k, text, implied, e);
+	return *text == '{' ? kvs_parse_json(k, text, e) : kvs_parse_plain(k, text, implied, e);
 }
 
 void kvs_free(struct kvs *k)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* opts.c - see opts.h
  *
- * Messages begin as QEMU's do ("Parameter 'x' expects ...") and end with what is accepted. They
- * carry no place; the caller puts the origin of the `struct kvs` before them.
+ * Error messages begin as QEMU's do ("Parameter 'x' expects ...") and end with what is accepted.
+ * They do not say which option they are about; the caller puts the origin of the `struct kvs`
+ * before them.
  */
 #include "conf/opts.h"
 
@@ -21,7 +22,7 @@ int parse_uint(const char *s, uint64_t *out)
 	bool hex = s[0] == '0' && (s[1] == 'x' || s[1] == 'X');
 	char *end;
 
-	/* strtoull() would also take blanks and signs. */
+	/* strtoull() would also accept leading blanks and a sign. */
 	if (!isxdigit((unsigned char)s[hex ? 2 : 0]))
 		return -EINVAL;
 	errno = 0;
@@ -40,8 +41,8 @@ static int parse_int(const char *s, int64_t *out)
 	return 0;
 }
 
-/* Factor of a size suffix, 0 when it is none. */
-static uint64_t size_unit(char c)
+/* Returns the factor of a size suffix, or 0 if `c` is not one. */
+static uint64_t size_unit_factor(char c)
 {
 	static const char units[] = "bkmgtpe";
 	const char *p = c ? strchr(units, tolower((unsigned char)c)) : NULL;
@@ -68,12 +69,12 @@ int parse_size(const char *s, uint64_t default_unit, uint64_t *out)
 		for (s++; isdigit((unsigned char)*s); s++)
 			part += (*s - '0') * (place /= 10);
 	if (*s) {
-		unit = size_unit(*s);
+		unit = size_unit_factor(*s);
 		if (!unit || s[1])
 			return -EINVAL;
 	}
 	if (part > 0 && unit == 1)
-		return -EINVAL; /* no part of a byte */
+		return -EINVAL; /* a fraction of a byte */
 	extra = (uint64_t)(part * unit + 0.5L);
 	return mul_ok(whole, unit, out) && add_ok(*out, extra, out) ? 0 : -EINVAL;
 }
@@ -178,13 +179,14 @@ static int parse_pci_addr(const char *s, int *devfn)
 	return 0;
 }
 
-static bool has_range(const struct opt *o)
+static bool opt_has_range(const struct opt *o)
 {
 	return o->min || o->max;
 }
 
-/* "Parameter 'x' expects ..." for a value that did not parse or lies outside the row's range. */
-static int bad_value(const struct opt *o, const char *value, struct err *e)
+/* Set the error for a value that could not be parsed or is outside the range of row `o`. Returns
+ * -EINVAL. */
+static int error_bad_value(const struct opt *o, const char *value, struct err *e)
 {
 	char type[128];
 
@@ -193,7 +195,7 @@ static int bad_value(const struct opt *o, const char *value, struct err *e)
 		return err_set(e, -EINVAL, "Parameter '%s' expects 'on' or 'off', not '%s'",
 			       o->name, value);
 	case OPT_UINT:
-		if (has_range(o))
+		if (opt_has_range(o))
 			return err_set(e, -EINVAL,
 				       "Parameter '%s' expects integer from %" PRIu64 " to %" PRIu64
 				       ", not '%s'",
@@ -201,7 +203,7 @@ static int bad_value(const struct opt *o, const char *value, struct err *e)
 		return err_set(e, -EINVAL, "Parameter '%s' expects integer, not '%s'", o->name,
 			       value);
 	case OPT_INT:
-		if (has_range(o))
+		if (opt_has_range(o))
 			return err_set(e, -EINVAL,
 				       "Parameter '%s' expects integer from %" PRId64 " to %" PRId64
 				       ", not '%s'",
@@ -209,7 +211,7 @@ static int bad_value(const struct opt *o, const char *value, struct err *e)
 		return err_set(e, -EINVAL, "Parameter '%s' expects integer, not '%s'", o->name,
 			       value);
 	case OPT_SIZE:
-		if (has_range(o))
+		if (opt_has_range(o))
 			return err_set(e, -EINVAL,
 				       "Parameter '%s' expects size from %" PRIu64 " to %" PRIu64
 				       ", not '%s'",
@@ -224,7 +226,7 @@ static int bad_value(const struct opt *o, const char *value, struct err *e)
 	}
 }
 
-static int set_string(char **at, const char *value, struct err *e)
+static int opt_set_string(char **at, const char *value, struct err *e)
 {
 	char *copy = value ? strdup(value) : NULL;
 
@@ -235,8 +237,9 @@ static int set_string(char **at, const char *value, struct err *e)
 	return 0;
 }
 
-/* Parse `value` (NULL: nothing given, no default) into the field of row `o`. */
-static int set_field(const struct opt *o, const char *value, void *at, struct err *e)
+/* Parse `value` into the field at `at` that row `o` describes. NULL means that no value was given
+ * and the row has no default. Returns 0, or -errno with `e`. */
+static int opt_set_field(const struct opt *o, const char *value, void *at, struct err *e)
 {
 	int rc = 0;
 
@@ -261,7 +264,7 @@ static int set_field(const struct opt *o, const char *value, void *at, struct er
 
 		if (value) {
 			rc = o->type == OPT_UINT ? parse_uint(value, &v) : parse_size(value, 1, &v);
-			if (!rc && has_range(o) && (v < o->min || v > o->max))
+			if (!rc && opt_has_range(o) && (v < o->min || v > o->max))
 				rc = -EINVAL;
 		}
 		*(uint64_t *)at = v;
@@ -272,14 +275,14 @@ static int set_field(const struct opt *o, const char *value, void *at, struct er
 
 		if (value) {
 			rc = parse_int(value, &v);
-			if (!rc && has_range(o) && (v < (int64_t)o->min || v > (int64_t)o->max))
+			if (!rc && opt_has_range(o) && (v < (int64_t)o->min || v > (int64_t)o->max))
 				rc = -EINVAL;
 		}
 		*(int64_t *)at = v;
 		break;
 	}
 	case OPT_STRING:
-		return set_string(at, value, e);
+		return opt_set_string(at, value, e);
 	case OPT_ENUM: {
 		unsigned v = 0;
 
@@ -307,10 +310,10 @@ static int set_field(const struct opt *o, const char *value, void *at, struct er
 	case OPT_IGNORED:
 		break;
 	}
-	return rc < 0 ? bad_value(o, value, e) : 0;
+	return rc < 0 ? error_bad_value(o, value, e) : 0;
 }
 
-static int set_tree(const struct opt *o, struct kvs *k, struct kvs *at, struct err *e)
+static int opt_set_tree(const struct opt *o, struct kvs *k, struct kvs *at, struct err *e)
 {
 	char prefix[128];
 
@@ -328,9 +331,9 @@ int opts_apply(const struct opt *const *tables, struct kvs *k, void *base, struc
 
 			if (!value && o->required)
 				return err_set(e, -EINVAL, "Parameter '%s' is missing", o->name);
-			rc = set_field(o, value ? value : o->def, (char *)base + o->at, e);
+			rc = opt_set_field(o, value ? value : o->def, (char *)base + o->at, e);
 			if (!rc && o->type == OPT_TREE)
-				rc = set_tree(o, k, (struct kvs *)((char *)base + o->at), e);
+				rc = opt_set_tree(o, k, (struct kvs *)((char *)base + o->at), e);
 			if (rc < 0)
 				return rc;
 		}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* quota.h - at most so many bytes in each period
+/* quota.h - a limit for the bytes that a device hands out in each period
  *
- * QEMU's rule for max-bytes and period: a period begins with the first request after the end of the
- * one before, and what it leaves unused is lost.
+ * This is QEMU's rule for the options max-bytes and period: a period begins with the first request
+ * after the end of the period before. Bytes that were not used in a period are not added to the
+ * next one.
  */
 #ifndef RNG_QUOTA_H
 #define RNG_QUOTA_H
@@ -10,9 +11,10 @@
 #include <stdint.h>
 
 struct rng_quota {
-	uint64_t max;	 /* bytes */
-	uint64_t period; /* ns */
-	uint64_t left, end;
+	uint64_t max;	 /* bytes in a period */
+	uint64_t period; /* length in ns */
+	uint64_t left;	 /* bytes that are left in the current period */
+	uint64_t end;	 /* time at which it ends, in ns */
 };
 
 static inline void rng_quota_init(struct rng_quota *q, uint64_t max, uint64_t period_ns)
@@ -20,7 +22,8 @@ static inline void rng_quota_init(struct rng_quota *q, uint64_t max, uint64_t pe
 	*q = (struct rng_quota){.max = max, .period = period_ns};
 }
 
-/* Bytes that may be given at `now`. With 0, the wait until there are more is q->end - now. */
+/* Returns the bytes that may be handed out at time `now` (in ns). If that is 0, more are available
+ * at q->end. */
 static inline uint64_t rng_quota_left(struct rng_quota *q, uint64_t now)
 {
 	if (now >= q->end) {
@@ -30,7 +33,7 @@ static inline uint64_t rng_quota_left(struct rng_quota *q, uint64_t now)
 	return q->left;
 }
 
-/* `n` bytes, at most what rng_quota_left() said, have been given. */
+/* Count `n` bytes that were handed out, at most what rng_quota_left() returned. */
 static inline void rng_quota_take(struct rng_quota *q, uint64_t n)
 {
 	q->left -= n;

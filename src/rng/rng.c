@@ -67,7 +67,7 @@ void rngs_free(struct rngs *rngs)
 	free(rngs);
 }
 
-static const struct opt *const *options_of(const char *qom_type)
+static const struct opt *const *rng_type_options(const char *qom_type)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
 		if (!strcmp(types[i].type, qom_type))
@@ -75,7 +75,7 @@ static const struct opt *const *options_of(const char *qom_type)
 	return NULL;
 }
 
-static struct rng *find(struct rngs *rngs, const char *id)
+static struct rng *rng_find(struct rngs *rngs, const char *id)
 {
 	list_for_each (it, &rngs->all) {
 		struct rng *r = list_entry(it, struct rng, link);
@@ -86,11 +86,11 @@ static struct rng *find(struct rngs *rngs, const char *id)
 	return NULL;
 }
 
-/* Fill in a new object. What is half done is freed by the caller. */
+/* Set up a new object. On failure the caller frees it. */
 static int rng_init(struct rng *r, const char *type, struct kvs *k, struct err *e)
 {
 	const char *odd;
-	int rc = opts_apply(options_of(type), k, r, e);
+	int rc = opts_apply(rng_type_options(type), k, r, e);
 
 	if (rc < 0)
 		return rc;
@@ -111,13 +111,13 @@ int rng_add(struct rngs *rngs, struct kvs *k, struct err *e)
 	struct rng *r;
 	int rc;
 
-	if (!type || !options_of(type))
+	if (!type || !rng_type_options(type))
 		return err_set(e, -EINVAL, "Parameter 'qom-type' does not accept value '%s'",
 			       type ? type : "");
 	rc = id_check("id", id, e);
 	if (rc < 0)
 		return rc;
-	if (find(rngs, id))
+	if (rng_find(rngs, id))
 		return id_taken(id, "object", e);
 	r = calloc(1, sizeof(*r));
 	if (!r)
@@ -135,7 +135,7 @@ int rng_add(struct rngs *rngs, struct kvs *k, struct err *e)
 
 int rng_src_open(struct rng_src *s, struct rngs *rngs, const char *id, struct err *e)
 {
-	struct rng *r = id ? find(rngs, id) : NULL;
+	struct rng *r = id ? rng_find(rngs, id) : NULL;
 
 	s->fd = -1;
 	if (id && !r)
@@ -153,9 +153,9 @@ void rng_src_close(struct rng_src *s)
 	s->fd = -1;
 }
 
-/* getrandom() fills one element after the other; a short one (a signal, an early boot) ends the
- * round. */
-static ssize_t read_builtin(const struct iovec *iov, unsigned n)
+/* Fill `iov` by one getrandom() for each element. A short result (a signal, or the kernel's
+ * generator is not ready early in the host's boot) ends the read. */
+static ssize_t rng_read_builtin(const struct iovec *iov, unsigned n)
 {
 	ssize_t sum = 0;
 
@@ -176,7 +176,7 @@ ssize_t rng_src_read(struct rng_src *s, const struct iovec *iov, unsigned n)
 	ssize_t got;
 
 	if (s->fd < 0)
-		return read_builtin(iov, n);
+		return rng_read_builtin(iov, n);
 	got = readv(s->fd, iov, (int)n);
 	return got < 0 ? (errno == EINTR ? -EAGAIN : -errno) : got;
 }

@@ -14,7 +14,7 @@
 struct iothread {
 	struct list link;
 	char *id;
-	char name[16]; /* of the thread, as long as the kernel lets it be */
+	char name[16]; /* of the thread; the kernel's limit is 15 characters */
 	struct loop *loop;
 	int tid;
 	uint64_t poll_max_ns, poll_grow, poll_shrink, aio_max_batch;
@@ -108,7 +108,7 @@ static void iothread_begin(void *arg)
 	t->tid = gettid();
 }
 
-/* Fill in a new object. What is half done is freed by the caller. */
+/* Set up a new object. On failure the caller frees it. */
 static int iothread_init(struct iothread *t, const char *id, struct kvs *k, struct err *e)
 {
 	const char *odd;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* iothread.h - threads for I/O: -object iothread
  *
- * Each is a loop with a thread of its own. Disks give it queues (iothread=, iothread-vq-mapping=),
- * any number of them; what is on one loop runs one after the other, what is on different loops runs
- * side by side.
+ * An iothread is a loop with a thread of its own. A device can have its virtqueues served by
+ * iothreads (iothread=, iothread-vq-mapping=). Queues on one loop are served one after the other,
+ * queues on different loops in parallel.
  *
- * All functions belong to the control thread. The objects are made before the program gives up its
- * rights, the threads start afterwards and before the exit loop, and they end after it: so whoever
- * finds the exit loop running finds all others running, too (loop_is_mine() is no question then).
+ * All functions are called on the control thread. The objects are created before the program gives
+ * up its privileges. The threads start after that, before the thread of the exit loop, and end
+ * after it: so while the exit loop runs, all iothreads run, too.
  */
 #ifndef IOTHREAD_IOTHREAD_H
 #define IOTHREAD_IOTHREAD_H
@@ -24,21 +24,23 @@ struct iothread;
 struct iothreads;
 
 struct iothreads *iothreads_new(void); /* NULL: out of memory */
-/* The threads have ended; nothing is on the loops any more. */
+/* Free all objects. The threads must have ended, and no device may use a loop any more. */
 void iothreads_free(struct iothreads *all);
 
 /* For help. */
 extern const struct opt iothread_options[];
-/* Create the object from `qom-type=iothread,id=...`. 0 or -errno with `e`. */
+/* Create an object from `qom-type=iothread,id=...`. Returns 0, or -errno with `e`. */
 int iothread_add(struct iothreads *all, struct kvs *k, struct err *e);
 
-/* Start every thread; end every one that was started. */
+/* Start all threads. Returns 0, or -errno with `e`; then some may run. */
 int iothreads_start(struct iothreads *all, struct err *e);
+/* End all threads that were started and wait for them. `all` may be NULL. */
 void iothreads_join(struct iothreads *all);
 
-/* The loop of the iothread that a property names; NULL with `e` when there is none of that id. */
+/* Returns the loop of iothread `id`, which a property named, or NULL with `e` if there is none. */
 struct loop *iothread_loop_by_id(struct iothreads *all, const char *id, struct err *e);
-/* All of them in order of creation: the first one for NULL, NULL at the end. */
+/* Returns the iothread that was created after `t`, the first one for NULL, or NULL after the last.
+ */
 struct iothread *iothread_next(struct iothreads *all, const struct iothread *t);
 
 struct iothread_info {

@@ -18,7 +18,7 @@
 #include "base/util.h"
 #include "ctl/options.h"
 
-bool word_among(const char *word, const char *words)
+bool word_is_among(const char *word, const char *words)
 {
 	size_t len = strlen(word);
 
@@ -75,7 +75,7 @@ int options_apply_given(const struct opt *rows, struct kvs *k, struct cmdline *c
 
 /* --- one option --- */
 
-static void *field(struct cmdline *c, const struct option_row *o)
+static void *option_field(struct cmdline *c, const struct option_row *o)
 {
 	return (char *)c + o->at;
 }
@@ -124,8 +124,8 @@ int options_append(const struct option_row *o, struct kvs_list *list, struct kvs
 	return 0;
 }
 
-/* `help`, `?`, `X,help`, `X,?` */
-static bool asks_for_help(const struct option_row *o, struct kvs *k)
+/* Does the argument ask for help, as `help`, `?`, `X,help` and `X,?` do? */
+static bool keys_ask_for_help(const struct option_row *o, struct kvs *k)
 {
 	const char *first = o->implied ? kvs_get(k, o->implied) : k->n ? k->v[0].key : NULL;
 
@@ -140,21 +140,21 @@ int options_parse_keys(const struct option_row *o, const char *arg, struct kvs *
 
 	snprintf(dashed, sizeof(dashed), "-%s", o->name);
 	rc = kvs_parse(k, dashed, arg, o->implied, e);
-	if (!rc && asks_for_help(o, k) && help_about(o, k, stdout))
+	if (!rc && keys_ask_for_help(o, k) && help_about(o, k, stdout))
 		rc = 1;
 	if (rc)
 		kvs_free(k);
 	return rc;
 }
 
-int options_no_more(struct kvs *k, struct err *e)
+int options_check_unused(struct kvs *k, struct err *e)
 {
 	const char *key = kvs_unused(k);
 
 	return key ? err_set(e, -EINVAL, "Invalid parameter '%s'", key) : 0;
 }
 
-static int take_keys(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+static int keys_apply(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
 {
 	struct kvs k;
 	int rc = options_parse_keys(o, arg, &k, e);
@@ -162,31 +162,31 @@ static int take_keys(struct cmdline *c, const struct option_row *o, const char *
 	if (rc)
 		return rc;
 	if (o->kind == OPTION_LIST)
-		return options_append(o, field(c, o), &k, e);
+		return options_append(o, option_field(c, o), &k, e);
 	rc = options_apply_given(o->params, &k, c, e);
 	if (!rc)
-		rc = options_no_more(&k, e);
+		rc = options_check_unused(&k, e);
 	kvs_free(&k);
 	return rc;
 }
 
-static int take_option(struct cmdline *c, const struct option_row *o, const char *arg,
-		       struct err *e)
+static int option_apply(struct cmdline *c, const struct option_row *o, const char *arg,
+			struct err *e)
 {
 	switch (o->kind) {
 	case OPTION_FLAG:
-		*(bool *)field(c, o) = true;
+		*(bool *)option_field(c, o) = true;
 		return 0;
 	case OPTION_STRING:
 	case OPTION_PATH:
-		return options_set_string(field(c, o), arg, e);
+		return options_set_string(option_field(c, o), arg, e);
 	case OPTION_LIST:
 	case OPTION_PARAMS:
-		return take_keys(c, o, arg, e);
+		return keys_apply(c, o, arg, e);
 	case OPTION_CALL:
 		return o->call(c, o, arg, e);
 	case OPTION_ONLY:
-		if (word_among(arg, o->accepted))
+		if (word_is_among(arg, o->accepted))
 			return 0;
 		return err_set(e, -EINVAL, "only '%s' is accepted: %s", o->accepted, o->help);
 	case OPTION_REFUSED:
@@ -205,7 +205,7 @@ struct path_rule {
 	bool refuse;
 };
 
-static int resolve(const struct path_rule *rule, char **at, struct err *e)
+static int path_resolve(const struct path_rule *rule, char **at, struct err *e)
 {
 	char *path;
 
@@ -224,40 +224,40 @@ static int resolve(const struct path_rule *rule, char **at, struct err *e)
 	return 0;
 }
 
-/* "a.b.path" is the key "path" of something nested. */
-static const char *last_part(const char *key)
+/* The part of a key behind its last dot: "a.b.path" is the key "path" of a nested object. */
+static const char *key_last_part(const char *key)
 {
 	const char *dot = strrchr(key, '.');
 
 	return dot ? dot + 1 : key;
 }
 
-/* "nbd:...", "nbd://...": a colon before the first slash. */
-static bool has_protocol(const char *name)
+/* Does `name` begin with a protocol ("nbd:...", "nbd://..."), a colon before the first slash? */
+static bool name_has_protocol(const char *name)
 {
 	return name[strcspn(name, ":/")] == ':';
 }
 
-static int resolve_keys(const struct path_rule *rule, const struct option_row *o, struct kvs *k,
-			struct err *e)
+static int keys_resolve_paths(const struct path_rule *rule, const struct option_row *o,
+			      struct kvs *k, struct err *e)
 {
 	bool abstract = false;
 
 	for (unsigned i = 0; i < k->n; i++)
-		if (!strcmp(last_part(k->v[i].key), "abstract"))
+		if (!strcmp(key_last_part(k->v[i].key), "abstract"))
 			parse_bool(k->v[i].value, &abstract);
 	for (unsigned i = 0; i < k->n; i++) {
-		const char *key = last_part(k->v[i].key), *value = k->v[i].value;
-		bool name = word_among(key, o->names) && strcmp(value, "no");
+		const char *key = key_last_part(k->v[i].key), *value = k->v[i].value;
+		bool name = word_is_among(key, o->names) && strcmp(value, "no");
 		int rc = 0;
 
-		/* "file:NAME" is NAME, whatever is in it. */
+		/* "file:NAME" names a local file even if NAME looks like a protocol itself. */
 		if (name && !strncmp(value, "file:", 5))
 			memmove(k->v[i].value, value + 5, strlen(value + 5) + 1);
 		else if (name)
-			name = !has_protocol(value);
-		if (name || (word_among(key, o->paths) && !abstract))
-			rc = resolve(rule, &k->v[i].value, e);
+			name = !name_has_protocol(value);
+		if (name || (word_is_among(key, o->paths) && !abstract))
+			rc = path_resolve(rule, &k->v[i].value, e);
 		if (rc < 0) {
 			err_prefix(e, "%s", k->origin);
 			return rc;
@@ -266,8 +266,8 @@ static int resolve_keys(const struct path_rule *rule, const struct option_row *o
 	return 0;
 }
 
-/* -qtest unix:PATH,... */
-static int resolve_qtest(const struct path_rule *rule, char **at, struct err *e)
+/* Make PATH in the value of -qtest, unix:PATH,..., absolute. */
+static int qtest_resolve_path(const struct path_rule *rule, char **at, struct err *e)
 {
 	char *path, *whole = NULL;
 	int rc;
@@ -277,7 +277,7 @@ static int resolve_qtest(const struct path_rule *rule, char **at, struct err *e)
 	path = strdup(*at + 5);
 	if (!path)
 		return err_nomem(e);
-	rc = resolve(rule, &path, e);
+	rc = path_resolve(rule, &path, e);
 	if (!rc && asprintf(&whole, "unix:%s", path) < 0)
 		rc = err_nomem(e);
 	free(path);
@@ -288,7 +288,7 @@ static int resolve_qtest(const struct path_rule *rule, char **at, struct err *e)
 	return 0;
 }
 
-static int resolve_paths(struct cmdline *c, struct err *e)
+static int cmdline_resolve_paths(struct cmdline *c, struct err *e)
 {
 	char cwd[4096];
 	struct path_rule rule = {.cwd = cwd, .refuse = c->domid >= 0};
@@ -298,35 +298,36 @@ static int resolve_paths(struct cmdline *c, struct err *e)
 		strcpy(cwd, "/");
 	for (const struct option_row *o = option_rows; o->name && !rc; o++)
 		if (o->kind == OPTION_PATH) {
-			rc = resolve(&rule, field(c, o), e);
+			rc = path_resolve(&rule, option_field(c, o), e);
 			if (rc < 0)
 				err_prefix(e, "-%s", o->name);
 		} else if (o->kind == OPTION_LIST) {
-			struct kvs_list *list = field(c, o);
+			struct kvs_list *list = option_field(c, o);
 
 			for (unsigned i = 0; i < list->n && !rc; i++)
-				rc = resolve_keys(&rule, o, &list->v[i], e);
+				rc = keys_resolve_paths(&rule, o, &list->v[i], e);
 		}
 	if (!rc)
-		rc = resolve_qtest(&rule, &c->qtest, e);
+		rc = qtest_resolve_path(&rule, &c->qtest, e);
 	return rc;
 }
 
 /* --- the whole line --- */
 
-static int check_window(const char *name, const struct hv_range *r, struct err *e)
+static int window_check(const char *name, const struct hv_range *r, struct err *e)
 {
 	if (!r->base || r->size)
 		return 0;
 	return err_set(e, -EINVAL, "-machine: '%s-base' is given without '%s-size'", name, name);
 }
 
-static int check_whole(struct cmdline *c, struct err *e)
+static int cmdline_check(struct cmdline *c, struct err *e)
 {
-	/* RAM of size 0 is none: a toolstack gives the high base to small guests too. */
-	if (check_window("pci-ecam", &c->map.ecam, e) < 0 ||
-	    check_window("pci-mmio", &c->map.mmio, e) < 0 ||
-	    check_window("pci-mmio-high", &c->map.mmio_high, e) < 0)
+	/* RAM ranges are not checked: toolstacks give a base for the high RAM, with size 0, to
+	 * guests that have none. */
+	if (window_check("pci-ecam", &c->map.ecam, e) < 0 ||
+	    window_check("pci-mmio", &c->map.mmio, e) < 0 ||
+	    window_check("pci-mmio-high", &c->map.mmio_high, e) < 0)
 		return -EINVAL;
 	if (c->max_cpus && c->max_cpus < c->cpus)
 		return err_set(
@@ -348,7 +349,7 @@ static int check_whole(struct cmdline *c, struct err *e)
 	return 0;
 }
 
-static int take_defaults(struct cmdline *c, struct err *e)
+static int cmdline_set_defaults(struct cmdline *c, struct err *e)
 {
 	struct kvs none = {0};
 
@@ -366,7 +367,7 @@ static int take_defaults(struct cmdline *c, struct err *e)
 
 int cmdline_parse(struct cmdline *c, int argc, char **argv, struct err *e)
 {
-	int rc = take_defaults(c, e);
+	int rc = cmdline_set_defaults(c, e);
 
 	for (int i = 1; i < argc && !rc; i++) {
 		const char *word = argv[i], *arg = "";
@@ -386,14 +387,14 @@ int cmdline_parse(struct cmdline *c, int argc, char **argv, struct err *e)
 				return err_set(e, -EINVAL, "%s: requires an argument", word);
 			arg = argv[i];
 		}
-		rc = take_option(c, o, arg, e);
+		rc = option_apply(c, o, arg, e);
 		if (rc < 0)
 			err_prefix(e, "-%s%s%s", o->name, o->arg ? " " : "", arg);
 	}
 	if (!rc)
-		rc = check_whole(c, e);
+		rc = cmdline_check(c, e);
 	if (!rc)
-		rc = resolve_paths(c, e);
+		rc = cmdline_resolve_paths(c, e);
 	return rc;
 }
 
@@ -403,14 +404,14 @@ void cmdline_free(struct cmdline *c)
 	c->uuid = NULL;
 	for (const struct option_row *o = option_rows; o->name; o++)
 		if (o->kind == OPTION_LIST) {
-			struct kvs_list *list = field(c, o);
+			struct kvs_list *list = option_field(c, o);
 
 			for (unsigned i = 0; i < list->n; i++)
 				kvs_free(&list->v[i]);
 			free(list->v);
 			*list = (struct kvs_list){0};
 		} else if (o->kind == OPTION_STRING || o->kind == OPTION_PATH) {
-			char **at = field(c, o);
+			char **at = option_field(c, o);
 
 			free(*at);
 			*at = NULL;

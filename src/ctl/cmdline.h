@@ -40,14 +40,14 @@ struct cmdline {
 	enum cmdline_accel accel; /* -accel, -machine accel= */
 	struct layout_conf map;	  /* -machine ram-*, pci-*; -m */
 	enum acpi_mode acpi;	  /* -machine acpi= */
-	uint64_t intx_irq_base;	  /* -machine pci-intx-irq-base=: 16, or it is refused */
+	uint64_t intx_irq_base;	  /* -machine pci-intx-irq-base=: always 16 */
 	uint64_t exit_poll_ns;	  /* -machine exit-poll-ns= */
 	char *memory_backend;	  /* -machine memory-backend=: id of an -object */
 	uint64_t max_mem;	  /* -m maxmem=, bytes; 0: not given */
-	uint64_t cpus, max_cpus;  /* -smp; 0: not given, then Xen knows */
+	uint64_t cpus, max_cpus;  /* -smp; 0: not given */
 	int domid;		  /* -xen-domid; -1: not given */
 	bool domid_restrict;	  /* -xen-domid-restrict */
-	bool paused;		  /* -S: report "prelaunch", but serve */
+	bool paused;		  /* -S: report "prelaunch"; the guest is served all the same */
 	char *name;		  /* -name */
 	char *uuid;		  /* -uuid, lower case with dashes */
 	char *chroot, *user;	  /* -run-with, -chroot, -runas */
@@ -60,9 +60,8 @@ struct cmdline {
 	struct kvs_list devices, drives, blockdevs, netdevs, fsdevs, objects, chardevs, mons;
 };
 
-/* Fill `c`. 0; 1 when a help text was printed and the program should exit with 0; or -errno with
- * `e` complete ("-m 12X:
- * ..."). Free with cmdline_free() in all cases. */
+/* Fill `c`. Returns 0; 1 when a help text was printed and the program should exit with 0; or -errno
+ * with `e` complete, the option included ("-m 12X: ..."). Free with cmdline_free() in all cases. */
 int cmdline_parse(struct cmdline *c, int argc, char **argv, struct err *e);
 void cmdline_free(struct cmdline *c);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* commands.c - the table of QMP commands, the check of their arguments, and the handlers that are
- * not about state
+/* commands.c - the table of QMP commands, the check of their arguments, and the handlers that do
+ * not show the machine's state (query*.c has those)
  *
  * Shapes and texts follow QEMU 10's schema (qapi), since that is what libxl, libvirt and people's
  * scripts parse.
@@ -23,7 +23,7 @@
 #include "machine/objects.h"
 #include "machine/vm.h"
 
-/* The QEMU whose protocol this is: clients compare it with the versions that brought a feature. */
+/* The version of QEMU whose protocol is implemented: clients derive from it what is supported. */
 #define QEMU_MAJOR 10
 #define QEMU_MINOR 0
 #define QEMU_MICRO 13
@@ -64,7 +64,7 @@ static int query_commands(struct qmp_call *call)
 	return 0;
 }
 
-static const char *qemu_type(enum opt_type type)
+static const char *opt_qemu_type(enum opt_type type)
 {
 	switch (type) {
 	case OPT_BOOL:
@@ -79,7 +79,7 @@ static const char *qemu_type(enum opt_type type)
 	}
 }
 
-static bool described(const json_t *params, const char *name)
+static bool params_contain(const json_t *params, const char *name)
 {
 	for (size_t i = 0; i < json_array_size(params); i++) {
 		const json_t *p = json_array_get(params, i);
@@ -90,29 +90,29 @@ static bool described(const json_t *params, const char *name)
 	return false;
 }
 
-static void describe_rows(json_t *params, const struct opt *rows)
+static void params_add_rows(json_t *params, const struct opt *rows)
 {
 	for (; rows->name; rows++)
-		if (!described(params, rows->name))
-			json_array_append_new(params,
-					      json_pack("{s:s, s:s, s:s*, s:s*}", "name",
-							rows->name, "type", qemu_type(rows->type),
-							"help", rows->help, "default", rows->def));
+		if (!params_contain(params, rows->name))
+			json_array_append_new(params, json_pack("{s:s, s:s, s:s*, s:s*}", "name",
+								rows->name, "type",
+								opt_qemu_type(rows->type), "help",
+								rows->help, "default", rows->def));
 }
 
-static json_t *describe_group(const char *name, const struct opt *rows)
+static json_t *group_describe(const char *name, const struct opt *rows)
 {
 	const struct object_group *g = object_group_find(name);
 	json_t *params = json_array();
 	struct object_kind kind;
 
-	describe_rows(params, rows);
+	params_add_rows(params, rows);
 	for (unsigned i = 0; g && g->kind(i, &kind); i++)
-		describe_rows(params, kind.options);
+		params_add_rows(params, kind.options);
 	return json_pack("{s:s, s:o}", "option", name, "parameters", params);
 }
 
-/* libxl's probe: it looks for "chroot" and "user" of "run-with". */
+/* libxl asks for this before it starts a guest: it looks for "chroot" and "user" of "run-with". */
 static int query_command_line_options(struct qmp_call *call)
 {
 	const char *wanted = qmp_string(call, "option"), *name;
@@ -121,7 +121,7 @@ static int query_command_line_options(struct qmp_call *call)
 	call->ret = json_array();
 	for (unsigned i = 0; (rows = cmdline_group(i, &name)); i++)
 		if (!wanted || !strcmp(wanted, name))
-			json_array_append_new(call->ret, describe_group(name, rows));
+			json_array_append_new(call->ret, group_describe(name, rows));
 	if (wanted && !json_array_size(call->ret))
 		return err_set(&call->err, -ENOENT, "Invalid option name: %s", wanted);
 	return 0;
@@ -167,7 +167,7 @@ static int change_vnc_password(struct qmp_call *call)
 	return err_set(&call->err, -ENOTSUP, "Could not set password: there is no VNC display");
 }
 
-/* No command takes file descriptors in, so there are no sets of them. */
+/* No command can pass file descriptors to the program, so there are no sets of them. */
 static int query_fdsets(struct qmp_call *call)
 {
 	call->ret = json_array();
@@ -176,7 +176,7 @@ static int query_fdsets(struct qmp_call *call)
 
 /* --- types --- */
 
-/* The way QEMU's object model says it; beside the devices and the kinds of back ends. */
+/* The types of QEMU's object model that are neither devices nor kinds of back ends. */
 static const struct {
 	const char *name, *parent;
 	bool abstract;
@@ -193,23 +193,23 @@ static const char *class_parent(const struct dev_class *c)
 	return c->on_bus ? "device" : c->virtio ? "virtio-pci" : "pci-device";
 }
 
-/* Is `name`, whose parent is `parent`, also a `wanted`? */
-static bool type_is(const char *name, const char *parent, const char *wanted)
+/* Is the type `name`, a child of `parent`, the type `wanted` or derived from it? */
+static bool type_implements(const char *name, const char *parent, const char *wanted)
 {
 	if (!strcmp(name, wanted) || !strcmp(parent, wanted))
 		return true;
 	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
 		if (!strcmp(types[i].name, parent))
-			return type_is(parent, types[i].parent, wanted);
+			return type_implements(parent, types[i].parent, wanted);
 	return false;
 }
 
-static void list_type(struct qmp_call *call, const char *name, const char *parent, bool abstract)
+static void type_append(struct qmp_call *call, const char *name, const char *parent, bool abstract)
 {
 	const char *wanted = qmp_string(call, "implements");
 
 	if ((abstract && !qmp_bool(call, "abstract", false)) ||
-	    (wanted && !type_is(name, parent, wanted)))
+	    (wanted && !type_implements(name, parent, wanted)))
 		return;
 	json_array_append_new(call->ret,
 			      abstract ? json_pack("{s:s, s:b, s:s}", "name", name, "abstract", 1,
@@ -223,13 +223,13 @@ static int qom_list_types(struct qmp_call *call)
 
 	call->ret = json_array();
 	for (unsigned i = 0; dev_classes[i]; i++)
-		list_type(call, dev_classes[i]->name, class_parent(dev_classes[i]), false);
+		type_append(call, dev_classes[i]->name, class_parent(dev_classes[i]), false);
 	for (unsigned i = 0; i < ARRAY_SIZE(types); i++)
-		list_type(call, types[i].name, types[i].parent, types[i].abstract);
+		type_append(call, types[i].name, types[i].parent, types[i].abstract);
 	for (const struct object_group *g = object_groups; g->option; g++)
 		for (unsigned i = 0; g->kind(i, &kind); i++)
 			if (kind.parent)
-				list_type(call, kind.name, kind.parent, false);
+				type_append(call, kind.name, kind.parent, false);
 	return 0;
 }
 
@@ -260,26 +260,26 @@ static int device_list_properties(struct qmp_call *call)
 	return 0;
 }
 
-/* --- running --- */
+/* --- the run state --- */
 
-static void run_state_done(void *arg)
+static void run_state_changed(void *arg)
 {
 	qmp_done(arg, 0);
 }
 
-static int stop(struct qmp_call *call)
+static int qmp_stop(struct qmp_call *call)
 {
-	vm_stop(call->vm, run_state_done, call);
+	vm_stop(call->vm, run_state_changed, call);
 	return QMP_LATER;
 }
 
-static int cont(struct qmp_call *call)
+static int qmp_cont(struct qmp_call *call)
 {
-	vm_cont(call->vm, run_state_done, call);
+	vm_cont(call->vm, run_state_changed, call);
 	return QMP_LATER;
 }
 
-static int quit(struct qmp_call *call)
+static int qmp_quit(struct qmp_call *call)
 {
 	vm_quit(call->vm, "host-qmp-quit");
 	return 0;
@@ -328,8 +328,8 @@ static int set_link(struct qmp_call *call)
 
 /* --- trace events --- */
 
-/* As QEMU: a name that no event has is an error, unless it is a pattern. */
-static int check_event(struct qmp_call *call, const char *name, unsigned found)
+/* As in QEMU, a name that no event has is an error unless it is a pattern. */
+static int event_check_found(struct qmp_call *call, const char *name, unsigned found)
 {
 	return found || strchr(name, '*')
 		       ? 0
@@ -349,14 +349,14 @@ static int trace_event_get_state(struct qmp_call *call)
 							trace_on(i) ? "enabled" : "disabled"));
 			found++;
 		}
-	return check_event(call, wanted, found);
+	return event_check_found(call, wanted, found);
 }
 
 static int trace_event_set_state(struct qmp_call *call)
 {
 	const char *name = qmp_string(call, "name");
 
-	return check_event(call, name, trace_set(name, qmp_bool(call, "enable", false)));
+	return event_check_found(call, name, trace_set(name, qmp_bool(call, "enable", false)));
 }
 
 /* --- the table --- */
@@ -370,17 +370,17 @@ static int trace_event_set_state(struct qmp_call *call)
 		}                        \
 	}
 
-/* Those, and whatever else is given. */
+/* These arguments are checked; others are allowed, and the handler checks them. */
 #define ANY_ARGS(...) .open = true, ARGS(__VA_ARGS__)
 
 const struct qmp_command qmp_commands[] = {
 	{"announce-self", announce_self,
 	 ARGS({"initial", QMP_INT, true}, {"max", QMP_INT, true}, {"rounds", QMP_INT, true},
 	      {"step", QMP_INT, true}, {"interfaces", QMP_ANY}, {"id", QMP_STRING})},
-	{"balloon", balloon, ARGS({"value", QMP_INT, true})},
+	{"balloon", qmp_balloon, ARGS({"value", QMP_INT, true})},
 	{"change-vnc-password", change_vnc_password, ARGS({"password", QMP_STRING, true})},
 	{"chardev-send-break", chardev_send_break, ARGS({"id", QMP_STRING, true})},
-	{"cont", cont},
+	{"cont", qmp_cont},
 	{"device_add", device_add, ANY_ARGS({"driver", QMP_STRING, true}, {"id", QMP_STRING})},
 	{"device_del", device_del, ARGS({"id", QMP_STRING, true})},
 	{"device-list-properties", device_list_properties, ARGS({"typename", QMP_STRING, true})},
@@ -414,13 +414,13 @@ const struct qmp_command qmp_commands[] = {
 	{"query-uuid", query_uuid},
 	{"query-version", query_version},
 	{"query-vnc", query_vnc},
-	{"quit", quit},
+	{"quit", qmp_quit},
 	{"ringbuf-read", ringbuf_read,
 	 ARGS({"device", QMP_STRING, true}, {"size", QMP_INT, true}, {"format", QMP_STRING})},
 	{"ringbuf-write", ringbuf_write,
 	 ARGS({"device", QMP_STRING, true}, {"data", QMP_STRING, true}, {"format", QMP_STRING})},
 	{"set_link", set_link, ARGS({"name", QMP_STRING, true}, {"up", QMP_BOOL, true})},
-	{"stop", stop},
+	{"stop", qmp_stop},
 	{"trace-event-get-state", trace_event_get_state, ARGS({"name", QMP_STRING, true})},
 	{"trace-event-set-state", trace_event_set_state,
 	 ARGS({"name", QMP_STRING, true}, {"enable", QMP_BOOL, true},
@@ -438,7 +438,7 @@ static const struct qmp_arg *arg_find(const struct qmp_arg *args, const char *na
 	return NULL;
 }
 
-static int check_args(const struct qmp_command *c, struct qmp_call *call)
+static int args_check(const struct qmp_command *c, struct qmp_call *call)
 {
 	static const char *const type_names[] = {
 		[QMP_STRING] = "string", [QMP_INT] = "integer", [QMP_BOOL] = "boolean"};
@@ -466,7 +466,7 @@ int qmp_run(const char *name, struct qmp_call *call)
 {
 	for (const struct qmp_command *c = qmp_commands; c->name; c++)
 		if (!strcmp(c->name, name)) {
-			int rc = check_args(c, call);
+			int rc = args_check(c, call);
 
 			return rc < 0 ? rc : c->run(call);
 		}

@@ -18,15 +18,15 @@
 struct monitor;
 struct vm;
 
-/* A command that runs. */
+/* A command that is being run. */
 struct qmp_call {
 	struct vm *vm;
 	json_t *args;	/* an object with only what the row allows */
 	json_t *ret;	/* the handler's answer; NULL stands for {} */
 	struct err err; /* the handler's reason when it fails */
 
-	/* monitor.c's */
-	struct monitor *mon; /* NULL: its client has gone, nobody wants the answer */
+	/* Only monitor.c uses what follows. */
+	struct monitor *mon; /* NULL: its client has gone, the answer is dropped */
 	json_t *id;
 	bool inside, finished; /* run() has not returned yet; qmp_done() was called */
 	int rc;
@@ -48,7 +48,7 @@ struct qmp_arg {
 
 struct qmp_command {
 	const char *name;
-	/* 0, -errno or QMP_LATER. NULL: the monitor itself does it. */
+	/* Returns 0, -errno or QMP_LATER. NULL: monitor.c handles the command itself. */
 	int (*run)(struct qmp_call *call);
 	const struct qmp_arg *args; /* ends with a row whose name is NULL; NULL: none */
 	bool open;		    /* other arguments may be given, too: run() checks them */
@@ -57,10 +57,11 @@ struct qmp_command {
 /* Ends with a row whose name is NULL. */
 extern const struct qmp_command qmp_commands[];
 
-/* Look `name` up and run it with `call->args` checked. For the monitor. */
+/* Check `call->args` against the row of `name` and run its handler. Returns what the handler
+ * returns, or -errno with call->err. Called by monitor.c only. */
 int qmp_run(const char *name, struct qmp_call *call);
 
-/* Argument of a call; NULL or `absent` when it was not given. */
+/* The argument `name` of a call; NULL or `absent` when it was not given. */
 const char *qmp_string(const struct qmp_call *call, const char *name);
 bool qmp_bool(const struct qmp_call *call, const char *name, bool absent);
 
@@ -87,7 +88,7 @@ int query_rx_filter(struct qmp_call *call);
 int announce_self(struct qmp_call *call);
 /* query_balloon.c */
 int query_balloon(struct qmp_call *call);
-int balloon(struct qmp_call *call);
+int qmp_balloon(struct qmp_call *call);
 int qom_get(struct qmp_call *call);
 int qom_set(struct qmp_call *call);
 /* hmp.c: human-monitor-command. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* help.c - every help text, made from the tables
+/* help.c - the help texts, made from the tables of options
  *
- * -help; `-device help`, `-device X,help` and their like; and the parts of the manual page that are
- * tables (tools/mkman puts them into docs/xenpvh.1.in); and the words that a shell may propose
+ * Prints -help; `-device help`, `-device X,help` and the like; the parts of the manual page that
+ * are tables (tools/mkman puts them into docs/xenpvh.1.in); and the words that a shell may propose
  * (tools/mkcompletion).
  */
 #include <stdlib.h>
@@ -30,7 +30,8 @@ static void help_devices(FILE *out)
 	}
 }
 
-/* `-device X,help`; an unknown X is left to the one who opens devices. */
+/* `-device help` and `-device X,help`. False when X is unknown: then the error is reported where
+ * the device is opened. */
 static bool help_device(struct kvs *k, FILE *out)
 {
 	const char *driver = kvs_get(k, "driver");
@@ -67,15 +68,15 @@ static void help_group(const struct object_group *g, struct kvs *k, FILE *out)
 		fprintf(out, "  %-22s%s\n", kind.name, kind.help);
 }
 
-/* The group that an option's help is about; -virtfs has the options of -fsdev. */
-static const struct object_group *group_of(const struct option_row *o)
+/* The group of back ends that an option creates; -virtfs has the options of -fsdev. */
+static const struct object_group *option_group(const struct option_row *o)
 {
 	return object_group_find(strcmp(o->name, "virtfs") ? o->name : "fsdev");
 }
 
 bool help_about(const struct option_row *o, struct kvs *k, FILE *out)
 {
-	const struct object_group *g = group_of(o);
+	const struct object_group *g = option_group(o);
 	const struct opt *tables[3] = {o->params, NULL};
 	struct object_kind kind;
 
@@ -95,7 +96,7 @@ bool help_about(const struct option_row *o, struct kvs *k, FILE *out)
 /* --- -help --- */
 
 /* Print `text` indented, with line breaks at blanks. */
-static void wrap(const char *text, unsigned indent, FILE *out)
+static void text_wrap(const char *text, unsigned indent, FILE *out)
 {
 	unsigned column = 0;
 
@@ -113,8 +114,8 @@ static void wrap(const char *text, unsigned indent, FILE *out)
 	fputc('\n', out);
 }
 
-/* The options that are accepted and mean nothing, as one sentence; the caller frees it. */
-static char *without_effect(void)
+/* A sentence that lists the options without effect; the caller frees it. */
+static char *ignored_options_text(void)
 {
 	char *text = NULL;
 	size_t len;
@@ -133,7 +134,7 @@ static char *without_effect(void)
 
 void help_options(FILE *out)
 {
-	char *ignored = without_effect();
+	char *ignored = ignored_options_text();
 
 	fprintf(out,
 		"xenpvh %s: device model for Xen PVH guests\n"
@@ -144,17 +145,18 @@ void help_options(FILE *out)
 			fprintf(out, "\n%s:\n", o->name);
 		} else if (o->help) {
 			fprintf(out, "-%s%s%s\n", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-			wrap(o->help, 8, out);
+			text_wrap(o->help, 8, out);
 		}
 	}
 	fputc('\n', out);
-	wrap(ignored ? ignored : "", 0, out);
+	text_wrap(ignored ? ignored : "", 0, out);
 	free(ignored);
 }
 
 /* --- the manual page --- */
 
-/* Text as it is: no line may look like a macro, backslashes and dashes stand for themselves. */
+/* Print text literally: troff would take a dot at the start of a line for a macro, and treat
+ * backslashes and dashes in a special way. */
 static void man_text(const char *text, FILE *out)
 {
 	if (*text == '.' || *text == '\'')
@@ -168,7 +170,7 @@ static void man_text(const char *text, FILE *out)
 			fputc(*text, out);
 }
 
-/* The head of a paragraph: `strong` in bold, `weak` in italics. */
+/* Print the head of a paragraph: `strong` in bold, `weak` in italics. */
 static void man_tag(const char *strong, const char *between, const char *weak, FILE *out)
 {
 	fputs(".TP\n\\fB", out);
@@ -236,7 +238,7 @@ static void man_group(const struct object_group *g, FILE *out)
 
 static void man_options(FILE *out)
 {
-	char *ignored = without_effect();
+	char *ignored = ignored_options_text();
 
 	for (const struct option_row *o = option_rows; o->name; o++) {
 		char dashed[64];
@@ -261,7 +263,7 @@ static void man_options(FILE *out)
 	free(ignored);
 }
 
-/* Each part follows a line with its name, for tools/mkman. */
+/* Print the parts of the manual page, each after a line with its name for tools/mkman. */
 void help_man(FILE *out)
 {
 	fputs("@OPTIONS@\n", out);
@@ -285,12 +287,13 @@ void help_man(FILE *out)
  * "" (an option), "-device" (what its argument may begin with), "-device DRIVER" (what may follow
  * the first comma), "-device DRIVER KEY=" (a value). @file stands for names of files. */
 
-static bool is_path(const struct option_row *o, const char *key)
+static bool key_is_path(const struct option_row *o, const char *key)
 {
-	return (o->paths && word_among(key, o->paths)) || (o->names && word_among(key, o->names));
+	return (o->paths && word_is_among(key, o->paths)) ||
+	       (o->names && word_is_among(key, o->names));
 }
 
-static bool has_row(const struct opt *const *tables, const char *name)
+static bool tables_have_row(const struct opt *const *tables, const char *name)
 {
 	for (; *tables; tables++)
 		for (const struct opt *row = *tables; row->name; row++)
@@ -304,7 +307,7 @@ static void words_of_value(const char *place, const struct option_row *o, const 
 {
 	bool truth = row->type == OPT_BOOL || row->type == OPT_ONOFFAUTO;
 
-	if (!truth && row->type != OPT_ENUM && !is_path(o, row->name))
+	if (!truth && row->type != OPT_ENUM && !key_is_path(o, row->name))
 		return;
 	fprintf(out, "%s %s=\t", place, row->name);
 	if (truth)
@@ -329,7 +332,7 @@ static void words_of_keys(const struct option_row *o, const char *first,
 			if (row->type != OPT_IGNORED &&
 			    !(first && o->implied && !strcmp(o->implied, row->name)))
 				fprintf(out, "%s= ", row->name);
-	if (o->id && !has_row(tables, o->id))
+	if (o->id && !tables_have_row(tables, o->id))
 		fprintf(out, "%s=", o->id);
 	fputc('\n', out);
 	for (const struct opt *const *t = tables; *t; t++)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* hmp.c - human-monitor-command: a few questions that people ask, answered in text
  *
- * `xl qemu-monitor-command` and habits. Each answer is made from the QMP reply, so the two cannot
- * differ. As in QEMU, also "unknown command" is a successful reply; lines end with CR LF.
+ * `xl qemu-monitor-command` sends them, and so do people who know QEMU. Each answer is made from
+ * the reply to the QMP command, so the two cannot differ. As in QEMU, "unknown command" is a
+ * successful reply, too, and lines end with CR LF.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,8 +18,8 @@
 
 #define EOL "\r\n"
 
-/* What a QMP handler returns for a call without arguments; the caller's reference. */
-static json_t *ask(struct qmp_call *call, int (*handler)(struct qmp_call *call))
+/* Run a QMP handler without arguments and return its answer; the caller owns the reference. */
+static json_t *handler_run(struct qmp_call *call, int (*handler)(struct qmp_call *call))
 {
 	struct qmp_call inner = {.vm = call->vm, .args = json_object()};
 
@@ -27,23 +28,23 @@ static json_t *ask(struct qmp_call *call, int (*handler)(struct qmp_call *call))
 	return inner.ret;
 }
 
-static const char *text_of(json_t *object, const char *key)
+static const char *member_text(json_t *object, const char *key)
 {
 	const char *text = json_string_value(json_object_get(object, key));
 
 	return text ? text : "";
 }
 
-static long long number_of(json_t *object, const char *key)
+static long long member_number(json_t *object, const char *key)
 {
 	return json_integer_value(json_object_get(object, key));
 }
 
 static void info_status(struct qmp_call *call, FILE *out)
 {
-	json_t *r = ask(call, query_status);
+	json_t *r = handler_run(call, query_status);
 	bool running = json_is_true(json_object_get(r, "running"));
-	const char *status = text_of(r, "status");
+	const char *status = member_text(r, "status");
 
 	if (running || !strcmp(status, "paused"))
 		fprintf(out, "VM status: %s" EOL, status);
@@ -56,34 +57,35 @@ static void info_version(struct qmp_call *call, FILE *out)
 {
 	json_t *r = qmp_version(), *qemu = json_object_get(r, "qemu");
 
-	fprintf(out, "%lld.%lld.%lld (%s)" EOL, number_of(qemu, "major"), number_of(qemu, "minor"),
-		number_of(qemu, "micro"), text_of(r, "package"));
+	fprintf(out, "%lld.%lld.%lld (%s)" EOL, member_number(qemu, "major"),
+		member_number(qemu, "minor"), member_number(qemu, "micro"),
+		member_text(r, "package"));
 	json_decref(r);
 }
 
 static void info_name(struct qmp_call *call, FILE *out)
 {
-	json_t *r = ask(call, query_name);
+	json_t *r = handler_run(call, query_name);
 
-	if (*text_of(r, "name"))
-		fprintf(out, "%s" EOL, text_of(r, "name"));
+	if (*member_text(r, "name"))
+		fprintf(out, "%s" EOL, member_text(r, "name"));
 	json_decref(r);
 }
 
 static void info_uuid(struct qmp_call *call, FILE *out)
 {
-	json_t *r = ask(call, query_uuid);
+	json_t *r = handler_run(call, query_uuid);
 
-	fprintf(out, "%s" EOL, text_of(r, "UUID"));
+	fprintf(out, "%s" EOL, member_text(r, "UUID"));
 	json_decref(r);
 }
 
 static void info_balloon(struct qmp_call *call, FILE *out)
 {
-	json_t *r = ask(call, query_balloon);
+	json_t *r = handler_run(call, query_balloon);
 
 	if (r)
-		fprintf(out, "balloon: actual=%lld" EOL, number_of(r, "actual") >> 20);
+		fprintf(out, "balloon: actual=%lld" EOL, member_number(r, "actual") >> 20);
 	else
 		fputs("Error: No balloon device has been activated" EOL, out);
 	json_decref(r);
@@ -91,30 +93,31 @@ static void info_balloon(struct qmp_call *call, FILE *out)
 
 static void info_chardev(struct qmp_call *call, FILE *out)
 {
-	json_t *r = ask(call, query_chardev), *entry;
+	json_t *r = handler_run(call, query_chardev), *entry;
 	size_t i;
 
 	json_array_foreach (r, i, entry)
-		fprintf(out, "%s: filename=%s" EOL, text_of(entry, "label"),
-			text_of(entry, "filename"));
+		fprintf(out, "%s: filename=%s" EOL, member_text(entry, "label"),
+			member_text(entry, "filename"));
 	json_decref(r);
 }
 
 static void info_block(struct qmp_call *call, FILE *out)
 {
-	json_t *r = ask(call, query_block), *entry;
+	json_t *r = handler_run(call, query_block), *entry;
 	size_t i;
 
 	json_array_foreach (r, i, entry) {
 		json_t *node = json_object_get(entry, "inserted");
 		json_t *cache = json_object_get(node, "cache");
-		const char *device = text_of(entry, "device");
+		const char *device = member_text(entry, "device");
 
 		fprintf(out, "%s%s(%s): %s (%s%s)" EOL, device, *device ? " " : "",
-			text_of(node, "node-name"), text_of(node, "file"), text_of(node, "drv"),
+			member_text(node, "node-name"), member_text(node, "file"),
+			member_text(node, "drv"),
 			json_is_true(json_object_get(node, "ro")) ? ", read-only" : "");
-		if (*text_of(entry, "qdev"))
-			fprintf(out, "    Attached to:      %s" EOL, text_of(entry, "qdev"));
+		if (*member_text(entry, "qdev"))
+			fprintf(out, "    Attached to:      %s" EOL, member_text(entry, "qdev"));
 		fprintf(out, "    Cache mode:       %s%s%s" EOL,
 			json_is_true(json_object_get(cache, "writeback")) ? "writeback"
 									  : "writethrough",
@@ -124,11 +127,11 @@ static void info_block(struct qmp_call *call, FILE *out)
 	json_decref(r);
 }
 
-static void print_bar(json_t *bar, FILE *out)
+static void bar_print(json_t *bar, FILE *out)
 {
-	unsigned long long at = number_of(bar, "address"), size = number_of(bar, "size");
+	unsigned long long at = member_number(bar, "address"), size = member_number(bar, "size");
 
-	fprintf(out, "      BAR%lld: %s bit %smemory", number_of(bar, "bar"),
+	fprintf(out, "      BAR%lld: %s bit %smemory", member_number(bar, "bar"),
 		json_is_true(json_object_get(bar, "mem_type_64")) ? "64" : "32",
 		json_is_true(json_object_get(bar, "prefetch")) ? "prefetchable " : "");
 	if (at == UINT64_MAX)
@@ -139,28 +142,29 @@ static void print_bar(json_t *bar, FILE *out)
 
 static void info_pci(struct qmp_call *call, FILE *out)
 {
-	json_t *r = ask(call, query_pci), *fn, *bar;
+	json_t *r = handler_run(call, query_pci), *fn, *bar;
 	size_t i, n;
 
 	json_array_foreach (json_object_get(json_array_get(r, 0), "devices"), i, fn) {
 		json_t *id = json_object_get(fn, "id");
 
-		fprintf(out, "  Bus  %lld, device %3lld, function %lld:" EOL, number_of(fn, "bus"),
-			number_of(fn, "slot"), number_of(fn, "function"));
+		fprintf(out, "  Bus  %lld, device %3lld, function %lld:" EOL,
+			member_number(fn, "bus"), member_number(fn, "slot"),
+			member_number(fn, "function"));
 		fprintf(out, "    %s: PCI device %04llx:%04llx" EOL,
-			text_of(json_object_get(fn, "class_info"), "desc"), number_of(id, "vendor"),
-			number_of(id, "device"));
+			member_text(json_object_get(fn, "class_info"), "desc"),
+			member_number(id, "vendor"), member_number(id, "device"));
 		fprintf(out, "      PCI subsystem %04llx:%04llx" EOL,
-			number_of(id, "subsystem-vendor"), number_of(id, "subsystem"));
+			member_number(id, "subsystem-vendor"), member_number(id, "subsystem"));
 		json_array_foreach (json_object_get(fn, "regions"), n, bar)
-			print_bar(bar, out);
-		fprintf(out, "      id \"%s\"" EOL, text_of(fn, "qdev_id"));
+			bar_print(bar, out);
+		fprintf(out, "      id \"%s\"" EOL, member_text(fn, "qdev_id"));
 	}
 	json_decref(r);
 }
 
-/* A device and what sits on its bus. */
-static void print_dev(struct vm *vm, const struct dev *d, FILE *out)
+/* Print a device and the devices on its bus. */
+static void dev_print(struct vm *vm, const struct dev *d, FILE *out)
 {
 	const char *id = dev_id(d);
 
@@ -186,7 +190,7 @@ static void info_qtree(struct qmp_call *call, FILE *out)
 		const struct dev *d = list_entry(it, struct dev, link);
 
 		if (d->fn)
-			print_dev(call->vm, d, out);
+			dev_print(call->vm, d, out);
 	}
 }
 
@@ -205,7 +209,7 @@ static const struct {
 	{"version", "the version", info_version},
 };
 
-static void answer(struct qmp_call *call, const char *verb, const char *topic, FILE *out)
+static void command_answer(struct qmp_call *call, const char *verb, const char *topic, FILE *out)
 {
 	if (!strcmp(verb, "info") && *topic) {
 		for (unsigned i = 0; i < ARRAY_SIZE(topics); i++)
@@ -230,7 +234,7 @@ int human_monitor_command(struct qmp_call *call)
 	if (!out)
 		return err_nomem(&call->err);
 	if (sscanf(qmp_string(call, "command-line"), "%63s %63s", verb, topic) > 0)
-		answer(call, verb, topic, out);
+		command_answer(call, verb, topic, out);
 	fclose(out);
 	call->ret = json_string(text);
 	free(text);

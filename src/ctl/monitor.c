@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* monitor.c - QMP on the wire; see qmp.h
+/* monitor.c - the conversation with the clients of the monitors; see qmp.h
  *
  * Each monitor serves the one client of its chardev: greeting, negotiation, then commands one after
  * the other. Monitors know nothing of each other but that events go to all that have negotiated.
  *
  * Back pressure. Output that the socket does not take is kept. While more than OUT_SOFT bytes wait,
- * or while a command runs, the monitor does not read, so a client that does not take its replies
- * cannot cause more. Events come without being asked for: a client with more than OUT_HARD bytes
- * waiting is thrown out.
+ * or while a command runs, the monitor does not read, so a client that does not read its replies
+ * cannot cause more of them. Events are sent without a request: a client with more than OUT_HARD
+ * bytes waiting is disconnected.
  *
  * Events come from base/events.h, on the control thread.
  */
@@ -48,8 +48,8 @@ struct monitor {
 	bool negotiated;
 	bool parsing; /* run_input() is active further up the stack */
 	struct qmp_input input;
-	struct qmp_call *call;	     /* the command that runs */
-	char held[CHARDEV_READ_MAX]; /* input that came with it */
+	struct qmp_call *call;	     /* the command that runs, or NULL */
+	char held[CHARDEV_READ_MAX]; /* input that was read and not parsed yet */
 	size_t held_len;
 	char *out;
 	size_t out_len, out_size;
@@ -71,7 +71,7 @@ static const struct opt *const mon_tables[] = {monitor_options, NULL};
 
 /* --- output --- */
 
-/* Append to what waits. Throws the client out when it does not fit. */
+/* Append to the waiting output. Disconnects the client when that exceeds OUT_HARD. */
 static void out_keep(struct monitor *m, const char *text, size_t len)
 {
 	if (m->out_len + len > m->out_size) {
@@ -99,7 +99,7 @@ static void out_text(struct monitor *m, const char *text, size_t len)
 		out_keep(m, text + done, len - done);
 }
 
-/* Send one message; takes the reference. */
+/* Send one message; takes over the reference. */
 static void out_message(struct monitor *m, json_t *message)
 {
 	size_t flags = JSON_ENSURE_ASCII | (m->pretty ? JSON_INDENT(4) : 0);
@@ -150,7 +150,7 @@ static void out_return(struct monitor *m, json_t *id, json_t *ret)
 
 /* --- commands --- */
 
-static void run_input(struct monitor *m);
+static void input_run(struct monitor *m);
 
 static void call_free(struct qmp_call *call)
 {
@@ -159,7 +159,7 @@ static void call_free(struct qmp_call *call)
 	free(call);
 }
 
-/* The answer is there: send it, if anybody still wants it. */
+/* The command has ended: send its answer if the client is still there, and go on reading. */
 static void call_end(struct qmp_call *call)
 {
 	struct monitor *m = call->mon;
@@ -174,7 +174,7 @@ static void call_end(struct qmp_call *call)
 	json_decref(call->ret);
 	call_free(call);
 	if (m)
-		run_input(m);
+		input_run(m);
 }
 
 void qmp_done(struct qmp_call *call, int rc)
@@ -185,8 +185,8 @@ void qmp_done(struct qmp_call *call, int rc)
 		call_end(call);
 }
 
-/* qmp_capabilities: nothing is offered, so nothing can be enabled. */
-static int negotiate(struct monitor *m, json_t *args, struct err *e)
+/* The command qmp_capabilities: no capability is offered, so none can be enabled. */
+static int capabilities_negotiate(struct monitor *m, json_t *args, struct err *e)
 {
 	const char *key;
 	json_t *value;
@@ -206,8 +206,8 @@ static int negotiate(struct monitor *m, json_t *args, struct err *e)
 	return 0;
 }
 
-/* The members that a request may have. */
-static int check_request(json_t *request, struct err *e)
+/* Check that the request has the members of a QMP command and no others. */
+static int request_check(json_t *request, struct err *e)
 {
 	json_t *execute = json_object_get(request, "execute");
 	json_t *args = json_object_get(request, "arguments");
@@ -226,7 +226,7 @@ static int check_request(json_t *request, struct err *e)
 	return 0;
 }
 
-static int execute(struct monitor *m, const char *name, struct qmp_call *call)
+static int request_execute(struct monitor *m, const char *name, struct qmp_call *call)
 {
 	bool negotiating = !strcmp(name, "qmp_capabilities");
 
@@ -238,10 +238,11 @@ static int execute(struct monitor *m, const char *name, struct qmp_call *call)
 		call->err.class = ERR_COMMAND_NOT_FOUND;
 		return -EPERM;
 	}
-	return negotiating ? negotiate(m, call->args, &call->err) : qmp_run(name, call);
+	return negotiating ? capabilities_negotiate(m, call->args, &call->err)
+			   : qmp_run(name, call);
 }
 
-static void trace_request(struct monitor *m, json_t *request)
+static void request_trace(struct monitor *m, json_t *request)
 {
 	char *text = trace_on(TRACE_qmp_in) ? json_dumps(request, JSON_ENCODE_ANY) : NULL;
 
@@ -250,8 +251,8 @@ static void trace_request(struct monitor *m, json_t *request)
 	free(text);
 }
 
-/* Take one value from the client; the reference is taken over. */
-static void dispatch(struct monitor *m, json_t *request)
+/* Run the request of the client; takes over the reference. */
+static void request_dispatch(struct monitor *m, json_t *request)
 {
 	struct qmp_call *call = calloc(1, sizeof(*call));
 	int rc;
@@ -260,7 +261,7 @@ static void dispatch(struct monitor *m, json_t *request)
 		json_decref(request);
 		return;
 	}
-	trace_request(m, request);
+	request_trace(m, request);
 	m->call = call;
 	call->vm = m->vm;
 	call->mon = m;
@@ -269,13 +270,14 @@ static void dispatch(struct monitor *m, json_t *request)
 		rc = err_set(&call->err, -EINVAL, "QMP input must be a JSON object");
 	} else {
 		call->id = json_incref(json_object_get(request, "id"));
-		rc = check_request(request, &call->err);
+		rc = request_check(request, &call->err);
 	}
 	if (!rc) {
 		call->args = json_incref(json_object_get(request, "arguments"));
 		if (!call->args)
 			call->args = json_object();
-		rc = execute(m, json_string_value(json_object_get(request, "execute")), call);
+		rc = request_execute(m, json_string_value(json_object_get(request, "execute")),
+				     call);
 	}
 	json_decref(request);
 	call->inside = false;
@@ -287,13 +289,14 @@ static void dispatch(struct monitor *m, json_t *request)
 
 /* --- input --- */
 
-/* Work on what was read until it is used up, a command has to wait, or too much output waits. */
-static void run_input(struct monitor *m)
+/* Parse and run what was read, until it is used up, a command has to wait, or more than OUT_SOFT
+ * bytes of output wait. */
+static void input_run(struct monitor *m)
 {
 	size_t at = 0;
 
 	if (m->parsing)
-		return; /* the loop below goes on */
+		return; /* called from a request: the loop below, further up the stack, goes on */
 	m->parsing = true;
 	while (at < m->held_len && !m->call && m->out_len <= OUT_SOFT) {
 		struct err e;
@@ -301,7 +304,7 @@ static void run_input(struct monitor *m)
 
 		at += qmp_input_feed(&m->input, m->held + at, m->held_len - at, &value, &e);
 		if (value)
-			dispatch(m, value);
+			request_dispatch(m, value);
 		else if (e.text[0])
 			out_error(m, NULL, &e);
 	}
@@ -312,23 +315,23 @@ static void run_input(struct monitor *m)
 	chardev_pause(m->chardev, m->held_len || m->call || m->out_len > OUT_SOFT);
 }
 
-static void received(struct chardev_user *u, const char *buf, size_t len)
+static void monitor_received(struct chardev_user *u, const char *buf, size_t len)
 {
 	struct monitor *m = container_of(u, struct monitor, user);
 
-	/* Nothing is held: input is paused while there is. */
+	/* `held` is empty: while it is not, the chardev is paused. */
 	memcpy(m->held, buf, len);
 	m->held_len = len;
-	run_input(m);
+	input_run(m);
 }
 
-static void writable(struct chardev_user *u)
+static void monitor_writable(struct chardev_user *u)
 {
 	struct monitor *m = container_of(u, struct monitor, user);
 	size_t done;
 
 	if (!m->out_len)
-		return; /* its client has gone */
+		return; /* the output was dropped with its client */
 	done = chardev_write(m->chardev, m->out, m->out_len);
 	m->out_len -= done;
 	memmove(m->out, m->out + done, m->out_len);
@@ -337,12 +340,12 @@ static void writable(struct chardev_user *u)
 	free(m->out);
 	m->out = NULL;
 	m->out_size = 0;
-	run_input(m);
+	input_run(m);
 }
 
 /* --- the session --- */
 
-static void opened(struct chardev_user *u)
+static void monitor_opened(struct chardev_user *u)
 {
 	struct monitor *m = container_of(u, struct monitor, user);
 
@@ -350,7 +353,7 @@ static void opened(struct chardev_user *u)
 		    json_pack("{s:{s:o, s:[]}}", "QMP", "version", qmp_version(), "capabilities"));
 }
 
-static void reset_session(struct monitor *m)
+static void session_reset(struct monitor *m)
 {
 	if (m->call)
 		m->call->mon = NULL;
@@ -363,11 +366,11 @@ static void reset_session(struct monitor *m)
 	m->out_len = m->out_size = 0;
 }
 
-static void closed(struct chardev_user *u)
+static void monitor_closed(struct chardev_user *u)
 {
 	struct monitor *m = container_of(u, struct monitor, user);
 
-	reset_session(m);
+	session_reset(m);
 	chardev_pause(m->chardev, false);
 	vm_client_gone(m->vm);
 }
@@ -376,7 +379,7 @@ static void monitor_free(struct monitor *m)
 {
 	if (m->user.opened) {
 		chardev_detach(m->chardev);
-		reset_session(m);
+		session_reset(m);
 	}
 	opts_release(mon_tables, m);
 	free(m);
@@ -384,7 +387,7 @@ static void monitor_free(struct monitor *m)
 
 static int monitor_add(struct monitors *ms, struct vm *vm, const struct kvs *conf, struct err *e)
 {
-	struct kvs k = *conf; /* shares the strings; only the marks are written */
+	struct kvs k = *conf; /* shares the strings; kvs_get() only marks them as used */
 	struct monitor *m = calloc(1, sizeof(*m));
 	const char *mode;
 	int rc;
@@ -404,7 +407,8 @@ static int monitor_add(struct monitors *ms, struct vm *vm, const struct kvs *con
 	if (!rc && !(m->chardev = chardev_find(vm->env.chardevs, m->chardev_id)))
 		rc = err_set(e, -ENODEV, "chardev \"%s\" not found", m->chardev_id);
 	if (!rc) {
-		m->user = (struct chardev_user){opened, closed, received, writable};
+		m->user = (struct chardev_user){monitor_opened, monitor_closed, monitor_received,
+						monitor_writable};
 		rc = chardev_attach(m->chardev, &m->user, vm->control, e);
 		if (rc < 0)
 			m->user.opened = NULL;
@@ -418,7 +422,7 @@ static int monitor_add(struct monitors *ms, struct vm *vm, const struct kvs *con
 	return 0;
 }
 
-/* An event for all who have negotiated. */
+/* Send an event to all clients that have negotiated. */
 static void monitors_send_event(void *arg, json_t *event)
 {
 	struct monitors *ms = arg;

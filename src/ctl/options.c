@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* options.c - what each option of the command line is called, takes and means
  *
- * The table at the end is the product; above it are the few options that need code of their own.
- * QEMU's options that have no meaning for this machine are there too: without effect where libxl or
- * a habit sends them and they harm nobody, refused with a reason where ignoring them would deceive.
+ * The table at the end has a row for each option; above it is the code of those that need some.
+ * QEMU's options that have no meaning for this machine have rows, too: they are accepted without
+ * effect where libxl or people send them out of habit and that does no harm, and refused with a
+ * reason where the user would believe that they work.
  */
 #include "ctl/options.h"
 
@@ -25,7 +26,7 @@
 static const char *const acpi_modes[] = {
 	[ACPI_AUTO] = "auto", [ACPI_ON] = "on", [ACPI_OFF] = "off", NULL};
 
-/* `type` and `accel` come first; the code below reads them itself. */
+/* machine_parse() reads `type` and `accel` itself. */
 static const struct opt machine_params[] = {
 	{"type", OPT_IGNORED},
 	{"accel", OPT_IGNORED},
@@ -59,7 +60,7 @@ static const struct opt machine_params[] = {
 	OPT_END,
 };
 
-static int set_accel(struct cmdline *c, const char *name, struct err *e)
+static int accel_select(struct cmdline *c, const char *name, struct err *e)
 {
 	if (!strcmp(name, "xen"))
 		c->accel = ACCEL_XEN;
@@ -70,8 +71,8 @@ static int set_accel(struct cmdline *c, const char *name, struct err *e)
 	return 0;
 }
 
-static int take_machine(struct cmdline *c, const struct option_row *o, const char *arg,
-			struct err *e)
+static int machine_parse(struct cmdline *c, const struct option_row *o, const char *arg,
+			 struct err *e)
 {
 	const char *type, *accel;
 	struct kvs k;
@@ -90,7 +91,7 @@ static int take_machine(struct cmdline *c, const struct option_row *o, const cha
 			     "unsupported machine type: \"%s\" (accepted: xenpvh, xenpv, none)",
 			     type);
 	if (!rc && accel)
-		rc = set_accel(c, accel, e);
+		rc = accel_select(c, accel, e);
 	if (!rc)
 		rc = options_apply_given(machine_params, &k, c, e);
 	if (!rc && kvs_unused(&k))
@@ -104,7 +105,8 @@ static const struct opt accel_params[] = {
 	OPT_END,
 };
 
-static int take_accel(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+static int accel_parse(struct cmdline *c, const struct option_row *o, const char *arg,
+		       struct err *e)
 {
 	const char *name;
 	struct kvs k;
@@ -113,16 +115,16 @@ static int take_accel(struct cmdline *c, const struct option_row *o, const char 
 	if (rc)
 		return rc;
 	name = kvs_get(&k, "accel");
-	rc = name ? set_accel(c, name, e) : err_set(e, -EINVAL, "Parameter 'accel' is missing");
+	rc = name ? accel_select(c, name, e) : err_set(e, -EINVAL, "Parameter 'accel' is missing");
 	if (!rc)
-		rc = options_no_more(&k, e);
+		rc = options_check_unused(&k, e);
 	kvs_free(&k);
 	return rc;
 }
 
 /* --- -m, -smp, -xen-domid, -name, -uuid --- */
 
-/* `size` comes first: it alone has MiB as its unit. */
+/* memory_parse() reads `size`, the first row, itself: its default unit is MiB. */
 static const struct opt memory_params[] = {
 	{"size", OPT_SIZE, AT(map.mem), .help = "size of the guest's RAM (default unit: MiB)"},
 	{"maxmem", OPT_SIZE, AT(max_mem), .help = "most RAM that it can ever have"},
@@ -130,8 +132,8 @@ static const struct opt memory_params[] = {
 	OPT_END,
 };
 
-static int take_memory(struct cmdline *c, const struct option_row *o, const char *arg,
-		       struct err *e)
+static int memory_parse(struct cmdline *c, const struct option_row *o, const char *arg,
+			struct err *e)
 {
 	const char *size;
 	struct kvs k;
@@ -148,7 +150,7 @@ static int take_memory(struct cmdline *c, const struct option_row *o, const char
 	if (!rc)
 		rc = options_apply_given(memory_params + 1, &k, c, e);
 	if (!rc)
-		rc = options_no_more(&k, e);
+		rc = options_check_unused(&k, e);
 	kvs_free(&k);
 	return rc;
 }
@@ -171,7 +173,8 @@ static const struct opt smp_params[] = {
 
 #define DOMID_MAX 0x7fef /* the numbers above have a special meaning to Xen */
 
-static int take_domid(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+static int domid_parse(struct cmdline *c, const struct option_row *o, const char *arg,
+		       struct err *e)
 {
 	uint64_t n;
 
@@ -188,7 +191,7 @@ static const struct opt name_params[] = {
 	OPT_END,
 };
 
-static int take_uuid(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+static int uuid_parse(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
 {
 	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
 	bool good = strlen(arg) == strlen(form);
@@ -213,8 +216,8 @@ static const struct opt msg_params[] = {
 	OPT_END,
 };
 
-/* Which events there are, and which -trace and -d trace: take. */
-static int set_trace(const char *pattern, struct err *e)
+/* Enable the trace events whose names match `pattern`; for -trace and -d trace:. */
+static int trace_enable(const char *pattern, struct err *e)
 {
 	return trace_set(pattern, true)
 		       ? 0
@@ -223,10 +226,10 @@ static int set_trace(const char *pattern, struct err *e)
 				 pattern);
 }
 
-/* QEMU's items are names of subsystems; here they are levels. Its two common ones mean what is
- * always logged. */
-static int take_log_items(struct cmdline *c, const struct option_row *o, const char *arg,
-			  struct err *e)
+/* The items of -d. In QEMU they are names of subsystems; here they are levels. QEMU's common items
+ * guest_errors and unimp are accepted without effect, since such messages are always logged. */
+static int log_items_parse(struct cmdline *c, const struct option_row *o, const char *arg,
+			   struct err *e)
 {
 	char *items = strdup(arg), *rest = items;
 	int rc = items ? 0 : err_nomem(e);
@@ -237,7 +240,7 @@ static int take_log_items(struct cmdline *c, const struct option_row *o, const c
 		else if (!strcmp(item, "info"))
 			c->log_level = MAX(c->log_level, LOG_INFO);
 		else if (!strncmp(item, "trace:", 6))
-			rc = set_trace(item + 6, e);
+			rc = trace_enable(item + 6, e);
 		else if (strcmp(item, "guest_errors") && strcmp(item, "unimp"))
 			rc = err_set(e, -EINVAL,
 				     "'%s' is no log item (accepted: info, debug, trace:EVENT, "
@@ -252,7 +255,8 @@ static const struct opt trace_params[] = {
 	OPT_END,
 };
 
-static int take_trace(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+static int trace_parse(struct cmdline *c, const struct option_row *o, const char *arg,
+		       struct err *e)
 {
 	const char *name, *help;
 	struct kvs k;
@@ -267,9 +271,9 @@ static int take_trace(struct cmdline *c, const struct option_row *o, const char 
 	if (rc)
 		return rc;
 	name = kvs_get(&k, "enable");
-	rc = name ? set_trace(name, e) : err_set(e, -EINVAL, "Parameter 'enable' is missing");
+	rc = name ? trace_enable(name, e) : err_set(e, -EINVAL, "Parameter 'enable' is missing");
 	if (!rc)
-		rc = options_no_more(&k, e);
+		rc = options_check_unused(&k, e);
 	kvs_free(&k);
 	return rc;
 }
@@ -292,14 +296,10 @@ static const struct opt sandbox_params[] = {
 
 /* --- monitors --- */
 
-static const struct option_row *row(const char *dashed_name)
-{
-	return option_find(dashed_name);
-}
-
-/* SPEC of -qmp as the value of a -chardev: "unix:PATH,..." and "tcp:HOST:PORT,..." are sockets, a
- * kind without an address stands for itself. */
-static int chardev_of_spec(const char *spec, char *text, size_t size, struct err *e)
+/* Write into `text` the value of -chardev that the SPEC of -qmp stands for: "unix:PATH,..." and
+ * "tcp:HOST:PORT,..." are sockets; any other SPEC is a -chardev value without an address ("stdio").
+ */
+static int qmp_spec_to_chardev(const char *spec, char *text, size_t size, struct err *e)
 {
 	const char *port;
 	int len;
@@ -331,8 +331,8 @@ static int chardev_of_spec(const char *spec, char *text, size_t size, struct err
 	return (size_t)len < size ? 0 : err_set(e, -E2BIG, "too long");
 }
 
-/* -qmp SPEC is a -chardev and a -mon in one. */
-static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct err *e)
+/* Append the -chardev and the -mon that -qmp SPEC stands for. */
+static int qmp_spec_append(struct cmdline *c, const char *spec, bool pretty, struct err *e)
 {
 	char text[4096], id[256];
 	struct kvs k;
@@ -344,7 +344,7 @@ static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct 
 		snprintf(id, sizeof(id), "%.255s", spec + 8);
 	} else {
 		snprintf(id, sizeof(id), "compat_monitor%u", c->mons.n);
-		rc = chardev_of_spec(spec, text, sizeof(text), e);
+		rc = qmp_spec_to_chardev(spec, text, sizeof(text), e);
 		if (rc < 0)
 			return rc;
 		rc = kvs_parse(&k, "-qmp", text, "backend", e);
@@ -355,7 +355,7 @@ static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct 
 			return rc;
 		}
 		snprintf(id, sizeof(id), "%.255s", kvs_get(&k, "id"));
-		rc = options_append(row("-chardev"), &c->chardevs, &k, e);
+		rc = options_append(option_find("-chardev"), &c->chardevs, &k, e);
 		if (rc < 0)
 			return rc;
 	}
@@ -366,24 +366,24 @@ static int add_monitor(struct cmdline *c, const char *spec, bool pretty, struct 
 		kvs_free(&k);
 		return rc;
 	}
-	return options_append(row("-mon"), &c->mons, &k, e);
+	return options_append(option_find("-mon"), &c->mons, &k, e);
 }
 
-static int take_qmp(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+static int qmp_parse(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
 {
-	return add_monitor(c, arg, false, e);
+	return qmp_spec_append(c, arg, false, e);
 }
 
-static int take_qmp_pretty(struct cmdline *c, const struct option_row *o, const char *arg,
-			   struct err *e)
+static int qmp_pretty_parse(struct cmdline *c, const struct option_row *o, const char *arg,
+			    struct err *e)
 {
-	return add_monitor(c, arg, true, e);
+	return qmp_spec_append(c, arg, true, e);
 }
 
 /* --- -virtfs --- */
 
-/* Move what is for the -fsdev into `fs`, and fill `dev` with the -device. */
-static int split_virtfs(struct kvs *k, struct kvs *fs, struct kvs *dev, struct err *e)
+/* Copy the keys of -virtfs that are for the -fsdev into `fs`, and fill `dev` with the -device. */
+static int virtfs_split(struct kvs *k, struct kvs *fs, struct kvs *dev, struct err *e)
 {
 	const char *tag = kvs_get(k, "mount_tag"), *id = kvs_get(k, "id");
 	int rc = 0;
@@ -402,53 +402,53 @@ static int split_virtfs(struct kvs *k, struct kvs *fs, struct kvs *dev, struct e
 	return 0;
 }
 
-/* -fsdev and -device in one. */
-static int take_virtfs(struct cmdline *c, const struct option_row *o, const char *arg,
-		       struct err *e)
+/* Append the -fsdev and the -device that -virtfs stands for. */
+static int virtfs_parse(struct cmdline *c, const struct option_row *o, const char *arg,
+			struct err *e)
 {
 	struct kvs k, fs = {0}, dev = {0};
 	int rc = options_parse_keys(o, arg, &k, e);
 
 	if (rc)
 		return rc;
-	rc = split_virtfs(&k, &fs, &dev, e);
+	rc = virtfs_split(&k, &fs, &dev, e);
 	kvs_free(&k);
 	if (rc < 0) {
 		kvs_free(&fs);
 		kvs_free(&dev);
 		return rc;
 	}
-	rc = options_append(row("-fsdev"), &c->fsdevs, &fs, e);
+	rc = options_append(option_find("-fsdev"), &c->fsdevs, &fs, e);
 	if (rc == 0)
-		return options_append(row("-device"), &c->devices, &dev, e);
+		return options_append(option_find("-device"), &c->devices, &dev, e);
 	kvs_free(&dev);
 	return rc;
 }
 
 /* --- the program itself --- */
 
-static int take_help(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
+static int help_print(struct cmdline *c, const struct option_row *o, const char *arg, struct err *e)
 {
 	help_options(stdout);
 	return 1;
 }
 
-static int take_help_man(struct cmdline *c, const struct option_row *o, const char *arg,
-			 struct err *e)
+static int help_man_print(struct cmdline *c, const struct option_row *o, const char *arg,
+			  struct err *e)
 {
 	help_man(stdout);
 	return 1;
 }
 
-static int take_help_words(struct cmdline *c, const struct option_row *o, const char *arg,
-			   struct err *e)
+static int help_words_print(struct cmdline *c, const struct option_row *o, const char *arg,
+			    struct err *e)
 {
 	help_words(stdout);
 	return 1;
 }
 
-static int take_version(struct cmdline *c, const struct option_row *o, const char *arg,
-			struct err *e)
+static int version_print(struct cmdline *c, const struct option_row *o, const char *arg,
+			 struct err *e)
 {
 	printf("xenpvh version %s\n", XENPVH_VERSION);
 	return 1;
@@ -461,27 +461,27 @@ static int take_version(struct cmdline *c, const struct option_row *o, const cha
 
 const struct option_row option_rows[] = {
 	SECTION("Standard options"),
-	{"machine", "[type=]TYPE[,PROP=VALUE...]", OPTION_CALL, .call = take_machine,
+	{"machine", "[type=]TYPE[,PROP=VALUE...]", OPTION_CALL, .call = machine_parse,
 	 .params = machine_params, .group = "machine", .implied = "type",
 	 .help = "xenpvh (or xenpv, the same), or none: only monitors. Without a memory map the "
 		 "windows are "
 		 "chosen to suit the guest. Properties: -machine help"},
-	{"M", "TYPE", OPTION_CALL, .call = take_machine, .params = machine_params,
+	{"M", "TYPE", OPTION_CALL, .call = machine_parse, .params = machine_params,
 	 .implied = "type"},
-	{"accel", "xen|qtest", OPTION_CALL, .call = take_accel, .params = accel_params,
+	{"accel", "xen|qtest", OPTION_CALL, .call = accel_parse, .params = accel_params,
 	 .implied = "accel", .help = "the hypervisor: Xen (default), or a test program"},
-	{"xen-domid", "N", OPTION_CALL, .call = take_domid, .help = "the guest's domain"},
+	{"xen-domid", "N", OPTION_CALL, .call = domid_parse, .help = "the guest's domain"},
 	{"xen-attach", NULL, OPTION_IGNORED, .help = "the domain exists already (always so here)"},
 	{"xen-domid-restrict", NULL, OPTION_FLAG, AT(domid_restrict),
 	 .help = "after start, give up all rights over other domains"},
-	{"m", "[size=]SIZE[,maxmem=SIZE]", OPTION_CALL, .call = take_memory,
+	{"m", "[size=]SIZE[,maxmem=SIZE]", OPTION_CALL, .call = memory_parse,
 	 .params = memory_params, .group = "memory", .implied = "size",
 	 .help = "RAM that the toolstack gave the guest, in MiB unless a suffix says otherwise"},
 	{"smp", "[cpus=]N[,maxcpus=N]", OPTION_PARAMS, .params = smp_params, .group = "smp-opts",
 	 .implied = "cpus", .help = "number of vCPUs, for -accel qtest; of a domain Xen is asked"},
 	{"name", "[guest=]NAME", OPTION_PARAMS, .params = name_params, .group = "name",
 	 .implied = "guest", .help = "the guest's name, for query-name"},
-	{"uuid", "UUID", OPTION_CALL, .call = take_uuid, .help = "for query-uuid"},
+	{"uuid", "UUID", OPTION_CALL, .call = uuid_parse, .help = "for query-uuid"},
 	{"S", NULL, OPTION_FLAG, AT(paused),
 	 .help = "report the state \"prelaunch\"; the guest is served all the same"},
 	{"no-shutdown", NULL, OPTION_IGNORED,
@@ -505,7 +505,7 @@ const struct option_row option_rows[] = {
 	 .id_required = true, .paths = "path",
 	 .help = "a folder for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG"},
 	{"virtfs", "local,path=DIR,mount_tag=TAG,security_model=MODEL[,id=ID][,...]", OPTION_CALL,
-	 .call = take_virtfs, .implied = "fsdriver", .help = "-fsdev and -device in one"},
+	 .call = virtfs_parse, .implied = "fsdriver", .help = "-fsdev and -device in one"},
 	{"object", "TYPE,id=ID[,PROP=VALUE...]", OPTION_LIST, AT(objects), .implied = "qom-type",
 	 .id = "id", .id_required = true, .paths = "filename|mem-path|file",
 	 .help = "a source of entropy, a thread, a copy of a net's frames, or the RAM for "
@@ -522,8 +522,8 @@ const struct option_row option_rows[] = {
 	 .params = monitor_options, .group = "mon", .implied = "chardev", .id = "id",
 	 .help = "a QMP monitor on that stream"},
 	{"qmp", "unix:PATH|tcp:HOST:PORT[,server=on,wait=off]|stdio|chardev:ID|none", OPTION_CALL,
-	 .call = take_qmp, .help = "-chardev and -mon in one"},
-	{"qmp-pretty", "SPEC", OPTION_CALL, .call = take_qmp_pretty,
+	 .call = qmp_parse, .help = "-chardev and -mon in one"},
+	{"qmp-pretty", "SPEC", OPTION_CALL, .call = qmp_pretty_parse,
 	 .help = "the same with indented replies"},
 	{"monitor", "none", OPTION_ONLY, .accepted = "none|null",
 	 .help = "there is no human monitor; QMP's human-monitor-command answers the common ones"},
@@ -537,9 +537,9 @@ const struct option_row option_rows[] = {
 	 .implied = "enable", .help = "accepted for compatibility"},
 	{"D", "FILE", OPTION_PATH, AT(log_file),
 	 .help = "append the log to FILE instead of stderr"},
-	{"d", "ITEM[,ITEM...]", OPTION_CALL, .call = take_log_items,
+	{"d", "ITEM[,ITEM...]", OPTION_CALL, .call = log_items_parse,
 	 .help = "log more: info, debug, trace:EVENT"},
-	{"trace", "[enable=]EVENT", OPTION_CALL, .call = take_trace, .params = trace_params,
+	{"trace", "[enable=]EVENT", OPTION_CALL, .call = trace_parse, .params = trace_params,
 	 .group = "trace", .implied = "enable",
 	 .help = "log each event of that name, also as a pattern (device_*). -trace help lists "
 		 "them; QMP's trace-event-set-state switches them while the guest runs"},
@@ -550,11 +550,11 @@ const struct option_row option_rows[] = {
 	 .help = "where the test program is (with -accel qtest)"},
 	{"qtest-log", "FILE|none", OPTION_STRING, AT(qtest_log),
 	 .help = "log of that conversation"},
-	{"h", NULL, OPTION_CALL, .call = take_help, .help = "this text"},
-	{"help", NULL, OPTION_CALL, .call = take_help},
-	{"help-man", NULL, OPTION_CALL, .call = take_help_man},
-	{"help-words", NULL, OPTION_CALL, .call = take_help_words},
-	{"version", NULL, OPTION_CALL, .call = take_version, .help = "version of the program"},
+	{"h", NULL, OPTION_CALL, .call = help_print, .help = "this text"},
+	{"help", NULL, OPTION_CALL, .call = help_print},
+	{"help-man", NULL, OPTION_CALL, .call = help_man_print},
+	{"help-words", NULL, OPTION_CALL, .call = help_words_print},
+	{"version", NULL, OPTION_CALL, .call = version_print, .help = "version of the program"},
 
 	SECTION("Accepted for compatibility"),
 	{"nodefaults", NULL, OPTION_IGNORED},

@@ -15,7 +15,7 @@ enum option_kind {
 	OPTION_LIST,	/* key=value,... is appended to the struct kvs_list at `at` */
 	OPTION_PARAMS,	/* key=value,... by the rows of `params` into the struct cmdline */
 	OPTION_CALL,	/* whatever call() does */
-	OPTION_ONLY,	/* only the values in `accepted` are; they have no effect */
+	OPTION_ONLY,	/* accepts only the words in `accepted`, without effect */
 	OPTION_IGNORED, /* accepted without effect */
 	OPTION_REFUSED, /* QEMU has it, `help` says why it cannot be here */
 };
@@ -33,7 +33,7 @@ struct option_row {
 	const char *id;		  /* key that names the entry: well-formed and unique */
 	bool id_required;
 	const char *paths; /* keys whose value is a file's name, separated by '|' */
-	const char *names; /* the same, where "no" and protocol:... are not */
+	const char *names; /* keys whose value is a file's name, "no" or PROTOCOL:... */
 	const char *help;
 };
 
@@ -43,8 +43,8 @@ extern const struct option_row option_rows[];
 /* Parse `arg` as key=value,...; 1 when it asked for help and got it. `k` is empty unless 0 is
  * returned. */
 int options_parse_keys(const struct option_row *o, const char *arg, struct kvs *k, struct err *e);
-/* Complain of a key that nobody asked for. */
-int options_no_more(struct kvs *k, struct err *e);
+/* Returns -EINVAL with `e` when `k` has a key that was not read by kvs_get(), else 0. */
+int options_check_unused(struct kvs *k, struct err *e);
 /* Append `k` to `list` after the check of its id; takes `k` over in any case. */
 int options_append(const struct option_row *o, struct kvs_list *list, struct kvs *k, struct err *e);
 int options_set_string(char **at, const char *value, struct err *e);
@@ -53,7 +53,7 @@ int options_apply_given(const struct opt *rows, struct kvs *k, struct cmdline *c
 /* The option that `arg` ("-m", "--m") names, or NULL. */
 const struct option_row *option_find(const char *arg);
 /* Is `word` one of `words` ("a|b|c")? */
-bool word_among(const char *word, const char *words);
+bool word_is_among(const char *word, const char *words);
 
 /* help.c: -help; and the text for `-device help`, `-device X,help`, ... False when `o` has no such
  * text. */

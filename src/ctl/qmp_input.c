@@ -19,8 +19,8 @@ void qmp_input_reset(struct qmp_input *in)
 	*in = (struct qmp_input){0};
 }
 
-/* Ready for the next value. */
-static void restart(struct qmp_input *in, bool skip)
+/* Get ready for the next value; with `skip`, drop the rest of the line first. */
+static void input_restart(struct qmp_input *in, bool skip)
 {
 	char *keep = in->size <= KEEP ? in->buf : NULL;
 	size_t size = keep ? in->size : 0;
@@ -30,7 +30,7 @@ static void restart(struct qmp_input *in, bool skip)
 	*in = (struct qmp_input){.buf = keep, .size = size, .skip = skip};
 }
 
-static int append(struct qmp_input *in, char c, struct err *e)
+static int value_append(struct qmp_input *in, char c, struct err *e)
 {
 	if (in->len == QMP_VALUE_MAX)
 		return err_set(e, -E2BIG, "JSON token size limit exceeded (%d bytes)",
@@ -48,15 +48,15 @@ static int append(struct qmp_input *in, char c, struct err *e)
 	return 0;
 }
 
-static int in_string(struct qmp_input *in, char c, struct err *e)
+static int string_take_byte(struct qmp_input *in, char c, struct err *e)
 {
 	if ((unsigned char)c < 0x20)
 		return err_set(e, -EINVAL, "JSON parse error, control character in a string");
 	if (in->escape) {
 		in->escape = false;
-		if (c != '\'' && append(in, '\\', e) < 0)
+		if (c != '\'' && value_append(in, '\\', e) < 0)
 			return -EINVAL;
-		return append(in, c, e);
+		return value_append(in, c, e);
 	}
 	if (c == '\\') {
 		in->escape = true;
@@ -64,68 +64,69 @@ static int in_string(struct qmp_input *in, char c, struct err *e)
 	}
 	if (c == in->quote) {
 		in->quote = 0;
-		return append(in, '"', e);
+		return value_append(in, '"', e);
 	}
-	if (c == '"' && append(in, '\\', e) < 0)
+	if (c == '"' && value_append(in, '\\', e) < 0)
 		return -EINVAL;
-	return append(in, c, e);
+	return value_append(in, c, e);
 }
 
-static int open_group(struct qmp_input *in, char c, struct err *e)
+static int group_open(struct qmp_input *in, char c, struct err *e)
 {
 	if (in->depth == QMP_DEPTH_MAX)
 		return err_set(e, -E2BIG, "JSON nesting depth limit exceeded (%d)", QMP_DEPTH_MAX);
 	in->close[in->depth++] = c == '{' ? '}' : ']';
-	return append(in, c, e);
+	return value_append(in, c, e);
 }
 
-static int close_group(struct qmp_input *in, char c, struct err *e)
+static int group_close(struct qmp_input *in, char c, struct err *e)
 {
 	if (!in->depth || in->close[in->depth - 1] != c)
 		return err_set(e, -EINVAL, "JSON parse error, unexpected '%c'", c);
 	in->depth--;
-	return append(in, c, e);
+	return value_append(in, c, e);
 }
 
-static bool is_blank(char c)
+static bool byte_is_blank(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-static bool is_structure(char c)
+static bool byte_is_structure(char c)
 {
 	return c && strchr("{}[],:", c);
 }
 
-/* One byte of a value. */
-static int take(struct qmp_input *in, char c, struct err *e)
+/* Append the byte `c` to the value, and track quotes and nesting. 0, or a negative errno with `e`
+ * when it cannot stand there or exceeds a limit. */
+static int value_take_byte(struct qmp_input *in, char c, struct err *e)
 {
 	if (in->quote)
-		return in_string(in, c, e);
-	if ((unsigned char)c >= 0x7f || ((unsigned char)c < 0x20 && !is_blank(c)))
+		return string_take_byte(in, c, e);
+	if ((unsigned char)c >= 0x7f || ((unsigned char)c < 0x20 && !byte_is_blank(c)))
 		return err_set(e, -EINVAL, "JSON parse error, stray byte 0x%02x", (unsigned char)c);
-	if (is_structure(c) && ++in->tokens > QMP_TOKEN_MAX)
+	if (byte_is_structure(c) && ++in->tokens > QMP_TOKEN_MAX)
 		return err_set(e, -E2BIG, "JSON token count limit exceeded (%d)", QMP_TOKEN_MAX);
 	switch (c) {
 	case '{':
 	case '[':
-		return open_group(in, c, e);
+		return group_open(in, c, e);
 	case '}':
 	case ']':
-		return close_group(in, c, e);
+		return group_close(in, c, e);
 	case '"':
 	case '\'':
 		in->quote = c;
-		return append(in, '"', e);
+		return value_append(in, '"', e);
 	default:
-		if (!in->depth && is_structure(c))
+		if (!in->depth && byte_is_structure(c))
 			return err_set(e, -EINVAL, "JSON parse error, unexpected '%c'", c);
 		in->word = !in->depth;
-		return append(in, c, e);
+		return value_append(in, c, e);
 	}
 }
 
-static json_t *parse(const struct qmp_input *in, struct err *e)
+static json_t *value_parse(const struct qmp_input *in, struct err *e)
 {
 	json_error_t je;
 	json_t *value = json_loadb(in->buf, in->len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &je);
@@ -149,21 +150,23 @@ size_t qmp_input_feed(struct qmp_input *in, const char *buf, size_t len, json_t 
 				continue;
 			in->skip = false;
 		}
-		if (idle && is_blank(c))
+		if (idle && byte_is_blank(c))
 			continue;
-		/* A bare word ends before what cannot belong to it. */
-		if (in->word && (is_blank(c) || is_structure(c) || c == '"' || c == '\'')) {
-			*value = parse(in, e);
-			restart(in, !*value);
+		/* A bare word (a number, true, ...) ends before a byte that cannot be part of it;
+		 * that byte is not consumed. */
+		if (in->word &&
+		    (byte_is_blank(c) || byte_is_structure(c) || c == '"' || c == '\'')) {
+			*value = value_parse(in, e);
+			input_restart(in, !*value);
 			return i;
 		}
-		if (take(in, c, e) < 0) {
-			restart(in, true);
+		if (value_take_byte(in, c, e) < 0) {
+			input_restart(in, true);
 			return i + 1;
 		}
 		if (!in->depth && !in->quote && !in->word) {
-			*value = parse(in, e);
-			restart(in, false);
+			*value = value_parse(in, e);
+			input_restart(in, false);
 			return i + 1;
 		}
 	}

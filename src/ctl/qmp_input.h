@@ -19,7 +19,7 @@
 #define QMP_VALUE_MAX (256 * 1024) /* bytes of one value */
 #define QMP_TOKEN_MAX 16384	   /* of one value */
 
-/* All zero: ready. */
+/* A struct of zeroes is ready for use. */
 struct qmp_input {
 	char *buf; /* the value so far, with double quotes only */
 	size_t len, size;
@@ -28,14 +28,15 @@ struct qmp_input {
 	char quote;		   /* inside a string: its quote */
 	bool escape;		   /* the byte before was a backslash */
 	bool word;		   /* at top level: inside a bare word */
-	bool skip;		   /* after an error */
+	bool skip;		   /* after an error: drop input up to the next line or '{' */
 };
 
-/* Take bytes up to the end of the first value or the first error; returns their number. `*value` is
- * the value (the caller's reference) or NULL; then `e->text` is not empty if there was an error. */
+/* Consume bytes up to the end of the first value or the first error, and return their number.
+ * `*value` is the value (the caller owns the reference), or NULL when none is complete: then
+ * `e->text` is empty unless there was an error. */
 size_t qmp_input_feed(struct qmp_input *in, const char *buf, size_t len, json_t **value,
 		      struct err *e);
-/* Forget what is there; frees the buffer. */
+/* Drop an incomplete value and free the buffer. */
 void qmp_input_reset(struct qmp_input *in);
 
 #endif

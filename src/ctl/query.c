@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* query.c - QMP's query-*: the state of the machine in QEMU's shapes
  *
- * Control thread. In the probe run there is no machine: then the lists are empty.
+ * Control thread. With `-machine none`, as libxl starts the program to ask what it supports, there
+ * are no devices: then the lists are empty.
  */
 #include <stdio.h>
 #include <string.h>
@@ -83,7 +84,7 @@ int query_iothreads(struct qmp_call *call)
 
 /* The device that uses a disk, as a path of QEMU's object model; NULL when several without an id
  * answer to that name. */
-static json_t *device_path(struct vm *vm, const char *user)
+static json_t *dev_qom_path(struct vm *vm, const char *user)
 {
 	unsigned anonymous = 0, found = 0, place = 0;
 
@@ -105,15 +106,15 @@ static json_t *device_path(struct vm *vm, const char *user)
 		       : NULL;
 }
 
-static void set_device_path(json_t *entry, struct vm *vm, const char *user)
+static void entry_set_dev(json_t *entry, struct vm *vm, const char *user)
 {
-	json_t *path = user ? device_path(vm, user) : NULL;
+	json_t *path = user ? dev_qom_path(vm, user) : NULL;
 
 	if (path)
 		json_object_set_new(entry, "qdev", path);
 }
 
-static json_t *describe_node(const struct block_info *i)
+static json_t *node_describe(const struct block_info *i)
 {
 	json_t *image = json_pack("{s:I, s:s, s:s, s:I, s:b}", "virtual-size", (json_int_t)i->size,
 				  "filename", i->filename, "format", i->driver, "actual-size",
@@ -140,13 +141,13 @@ int query_block(struct qmp_call *call)
 
 		block_info(b, &i);
 		if (!i.id && !i.user)
-			continue; /* a mere node */
+			continue; /* a -blockdev that no device uses */
 		entry = json_pack("{s:s, s:b, s:b, s:s, s:o}", "device", i.id ? i.id : "", "locked",
 				  0, "removable", 0, "type", "unknown", "inserted",
-				  describe_node(&i));
+				  node_describe(&i));
 		if (i.user)
 			json_object_set_new(entry, "io-status", json_string("ok"));
-		set_device_path(entry, call->vm, i.user);
+		entry_set_dev(entry, call->vm, i.user);
 		json_array_append_new(call->ret, entry);
 	}
 	return 0;
@@ -161,13 +162,13 @@ int query_named_block_nodes(struct qmp_call *call)
 		struct block_info i;
 
 		block_info(b, &i);
-		json_array_append_new(call->ret, describe_node(&i));
+		json_array_append_new(call->ret, node_describe(&i));
 	}
 	return 0;
 }
 
-/* As QEMU counts: writing zeroes is writing. */
-static json_t *describe_stats(const struct block_stats *s)
+/* Like QEMU, this counts a request that writes zeroes as a write. */
+static json_t *block_stats_describe(const struct block_stats *s)
 {
 	static const struct {
 		const char *name;
@@ -224,8 +225,8 @@ int query_blockstats(struct qmp_call *call)
 			continue;
 		block_stats(b, &stats);
 		entry = json_pack("{s:s, s:s, s:o}", "device", i.id ? i.id : "", "node-name",
-				  i.node_name, "stats", describe_stats(&stats));
-		set_device_path(entry, call->vm, i.user);
+				  i.node_name, "stats", block_stats_describe(&stats));
+		entry_set_dev(entry, call->vm, i.user);
 		json_array_append_new(call->ret, entry);
 	}
 	return 0;
@@ -233,7 +234,7 @@ int query_blockstats(struct qmp_call *call)
 
 /* --- PCI --- */
 
-static const char *class_name(unsigned class, char *buf, size_t size)
+static const char *pci_class_name(unsigned class, char *buf, size_t size)
 {
 	static const struct {
 		unsigned class;
@@ -254,7 +255,7 @@ static const char *class_name(unsigned class, char *buf, size_t size)
 	return buf;
 }
 
-static json_t *describe_bars(const struct pci_fn *fn)
+static json_t *bars_describe(const struct pci_fn *fn)
 {
 	json_t *out = json_array();
 
@@ -271,7 +272,7 @@ static json_t *describe_bars(const struct pci_fn *fn)
 	return out;
 }
 
-static json_t *describe_function(struct pci_fn *fn)
+static json_t *function_describe(struct pci_fn *fn)
 {
 	unsigned class = pci_cfg_read(fn, 0x0a, 2);
 	char buf[32];
@@ -281,14 +282,14 @@ static json_t *describe_function(struct pci_fn *fn)
 		0, "slot", fn->devfn >> 3, "function", fn->devfn & 7, "qdev_id",
 		fn->id ? fn->id : "", "irq", (int)pci_cfg_read(fn, 0x3c, 1), "irq_pin",
 		(int)pci_cfg_read(fn, 0x3d, 1), "class_info", "class", (int)class, "desc",
-		class_name(class, buf, sizeof(buf)), "id", "device", (int)pci_cfg_read(fn, 0x02, 2),
-		"vendor", (int)pci_cfg_read(fn, 0x00, 2), "subsystem",
-		(int)pci_cfg_read(fn, 0x2e, 2), "subsystem-vendor", (int)pci_cfg_read(fn, 0x2c, 2),
-		"regions", describe_bars(fn));
+		pci_class_name(class, buf, sizeof(buf)), "id", "device",
+		(int)pci_cfg_read(fn, 0x02, 2), "vendor", (int)pci_cfg_read(fn, 0x00, 2),
+		"subsystem", (int)pci_cfg_read(fn, 0x2e, 2), "subsystem-vendor",
+		(int)pci_cfg_read(fn, 0x2c, 2), "regions", bars_describe(fn));
 }
 
-/* Exit loop: configuration space belongs to it. */
-static void describe_bus(void *arg)
+/* Runs on the exit loop, which owns the configuration space. */
+static void bus_describe(void *arg)
 {
 	struct qmp_call *call = arg;
 	json_t *devices = json_array();
@@ -297,7 +298,7 @@ static void describe_bus(void *arg)
 		struct pci_fn *fn = pci_bus_fn(call->vm->env.bus, devfn);
 
 		if (fn)
-			json_array_append_new(devices, describe_function(fn));
+			json_array_append_new(devices, function_describe(fn));
 	}
 	call->ret = json_pack("[{s:i, s:o}]", "bus", 0, "devices", devices);
 }
@@ -305,7 +306,7 @@ static void describe_bus(void *arg)
 int query_pci(struct qmp_call *call)
 {
 	if (call->vm->env.bus)
-		loop_call(call->vm->env.io, describe_bus, call);
+		loop_call(call->vm->env.io, bus_describe, call);
 	else
 		call->ret = json_array();
 	return 0;

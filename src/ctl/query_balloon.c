@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* query_balloon.c - QMP around virtio-balloon-pci: query-balloon, balloon, and of QEMU's object
- * model the two properties of that device that people and libvirt use
+/* query_balloon.c - the QMP commands for virtio-balloon-pci: query-balloon, balloon, and qom-get
+ * and qom-set for the two properties of that device that people and libvirt use
  *
  * Control thread.
  */
@@ -13,7 +13,7 @@
 #include "dev/virtio_balloon.h"
 #include "machine/vm.h"
 
-/* By tag. */
+/* QEMU's names of the statistics, indexed by their tag (Virtio 1.3 §5.5.6.4). */
 static const char *const stat_names[BALLOON_STATS] = {
 	"stat-swap-in",	     "stat-swap-out",	  "stat-major-faults",	   "stat-minor-faults",
 	"stat-free-memory",  "stat-total-memory", "stat-available-memory", "stat-disk-caches",
@@ -21,7 +21,7 @@ static const char *const stat_names[BALLOON_STATS] = {
 	"stat-async-scans",  "stat-direct-scans", "stat-async-reclaims",   "stat-direct-reclaims",
 };
 
-static struct dev *find_balloon(struct vm *vm)
+static struct dev *balloon_find(struct vm *vm)
 {
 	list_for_each (it, &vm->env.devices) {
 		struct dev *d = list_entry(it, struct dev, link);
@@ -32,7 +32,7 @@ static struct dev *find_balloon(struct vm *vm)
 	return NULL;
 }
 
-static int no_balloon(struct qmp_call *call)
+static int balloon_set_missing(struct qmp_call *call)
 {
 	err_set(&call->err, 0, "No balloon device has been activated");
 	call->err.class = ERR_DEVICE_NOT_ACTIVE;
@@ -41,11 +41,11 @@ static int no_balloon(struct qmp_call *call)
 
 int query_balloon(struct qmp_call *call)
 {
-	struct dev *d = find_balloon(call->vm);
+	struct dev *d = balloon_find(call->vm);
 	uint64_t ram = 0, held;
 
 	if (!d)
-		return no_balloon(call);
+		return balloon_set_missing(call);
 	for (unsigned i = 0; i < call->vm->env.hv->ram_ranges; i++)
 		ram += call->vm->env.hv->ram[i].size;
 	held = virtio_balloon_held(d->fn);
@@ -53,19 +53,19 @@ int query_balloon(struct qmp_call *call)
 	return 0;
 }
 
-int balloon(struct qmp_call *call)
+int qmp_balloon(struct qmp_call *call)
 {
-	if (!find_balloon(call->vm))
-		return no_balloon(call);
+	if (!balloon_find(call->vm))
+		return balloon_set_missing(call);
 	return err_set(&call->err, -ENOTSUP,
 		       "The memory of a Xen guest is set by its toolstack: use xl mem-set");
 }
 
 /* --- qom-get, qom-set --- */
 
-/* The device at /machine/peripheral/ID or /machine/peripheral-anon/device[N], or its virtio part.
- */
-static struct dev *resolve(struct vm *vm, const char *path)
+/* The device at /machine/peripheral/ID or /machine/peripheral-anon/device[N], or the device whose
+ * /virtio-backend that is; NULL when there is none. */
+static struct dev *qom_path_resolve(struct vm *vm, const char *path)
 {
 	unsigned anonymous = 0;
 
@@ -87,10 +87,10 @@ static struct dev *resolve(struct vm *vm, const char *path)
 	return NULL;
 }
 
-static int find_property(struct qmp_call *call, struct dev **out)
+static int qom_property_find(struct qmp_call *call, struct dev **out)
 {
 	const char *path = qmp_string(call, "path"), *property = qmp_string(call, "property");
-	struct dev *d = resolve(call->vm, path);
+	struct dev *d = qom_path_resolve(call->vm, path);
 
 	*out = d;
 	if (!d) {
@@ -105,7 +105,7 @@ static int find_property(struct qmp_call *call, struct dev **out)
 	return 0;
 }
 
-static json_t *describe_stats(const struct balloon_stats *s)
+static json_t *balloon_stats_describe(const struct balloon_stats *s)
 {
 	json_t *stats = json_object();
 
@@ -118,7 +118,7 @@ int qom_get(struct qmp_call *call)
 {
 	struct balloon_stats stats;
 	struct dev *d;
-	int rc = find_property(call, &d);
+	int rc = qom_property_find(call, &d);
 
 	if (rc < 0)
 		return rc;
@@ -126,7 +126,7 @@ int qom_get(struct qmp_call *call)
 		call->ret = json_integer(virtio_balloon_interval(d->fn));
 	} else {
 		virtio_balloon_stats(d->fn, &stats);
-		call->ret = describe_stats(&stats);
+		call->ret = balloon_stats_describe(&stats);
 	}
 	return 0;
 }
@@ -135,7 +135,7 @@ int qom_set(struct qmp_call *call)
 {
 	json_t *value = json_object_get(call->args, "value");
 	struct dev *d;
-	int rc = find_property(call, &d);
+	int rc = qom_property_find(call, &d);
 
 	if (rc < 0)
 		return rc;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* query_chardev.c - QMP's commands about character streams
  *
- * libxl reads from query-chardev which pty a channel of the guest has. The two of a ringbuf are its
- * other end: bytes as text (utf8) or base64. JSON strings are Unicode, so with utf8 a byte that is
- * none becomes U+FFFD; who wants every byte asks for base64.
+ * libxl reads from query-chardev which pty a channel of the guest has. ringbuf-write and
+ * ringbuf-read are the other end of a ringbuf; they carry its bytes as text (utf8) or base64. JSON
+ * strings are Unicode, so with utf8 a byte that is not part of valid UTF-8 is shown as U+FFFD; a
+ * client that needs every byte asks for base64.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 #include "ctl/commands.h"
 #include "machine/vm.h"
 
-static struct chardev *find(struct qmp_call *call, const char *id)
+static struct chardev *call_find_chardev(struct qmp_call *call, const char *id)
 {
 	return call->vm->env.chardevs ? chardev_find(call->vm->env.chardevs, id) : NULL;
 }
@@ -51,7 +52,7 @@ int chardev_send_break(struct qmp_call *call)
 {
 	const char *id = qmp_string(call, "id");
 
-	if (!find(call, id))
+	if (!call_find_chardev(call, id))
 		return err_set(&call->err, -ENODEV, "Chardev '%s' not found", id);
 	return err_set(&call->err, -ENOTSUP,
 		       "Chardev '%s' has no front end that knows a break signal", id);
@@ -59,10 +60,10 @@ int chardev_send_break(struct qmp_call *call)
 
 /* --- ringbuf --- */
 
-static struct chardev *find_ringbuf(struct qmp_call *call)
+static struct chardev *call_find_ringbuf(struct qmp_call *call)
 {
 	const char *id = qmp_string(call, "device");
-	struct chardev *cd = find(call, id);
+	struct chardev *cd = call_find_chardev(call, id);
 
 	if (!cd)
 		err_set(&call->err, -ENODEV, "Device '%s' not found", id);
@@ -73,7 +74,7 @@ static struct chardev *find_ringbuf(struct qmp_call *call)
 	return NULL;
 }
 
-static int wants_base64(struct qmp_call *call, bool *base64)
+static int format_parse(struct qmp_call *call, bool *base64)
 {
 	const char *format = qmp_string(call, "format");
 
@@ -95,7 +96,7 @@ int ringbuf_write(struct qmp_call *call)
 	ssize_t n;
 	bool base64;
 
-	if (wants_base64(call, &base64) < 0 || !(cd = find_ringbuf(call)))
+	if (format_parse(call, &base64) < 0 || !(cd = call_find_ringbuf(call)))
 		return -EINVAL;
 	if (!base64)
 		return chardev_ringbuf_write(cd, (const uint8_t *)json_string_value(data), len);
@@ -128,8 +129,8 @@ static size_t utf8_length(const uint8_t *s, size_t len)
 	return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
 }
 
-/* At most 3 * len bytes. */
-static size_t to_utf8(const uint8_t *s, size_t len, char *out)
+/* Copy `s` to `out`, with U+FFFD for each invalid byte; returns the length, at most 3 * len. */
+static size_t bytes_to_utf8(const uint8_t *s, size_t len, char *out)
 {
 	size_t n = 0;
 
@@ -152,7 +153,7 @@ int ringbuf_read(struct qmp_call *call)
 	char *text;
 	bool base64;
 
-	if (wants_base64(call, &base64) < 0 || !(cd = find_ringbuf(call)))
+	if (format_parse(call, &base64) < 0 || !(cd = call_find_ringbuf(call)))
 		return -EINVAL;
 	if (size <= 0)
 		return err_set(&call->err, -EINVAL, "size must be greater than zero");
@@ -162,7 +163,7 @@ int ringbuf_read(struct qmp_call *call)
 	if (buf && text) {
 		size_t n = (size_t)chardev_ringbuf_read(cd, buf, there);
 
-		n = base64 ? base64_encode(buf, n, text) : to_utf8(buf, n, text);
+		n = base64 ? base64_encode(buf, n, text) : bytes_to_utf8(buf, n, text);
 		call->ret = json_stringn(text, n);
 	}
 	free(buf);

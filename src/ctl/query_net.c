@@ -9,22 +9,22 @@
 #include "dev/virtio_net.h"
 #include "machine/vm.h"
 
-static json_t *mac_text(const uint8_t mac[6])
+static json_t *mac_to_json(const uint8_t mac[6])
 {
 	return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
 			    mac[5]);
 }
 
-static json_t *mac_list(const uint8_t (*macs)[6], unsigned n)
+static json_t *macs_to_json(const uint8_t (*macs)[6], unsigned n)
 {
 	json_t *out = json_array();
 
 	for (unsigned i = 0; i < n; i++)
-		json_array_append_new(out, mac_text(macs[i]));
+		json_array_append_new(out, mac_to_json(macs[i]));
 	return out;
 }
 
-static json_t *vlan_list(const struct net_filter *f)
+static json_t *vlans_to_json(const struct net_filter *f)
 {
 	json_t *out = json_array();
 
@@ -34,12 +34,12 @@ static json_t *vlan_list(const struct net_filter *f)
 	return out;
 }
 
-static const char *mode(bool none, bool all)
+static const char *filter_mode(bool none, bool all)
 {
 	return none ? "none" : all ? "all" : "normal";
 }
 
-static json_t *describe_filter(struct pci_fn *fn)
+static json_t *filter_describe(struct pci_fn *fn)
 {
 	struct net_filter f;
 	bool vlan_all;
@@ -47,12 +47,13 @@ static json_t *describe_filter(struct pci_fn *fn)
 	virtio_net_rx_filter(fn, &f, &vlan_all);
 	return json_pack("{s:s, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "name",
 			 fn->id ? fn->id : fn->kind, "promiscuous", f.promisc, "multicast",
-			 mode(f.nomulti, f.allmulti), "unicast", mode(f.nouni, f.alluni), "vlan",
-			 mode(false, vlan_all), "broadcast-allowed", !f.nobcast,
-			 "multicast-overflow", f.multi_overflow, "unicast-overflow", f.uni_overflow,
-			 "main-mac", mac_text(f.mac), "unicast-table", mac_list(f.table, f.uni),
-			 "multicast-table", mac_list(f.table + f.uni, f.multi), "vlan-table",
-			 vlan_all ? json_array() : vlan_list(&f));
+			 filter_mode(f.nomulti, f.allmulti), "unicast",
+			 filter_mode(f.nouni, f.alluni), "vlan", filter_mode(false, vlan_all),
+			 "broadcast-allowed", !f.nobcast, "multicast-overflow", f.multi_overflow,
+			 "unicast-overflow", f.uni_overflow, "main-mac", mac_to_json(f.mac),
+			 "unicast-table", macs_to_json(f.table, f.uni), "multicast-table",
+			 macs_to_json(f.table + f.uni, f.multi), "vlan-table",
+			 vlan_all ? json_array() : vlans_to_json(&f));
 }
 
 int query_rx_filter(struct qmp_call *call)
@@ -69,12 +70,12 @@ int query_rx_filter(struct qmp_call *call)
 		struct dev *d = list_entry(it, struct dev, link);
 
 		if (d->class == &dev_virtio_net && (!named || d == named))
-			json_array_append_new(call->ret, describe_filter(d->fn));
+			json_array_append_new(call->ret, filter_describe(d->fn));
 	}
 	return 0;
 }
 
-static bool is_among(json_t *names, const struct pci_fn *fn)
+static bool fn_is_among(json_t *names, const struct pci_fn *fn)
 {
 	json_t *name;
 	size_t i;
@@ -85,8 +86,8 @@ static bool is_among(json_t *names, const struct pci_fn *fn)
 	return !names;
 }
 
-/* Guests announce themselves, as often as their drivers see fit; so the numbers of the command say
- * nothing here. */
+/* The guest's driver sends the announcements, as many as it chooses; so the number of rounds and
+ * the delays in the command have no effect. */
 int announce_self(struct qmp_call *call)
 {
 	json_t *names = json_object_get(call->args, "interfaces");
@@ -97,7 +98,7 @@ int announce_self(struct qmp_call *call)
 	list_for_each (it, &call->vm->env.devices) {
 		struct dev *d = list_entry(it, struct dev, link);
 
-		if (d->class == &dev_virtio_net && is_among(names, d->fn))
+		if (d->class == &dev_virtio_net && fn_is_among(names, d->fn))
 			virtio_net_announce(d->fn);
 	}
 	return 0;

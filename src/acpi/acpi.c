@@ -1,17 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /* acpi.c - the guest's ACPI tables: what they say, and the PCI Express host bridge added to them
  *
- * A toolstack that knows nothing of virtio-pci builds tables without a PCI bridge. libxl puts them
- * into pages from 0xfc000000: first a page that its AML reads, then the tables, then a page that
- * holds the RSDP alone (or, for old guests, the RSDP at 0xfffc0). We write a marker, a new XSDT
- * (the old entries and two more), MCFG and SSDT into the second half of the RSDP's page and point
- * the RSDP to that XSDT, as the last step.
+ * ACPI in short (sections are of ACPI 6.5). An operating system learns from tables in memory what
+ * hardware there is. The boot protocol of PVH gives it the address of the RSDP (5.2.5), which has
+ * the address of the XSDT (5.2.8), a list of addresses of all other tables. Each table begins with
+ * a signature, its length and a checksum (5.2.6). Those that matter here are:
  *
- * The trap: the stock AML, run by the guest at boot, sets bit 0 of a byte in each of 128 entries of
- * 8 bytes from the MADT's first local APIC on, however many there are. On Xen 4.17 that damages the
- * RSDP of a guest that has run. So nothing is placed in that kilobyte, and a guest that was
- * completed before (restored, say) is recognised by the marker alone, and its tables by their
- * signatures, never by following the RSDP. The same damage tells that a guest has run.
+ * - MADT (5.2.12): the interrupt controllers, a local APIC for each vCPU and IOAPICs, if any.
+ * - MCFG (PCI Firmware 3.3, 4.1.2): where the ECAM is, that is PCI configuration space.
+ * - DSDT and SSDTs (5.2.11): programs in the ACPI Machine Language (AML, chapter 20). The operating
+ *   system loads the DSDT and then each SSDT; they declare devices in one common namespace. A PCI
+ *   Express host bridge is the device PNP0A08. Its _CRS lists the windows in which BARs can be
+ *   placed; with its _OSC (6.2.11) the operating system asks which features of PCI Express it may
+ *   control itself.
+ *
+ * A toolstack that knows nothing of virtio-pci builds tables without a PCI bridge; completing them
+ * means adding one. That works since a guest reads the tables only when it boots, and the toolstack
+ * does not let it run before the device model is ready; since the namespace is common, so that a
+ * further SSDT can add a device and the DSDT need not be changed; and since the RSDP can stay where
+ * it is: only the address in it changes.
+ *
+ * libxl puts the tables into pages from 0xfc000000: first a page that its AML reads, then the
+ * tables, then a page that holds the RSDP alone (or, for old guests, the RSDP at 0xfffc0). We write
+ * a marker, a new XSDT (the old entries and two more), MCFG and SSDT into the second half of the
+ * RSDP's page, and as the last step point the RSDP to that XSDT.
+ *
+ * One thing has to be avoided: the toolstack's AML, run by the guest at boot, sets bit 0 of a byte
+ * in each of 128 entries of 8 bytes from the MADT's first local APIC on, even if the MADT has fewer
+ * entries. On Xen 4.17 that damages the RSDP of a guest that has run. So nothing is placed in that
+ * kilobyte; a guest that was completed before (one that is restored, say) is recognised by the
+ * marker alone, and its tables are found by their signatures, never by following the RSDP. The same
+ * damage shows that a guest has run.
  *
  * The marker also keeps the layout: a restored guest keeps its windows, whatever the new host would
  * choose.
@@ -38,7 +57,8 @@
 
 enum { MADT_LAPIC = 0, MADT_IOAPIC = 1 };
 
-/* A copy of the area up to the last page that is there; one before it that is not reads as zero. */
+/* A copy of the area of the tables, up to the last page that exists; missing pages before it are
+ * zero in the copy. */
 struct area {
 	uint8_t *bytes;
 	uint64_t size;
@@ -56,9 +76,9 @@ static bool area_read(struct gmem *gm, struct area *a)
 	return false;
 }
 
-/* The table with this signature at an aligned place, all of it in the area; NULL when there is
- * none. */
-static const uint8_t *find_table(const struct area *a, const char *signature, uint32_t *len)
+/* Find the table with this signature at an aligned offset and wholly inside the area; NULL when
+ * there is none. */
+static const uint8_t *table_find(const struct area *a, const char *signature, uint32_t *len)
 {
 	for (uint64_t off = PAGE; off + ACPI_HEADER <= a->size; off += TABLE_ALIGN) {
 		const uint8_t *t = a->bytes + off;
@@ -78,7 +98,7 @@ static bool rsdp_valid(const uint8_t *p)
 	       get_le32(p + 20) >= RSDP_SIZE;
 }
 
-static uint64_t find_rsdp(struct gmem *gm, const struct area *a)
+static uint64_t rsdp_find(struct gmem *gm, const struct area *a)
 {
 	uint8_t legacy[RSDP_SIZE];
 
@@ -90,27 +110,27 @@ static uint64_t find_rsdp(struct gmem *gm, const struct area *a)
 	return 0;
 }
 
-static void inspect_madt(const uint8_t *madt, uint32_t len, struct acpi_info *info)
+static void madt_inspect(const uint8_t *madt, uint32_t len, struct acpi_info *info)
 {
 	for (uint32_t at = MADT_FIRST; at + 2 <= len && madt[at + 1] >= 2; at += madt[at + 1])
 		if (madt[at] == MADT_IOAPIC)
 			info->ioapic = true;
 }
 
-static bool has_bridge(const uint8_t *dsdt, uint32_t len)
+static bool dsdt_has_bridge(const uint8_t *dsdt, uint32_t len)
 {
 	static const uint8_t pnp0a08[] = {0x41, 0xd0, 0x0a, 0x08};
 
 	return memmem(dsdt, len, pnp0a08, sizeof(pnp0a08)) != NULL;
 }
 
-/* Has the stock AML run? Then the first entry behind the local APICs (where zeroes were) is marked
- * as present. */
-static bool scribbled(const struct area *a, const struct acpi_info *info)
+/* Has the guest run the toolstack's AML? Then it has set the "enabled" bit of the first entry
+ * behind the local APICs, where there were zeroes. */
+static bool stock_aml_has_run(const struct area *a, const struct acpi_info *info)
 {
-	uint64_t off = info->scribble - LAYOUT_ACPI_BASE;
+	uint64_t off = info->aml_area - LAYOUT_ACPI_BASE;
 
-	if (!info->scribble || info->ioapic)
+	if (!info->aml_area || info->ioapic)
 		return false;
 	for (unsigned i = 0; i < LAPIC_COUNT && off + LAPIC_SIZE <= a->size; i++, off += LAPIC_SIZE)
 		if (a->bytes[off] != MADT_LAPIC || a->bytes[off + 1] != LAPIC_SIZE)
@@ -128,30 +148,30 @@ void acpi_inspect(struct gmem *gm, struct acpi_info *info)
 	memset(info, 0, sizeof(*info));
 	if (!area_read(gm, &a))
 		return;
-	info->rsdp = find_rsdp(gm, &a);
+	info->rsdp = rsdp_find(gm, &a);
 	lapic = get_le32(a.bytes + INFO_MADT);
 	if (lapic >= LAYOUT_ACPI_BASE + PAGE && lapic < LAYOUT_ACPI_BASE + LAYOUT_ACPI_SIZE)
-		info->scribble = lapic;
-	t = find_table(&a, "APIC", &len);
+		info->aml_area = lapic;
+	t = table_find(&a, "APIC", &len);
 	if (t)
-		inspect_madt(t, len, info);
-	t = find_table(&a, "DSDT", &len);
+		madt_inspect(t, len, info);
+	t = table_find(&a, "DSDT", &len);
 	if (t)
-		info->bridge = has_bridge(t, len);
+		info->bridge = dsdt_has_bridge(t, len);
 	for (uint64_t off = 0; off < a.size && !info->completed; off += ACPI_MARKER_ALIGN)
 		info->completed = acpi_marker_read(a.bytes + off, LAYOUT_ACPI_BASE + off,
 						   &info->layout, &info->ioapic);
-	info->has_run = scribbled(&a, info);
+	info->has_run = stock_aml_has_run(&a, info);
 	free(a.bytes);
 }
 
-static bool hit(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
+static bool ranges_overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
 {
 	return a < b + b_len && b < a + a_len;
 }
 
-/* The XSDT that the RSDP leads to, in `xsdt`; its length, 0 when there is no good one. */
-static uint32_t read_xsdt(struct gmem *gm, const struct acpi_info *info, uint8_t xsdt[XSDT_BYTES],
+/* Copy the XSDT that the RSDP leads to into `xsdt`; returns its length, 0 when it is invalid. */
+static uint32_t xsdt_read(struct gmem *gm, const struct acpi_info *info, uint8_t xsdt[XSDT_BYTES],
 			  uint64_t *gpa)
 {
 	uint8_t rsdp[RSDP_SIZE];
@@ -169,19 +189,21 @@ static uint32_t read_xsdt(struct gmem *gm, const struct acpi_info *info, uint8_t
 	return len;
 }
 
-/* libxl puts the RSDP at the begin of a page that holds nothing else. The rest of that page is not
- * even zero: nobody has written it, and Xen need not have scrubbed it. */
+/* libxl puts the RSDP at the start of a page that holds nothing else. The rest of that page may
+ * have any contents (nobody has written it, and Xen need not have scrubbed it), so zeroes cannot
+ * tell whether it is free: no table may lie in the page. */
 int acpi_place(struct gmem *gm, const struct acpi_info *info, uint64_t *gpa)
 {
 	uint64_t page = info->rsdp, at = page + PAGE - ACPI_ROOM, table;
 	uint8_t xsdt[XSDT_BYTES];
-	uint32_t len = read_xsdt(gm, info, xsdt, &table);
+	uint32_t len = xsdt_read(gm, info, xsdt, &table);
 
-	if (!len || page % PAGE || page < LAYOUT_ACPI_BASE || hit(page, PAGE, table, len) ||
-	    (info->scribble && hit(at, ACPI_ROOM, info->scribble, ACPI_SCRIBBLE)))
+	if (!len || page % PAGE || page < LAYOUT_ACPI_BASE ||
+	    ranges_overlap(page, PAGE, table, len) ||
+	    (info->aml_area && ranges_overlap(at, ACPI_ROOM, info->aml_area, ACPI_AML_AREA)))
 		return -ENOSPC;
 	for (uint32_t i = ACPI_HEADER; i < len; i += 8)
-		if (hit(page, PAGE, get_le64(xsdt + i), ACPI_HEADER))
+		if (ranges_overlap(page, PAGE, get_le64(xsdt + i), ACPI_HEADER))
 			return -ENOSPC;
 	*gpa = at;
 	return 0;
@@ -194,7 +216,7 @@ int acpi_spare_page(struct gmem *gm, const struct acpi_info *info, uint64_t *gpa
 	for (uint64_t at = LAYOUT_ACPI_BASE + LAYOUT_ACPI_SIZE - PAGE; at > LAYOUT_ACPI_BASE;
 	     at -= PAGE)
 		if (gmem_read(gm, at, &probe, 1) < 0 &&
-		    !(info->scribble && hit(at, PAGE, info->scribble, ACPI_SCRIBBLE))) {
+		    !(info->aml_area && ranges_overlap(at, PAGE, info->aml_area, ACPI_AML_AREA))) {
 			*gpa = at;
 			return 0;
 		}
@@ -206,7 +228,7 @@ int acpi_complete(struct gmem *gm, const struct acpi_info *info, const struct la
 {
 	uint8_t rsdp[RSDP_SIZE], old[XSDT_BYTES], room[ACPI_ROOM] = {0};
 	uint64_t xsdt;
-	uint32_t len = read_xsdt(gm, info, old, &xsdt);
+	uint32_t len = xsdt_read(gm, info, old, &xsdt);
 	int rc;
 
 	if (!len || gmem_read(gm, info->rsdp, rsdp, sizeof(rsdp)) < 0)

@@ -26,28 +26,28 @@ enum acpi_mode {
 /* What the tables say. */
 struct acpi_info {
 	uint64_t rsdp;	   /* 0: not found */
-	uint64_t scribble; /* stock AML overwrites up to ACPI_SCRIBBLE bytes from here; 0: it does
-			      not */
+	uint64_t aml_area; /* the toolstack's AML writes to the ACPI_AML_AREA bytes from here; 0: it
+			      writes nowhere */
 	bool ioapic;	   /* there is one, so interrupt lines exist */
 	bool bridge;	   /* the DSDT declares a PCI Express host bridge */
-	bool has_run;	   /* the guest has evaluated the stock AML already */
-	bool completed;	   /* by acpi_complete(), now or in an earlier life of the guest... */
-	struct layout layout; /* ... with this layout */
+	bool has_run;	   /* the guest has run the toolstack's AML already */
+	bool completed;	   /* acpi_complete() has run for this guest, perhaps on another host... */
+	struct layout layout; /* ... and this is the layout that it described */
 };
-#define ACPI_SCRIBBLE 1024
+#define ACPI_AML_AREA 1024
 
-/* Find and read the tables. A guest that has run may have damaged them: everything is checked,
- * nothing is an error; what is not found stays zero. */
+/* Find and read the tables. A guest that has run may have damaged them: everything is checked, and
+ * what is missing or invalid leaves its field in `info` zero; that is no error. */
 void acpi_inspect(struct gmem *gm, struct acpi_info *info);
 
 /* Room that acpi_complete() needs. */
 #define ACPI_ROOM 2048
 
-/* A free place of ACPI_ROOM bytes for the new tables: the second half of the RSDP's page. -ENOSPC
+/* Find ACPI_ROOM free bytes for the new tables: the second half of the RSDP's page. 0, or -ENOSPC
  * when that is not free. */
 int acpi_place(struct gmem *gm, const struct acpi_info *info, uint64_t *gpa);
-/* Where a page could be added for them instead: an address without memory in the area of the
- * tables. 0 or -ENOSPC. */
+/* Find a page that can be added to the guest for them instead: one without memory in the area of
+ * the tables. 0 or -ENOSPC. */
 int acpi_spare_page(struct gmem *gm, const struct acpi_info *info, uint64_t *gpa);
 
 /* Write MCFG, SSDT and a new XSDT to `gpa` (ACPI_ROOM bytes, 64-byte aligned) and point the RSDP to

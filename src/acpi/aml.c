@@ -61,14 +61,14 @@ static void aml_bytes(struct aml *a, const void *p, size_t n)
 		aml_byte(a, ((const uint8_t *)p)[i]);
 }
 
-/* `n` bytes of `v`, little-endian. */
-static void number(struct aml *a, uint64_t v, unsigned n)
+/* Append the `n` low bytes of `v`, little-endian. */
+static void aml_number(struct aml *a, uint64_t v, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		aml_byte(a, (uint8_t)(v >> (8 * i)));
 }
 
-static void patch(struct aml *a, size_t at, uint8_t v)
+static void aml_patch(struct aml *a, size_t at, uint8_t v)
 {
 	if (at < a->size)
 		a->buf[at] = v;
@@ -78,7 +78,7 @@ static size_t aml_begin(struct aml *a)
 {
 	size_t mark = a->len;
 
-	number(a, 0, PKG_LENGTH_BYTES);
+	aml_number(a, 0, PKG_LENGTH_BYTES);
 	return mark;
 }
 
@@ -86,9 +86,10 @@ void aml_end(struct aml *a, size_t mark)
 {
 	size_t len = a->len - mark;
 
-	/* Lead byte: one more byte follows, low four bits of the length; then the next eight. */
-	patch(a, mark, (uint8_t)(1 << 6 | (len & 0xf)));
-	patch(a, mark + 1, (uint8_t)(len >> 4));
+	/* PkgLength (20.2.4): the lead byte says that one byte follows and has the low four bits of
+	 * the length; the second byte has the next eight. */
+	aml_patch(a, mark, (uint8_t)(1 << 6 | (len & 0xf)));
+	aml_patch(a, mark + 1, (uint8_t)(len >> 4));
 }
 
 void aml_name(struct aml *a, const char *name)
@@ -109,37 +110,37 @@ void aml_int(struct aml *a, uint64_t v)
 		aml_byte(a, v ? ONE_OP : ZERO_OP);
 	} else if (v <= UINT8_MAX) {
 		aml_byte(a, BYTE_PREFIX);
-		number(a, v, 1);
+		aml_number(a, v, 1);
 	} else if (v <= UINT16_MAX) {
 		aml_byte(a, WORD_PREFIX);
-		number(a, v, 2);
+		aml_number(a, v, 2);
 	} else if (v <= UINT32_MAX) {
 		aml_byte(a, DWORD_PREFIX);
-		number(a, v, 4);
+		aml_number(a, v, 4);
 	} else {
 		aml_byte(a, QWORD_PREFIX);
-		number(a, v, 8);
+		aml_number(a, v, 8);
 	}
 }
 
-static unsigned hex_digit(char c)
+static unsigned hex_digit_value(char c)
 {
 	return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 0x20) - 'a' + 10);
 }
 
-/* "PNP0A08" and the like. */
+/* Append an identifier like "PNP0A08" as a compressed EISA ID. */
 static void aml_eisaid(struct aml *a, const char *id)
 {
 	/* Three letters of five bits, then four hex digits; big-endian in a DWord. */
 	uint32_t v = (uint32_t)((id[0] & 0x1f) << 26 | (id[1] & 0x1f) << 21 | (id[2] & 0x1f) << 16);
 
 	for (unsigned i = 0; i < 4; i++)
-		v |= hex_digit(id[3 + i]) << (12 - 4 * i);
+		v |= hex_digit_value(id[3 + i]) << (12 - 4 * i);
 	aml_byte(a, DWORD_PREFIX);
-	number(a, __builtin_bswap32(v), 4);
+	aml_number(a, __builtin_bswap32(v), 4);
 }
 
-static size_t open_named(struct aml *a, uint8_t op, const char *name)
+static size_t aml_open_named(struct aml *a, uint8_t op, const char *name)
 {
 	size_t mark;
 
@@ -151,18 +152,18 @@ static size_t open_named(struct aml *a, uint8_t op, const char *name)
 
 size_t aml_scope(struct aml *a, const char *name)
 {
-	return open_named(a, SCOPE_OP, name);
+	return aml_open_named(a, SCOPE_OP, name);
 }
 
 size_t aml_device(struct aml *a, const char *name)
 {
 	aml_byte(a, EXT_PREFIX);
-	return open_named(a, EXT_DEVICE_OP, name);
+	return aml_open_named(a, EXT_DEVICE_OP, name);
 }
 
 size_t aml_method(struct aml *a, const char *name, unsigned args)
 {
-	size_t mark = open_named(a, METHOD_OP, name);
+	size_t mark = aml_open_named(a, METHOD_OP, name);
 
 	aml_byte(a, (uint8_t)(METHOD_SERIALIZED | args));
 	return mark;
@@ -202,7 +203,7 @@ void aml_no_target(struct aml *a)
 	aml_byte(a, 0);
 }
 
-static size_t open_plain(struct aml *a, uint8_t op)
+static size_t aml_open(struct aml *a, uint8_t op)
 {
 	aml_byte(a, op);
 	return aml_begin(a);
@@ -210,17 +211,17 @@ static size_t open_plain(struct aml *a, uint8_t op)
 
 size_t aml_if(struct aml *a)
 {
-	return open_plain(a, IF_OP);
+	return aml_open(a, IF_OP);
 }
 
 size_t aml_while(struct aml *a)
 {
-	return open_plain(a, WHILE_OP);
+	return aml_open(a, WHILE_OP);
 }
 
 size_t aml_package(struct aml *a, unsigned elements)
 {
-	size_t mark = open_plain(a, PACKAGE_OP);
+	size_t mark = aml_open(a, PACKAGE_OP);
 
 	aml_byte(a, (uint8_t)elements);
 	return mark;
@@ -230,11 +231,12 @@ void aml_uuid(struct aml *a, const char *uuid)
 {
 	/* Positions of the 16 bytes in the text: the first three groups are little-endian. */
 	static const uint8_t at[16] = {6, 4, 2, 0, 11, 9, 16, 14, 19, 21, 24, 26, 28, 30, 32, 34};
-	size_t mark = open_plain(a, BUFFER_OP);
+	size_t mark = aml_open(a, BUFFER_OP);
 
 	aml_int(a, sizeof(at));
 	for (unsigned i = 0; i < sizeof(at); i++)
-		aml_byte(a, (uint8_t)(hex_digit(uuid[at[i]]) << 4 | hex_digit(uuid[at[i] + 1])));
+		aml_byte(a, (uint8_t)(hex_digit_value(uuid[at[i]]) << 4 |
+				      hex_digit_value(uuid[at[i] + 1])));
 	aml_end(a, mark);
 }
 
@@ -244,11 +246,11 @@ struct aml_template aml_template_begin(struct aml *a, const char *name)
 
 	aml_byte(a, NAME_OP);
 	aml_name(a, name);
-	t.package = open_plain(a, BUFFER_OP);
-	/* The size of the buffer, known at the end. */
+	t.package = aml_open(a, BUFFER_OP);
+	/* The size of the buffer is filled in by aml_template_end(). */
 	aml_byte(a, WORD_PREFIX);
 	t.size_at = a->len;
-	number(a, 0, 2);
+	aml_number(a, 0, 2);
 	t.start = a->len;
 	return t;
 }
@@ -257,49 +259,51 @@ void aml_template_end(struct aml *a, struct aml_template t)
 {
 	size_t size;
 
-	/* An end tag with checksum 0: treated as correct. */
+	/* An end tag with checksum 0, which is always taken as correct (6.4.2.9). */
 	aml_byte(a, ITEM_END_TAG);
 	aml_byte(a, 0);
 	size = a->len - t.start;
-	patch(a, t.size_at, (uint8_t)size);
-	patch(a, t.size_at + 1, (uint8_t)(size >> 8));
+	aml_patch(a, t.size_at, (uint8_t)size);
+	aml_patch(a, t.size_at + 1, (uint8_t)(size >> 8));
 	aml_end(a, t.package);
 }
 
-/* Fields of `width` bytes: granularity, minimum, maximum, translation, length. */
-static void address_space(struct aml *a, uint8_t item, unsigned width, uint8_t type, uint8_t flags,
-			  uint8_t type_flags, uint64_t first, uint64_t size)
+/* Append an address space descriptor for `size` addresses from `first` on. Its granularity,
+ * minimum, maximum, translation and length have `width` bytes each. */
+static void aml_address_space(struct aml *a, uint8_t item, unsigned width, uint8_t type,
+			      uint8_t flags, uint8_t type_flags, uint64_t first, uint64_t size)
 {
 	aml_byte(a, item);
-	number(a, 3 + 5 * width, 2);
+	aml_number(a, 3 + 5 * width, 2);
 	aml_byte(a, type);
 	aml_byte(a, flags | SPACE_MIN_FIXED | SPACE_MAX_FIXED);
 	aml_byte(a, type_flags);
-	number(a, 0, width);
-	number(a, first, width);
-	number(a, first + size - 1, width);
-	number(a, 0, width);
-	number(a, size, width);
+	aml_number(a, 0, width);
+	aml_number(a, first, width);
+	aml_number(a, first + size - 1, width);
+	aml_number(a, 0, width);
+	aml_number(a, size, width);
 }
 
 void aml_bus_window(struct aml *a, uint16_t first, uint16_t last)
 {
-	address_space(a, ITEM_WORD_SPACE, 2, SPACE_BUS, 0, 0, first, (uint64_t)last - first + 1);
+	aml_address_space(a, ITEM_WORD_SPACE, 2, SPACE_BUS, 0, 0, first,
+			  (uint64_t)last - first + 1);
 }
 
 void aml_memory32_window(struct aml *a, uint32_t base, uint32_t size)
 {
-	address_space(a, ITEM_DWORD_SPACE, 4, SPACE_MEMORY, 0, MEMORY_READ_WRITE, base, size);
+	aml_address_space(a, ITEM_DWORD_SPACE, 4, SPACE_MEMORY, 0, MEMORY_READ_WRITE, base, size);
 }
 
 void aml_memory64_window(struct aml *a, uint64_t base, uint64_t size)
 {
-	address_space(a, ITEM_QWORD_SPACE, 8, SPACE_MEMORY, 0, MEMORY_READ_WRITE | MEMORY_CACHEABLE,
-		      base, size);
+	aml_address_space(a, ITEM_QWORD_SPACE, 8, SPACE_MEMORY, 0,
+			  MEMORY_READ_WRITE | MEMORY_CACHEABLE, base, size);
 }
 
 void aml_memory64_consumer(struct aml *a, uint64_t base, uint64_t size)
 {
-	address_space(a, ITEM_QWORD_SPACE, 8, SPACE_MEMORY, SPACE_CONSUMER, MEMORY_READ_WRITE, base,
-		      size);
+	aml_address_space(a, ITEM_QWORD_SPACE, 8, SPACE_MEMORY, SPACE_CONSUMER, MEMORY_READ_WRITE,
+			  base, size);
 }

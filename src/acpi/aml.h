@@ -19,7 +19,7 @@ struct aml {
 };
 
 /* --- terms --- */
-/* What the functions below open with a mark is closed by aml_end(mark), innermost first. */
+/* Functions that return a mark open a package; aml_end(mark) closes it, the innermost first. */
 void aml_end(struct aml *a, size_t mark);
 /* Names are written as in ASL: "\\_SB", "PCI0"; at most one segment. */
 void aml_name(struct aml *a, const char *name);
@@ -50,8 +50,8 @@ enum aml_op {
 void aml_op(struct aml *a, enum aml_op op);
 void aml_local(struct aml *a, unsigned n);
 void aml_arg(struct aml *a, unsigned n);
-void aml_no_target(struct aml *a);
-size_t aml_if(struct aml *a); /* then the condition, then the terms */
+void aml_no_target(struct aml *a); /* the result is not stored: NullName (20.2.2) */
+size_t aml_if(struct aml *a);	   /* then the condition, then the terms */
 size_t aml_while(struct aml *a);
 size_t aml_package(struct aml *a, unsigned elements);
 /* A buffer holding a UUID, as ToUUID() gives. */
@@ -63,7 +63,8 @@ struct aml_template {
 };
 struct aml_template aml_template_begin(struct aml *a, const char *name);
 void aml_template_end(struct aml *a, struct aml_template t);
-/* A window that the bridge passes on, or (consumer) a range that the device itself takes. */
+/* The descriptors of a template: a window that the bridge forwards to its bus, or (consumer) a
+ * range that the device itself decodes. Both ends of a range of buses are included. */
 void aml_bus_window(struct aml *a, uint16_t first, uint16_t last);
 void aml_memory32_window(struct aml *a, uint32_t base, uint32_t size);
 void aml_memory64_window(struct aml *a, uint64_t base, uint64_t size);

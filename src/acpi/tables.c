@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* tables.c - marker, XSDT, MCFG and SSDT
  *
- * The SSDT declares, in \_SB, a device that takes the ECAM (an operating system wants to see that
- * before it trusts it) and the host bridge: _CBA gives the ECAM (Linux ignores an MCFG above 4 GiB
- * on a guest without DMI), _CRS the windows, _OSC grants what is asked for of native hot-plug, PME,
- * AER and the capability structure, _PRT exists only where interrupt lines do.
+ * The SSDT declares two devices in \_SB. One reserves the ECAM: Linux uses an ECAM only if a device
+ * reserves it. The other one is the host bridge. Its _CBA gives the address of the ECAM, too, since
+ * Linux ignores an MCFG above 4 GiB on a guest without DMI; its _CRS lists the windows; its _OSC
+ * grants what the operating system asks for of native hot-plug, PME, AER and the PCI Express
+ * capability; and it has a _PRT if there are interrupt lines.
  *
  * ACPI 6.5 5.2.6 (header), 5.2.8 (XSDT), 6.2.11 (_OSC), 6.2.13 (_PRT); PCI Firmware 3.3 4.1.2
  * (MCFG), 4.5.1 (_OSC).
@@ -24,7 +25,8 @@
 #define MCFG_SIZE    60
 #define GSI_BASE     16
 
-/* The marker. A version is a promise on all fields. */
+/* The marker, at the start of our tables. It stays in the guest's memory when the guest moves to
+ * another host: whoever changes a field changes the version. */
 #define MARKER_MAGIC   "XenPVH-PCI-ACPI\n"
 #define MARKER_VERSION 1
 enum {
@@ -35,7 +37,7 @@ enum {
 	MARKER_AT_MMIO = 24,  /* u32 base, u32 size */
 	MARKER_AT_ECAM = 32,  /* u64 base */
 	MARKER_AT_HIGH = 40,  /* u64 base, u64 size */
-	MARKER_AT_SELF = 56,  /* u64: where it lies, so that a stray copy is none */
+	MARKER_AT_SELF = 56,  /* u64: its own address; a copy elsewhere is not taken for a marker */
 	MARKER_SIZE = 64,
 };
 #define MARKER_INTX 1
@@ -54,7 +56,7 @@ uint8_t acpi_checksum(const void *p, size_t len)
 	return (uint8_t)-acpi_sum(p, len);
 }
 
-static void finish_table(uint8_t *t, const char *signature, uint8_t revision, size_t len)
+static void table_finish(uint8_t *t, const char *signature, uint8_t revision, size_t len)
 {
 	memcpy(t, signature, 4);
 	put_le32(t + 4, (uint32_t)len);
@@ -68,16 +70,16 @@ static void finish_table(uint8_t *t, const char *signature, uint8_t revision, si
 	t[9] = acpi_checksum(t, len);
 }
 
-static uint16_t buses(const struct layout *l)
+static uint16_t layout_buses(const struct layout *l)
 {
 	return (uint16_t)(l->ecam.size / LAYOUT_ECAM_BUS);
 }
 
-static void build_mcfg(uint8_t *t, const struct layout *l)
+static void mcfg_build(uint8_t *t, const struct layout *l)
 {
 	put_le64(t + 44, l->ecam.base);
-	t[55] = (uint8_t)(buses(l) - 1); /* segment 0, first bus 0 */
-	finish_table(t, "MCFG", 1, MCFG_SIZE);
+	t[55] = (uint8_t)(layout_buses(l) - 1); /* segment 0, first bus 0 */
+	table_finish(t, "MCFG", 1, MCFG_SIZE);
 }
 
 static void ssdt_ecam(struct aml *a, const struct layout *l)
@@ -105,7 +107,7 @@ static void ssdt_osc(struct aml *a)
 	aml_int(a, 0);
 	aml_name(a, "STAT");
 
-	/* An interface other than PCI's: unrecognised. */
+	/* If the UUID is not the one of PCI host bridges: set "unrecognised UUID" and return. */
 	block = aml_if(a);
 	aml_op(a, AML_LNOT);
 	aml_op(a, AML_LEQUAL);
@@ -119,7 +121,7 @@ static void ssdt_osc(struct aml *a)
 	aml_arg(a, 3);
 	aml_end(a, block);
 
-	/* Another revision: say so, answer as for revision 1. */
+	/* If the revision is not 1: set "unrecognised revision", and answer as for revision 1. */
 	block = aml_if(a);
 	aml_op(a, AML_LNOT);
 	aml_op(a, AML_LEQUAL);
@@ -131,7 +133,7 @@ static void ssdt_osc(struct aml *a)
 	aml_name(a, "STAT");
 	aml_end(a, block);
 
-	/* Grant what is known; say that the rest was masked. */
+	/* Grant what is known; if more was asked for, set "capabilities masked". */
 	aml_op(a, AML_CREATE_DWORD_FIELD);
 	aml_arg(a, 3);
 	aml_int(a, 8);
@@ -158,8 +160,8 @@ static void ssdt_osc(struct aml *a)
 	aml_end(a, osc);
 }
 
-/* Store (value in Local, element `index` of the package in Local`package`). */
-static void store_element(struct aml *a, unsigned package, unsigned index)
+/* The target of the expression before it: element `index` of the package in Local`package`. */
+static void package_store(struct aml *a, unsigned package, unsigned index)
 {
 	aml_op(a, AML_INDEX);
 	aml_local(a, package);
@@ -199,20 +201,20 @@ static void ssdt_prt(struct aml *a)
 	aml_end(a, mark);
 	aml_local(a, ROW);
 
-	/* Address: slot << 16, any function. */
+	/* Element 0, the address: slot << 16 and 0xffff, which means any function. */
 	aml_op(a, AML_OR);
 	aml_op(a, AML_SHIFT_LEFT);
 	aml_local(a, SLOT);
 	aml_int(a, 16);
 	aml_no_target(a);
 	aml_int(a, 0xffff);
-	store_element(a, ROW, 0);
-	/* Pin. */
+	package_store(a, ROW, 0);
+	/* Element 1: the pin. */
 	aml_op(a, AML_AND);
 	aml_local(a, I);
 	aml_int(a, 3);
-	store_element(a, ROW, 1);
-	/* Element 2 stays 0: element 3 is a GSI. */
+	package_store(a, ROW, 1);
+	/* Element 2, the source, stays 0: then element 3 is a GSI. */
 	aml_op(a, AML_ADD);
 	aml_op(a, AML_AND);
 	aml_op(a, AML_ADD);
@@ -222,7 +224,7 @@ static void ssdt_prt(struct aml *a)
 	aml_int(a, 3);
 	aml_no_target(a);
 	aml_int(a, GSI_BASE);
-	store_element(a, ROW, 3);
+	package_store(a, ROW, 3);
 
 	aml_op(a, AML_STORE);
 	aml_local(a, ROW);
@@ -252,7 +254,7 @@ static void ssdt_bridge(struct aml *a, const struct layout *l, bool intx)
 	aml_name_int(a, "_CCA", 1);
 	aml_name_int(a, "_CBA", l->ecam.base);
 	crs = aml_template_begin(a, "_CRS");
-	aml_bus_window(a, 0, (uint16_t)(buses(l) - 1));
+	aml_bus_window(a, 0, (uint16_t)(layout_buses(l) - 1));
 	if (l->mmio.size)
 		aml_memory32_window(a, (uint32_t)l->mmio.base, (uint32_t)l->mmio.size);
 	if (l->mmio_high.size)
@@ -275,7 +277,7 @@ size_t acpi_ssdt_build(uint8_t *buf, size_t size, const struct layout *layout, b
 	if (a.len > size)
 		return 0;
 	/* Revision 2: integers are 64 bits wide. */
-	finish_table(buf, "SSDT", 2, a.len);
+	table_finish(buf, "SSDT", 2, a.len);
 	return a.len;
 }
 
@@ -284,7 +286,7 @@ static void marker_write(uint8_t *p, uint64_t gpa, const struct layout *l, bool 
 	memcpy(p, MARKER_MAGIC, 16);
 	put_le16(p + MARKER_AT_VERSION, MARKER_VERSION);
 	p[MARKER_AT_FLAGS] = intx ? MARKER_INTX : 0;
-	put_le16(p + MARKER_AT_BUSES, buses(l));
+	put_le16(p + MARKER_AT_BUSES, layout_buses(l));
 	put_le32(p + MARKER_AT_MMIO, (uint32_t)l->mmio.base);
 	put_le32(p + MARKER_AT_MMIO + 4, (uint32_t)l->mmio.size);
 	put_le64(p + MARKER_AT_ECAM, l->ecam.base);
@@ -322,8 +324,8 @@ int acpi_tables_build(uint8_t *room, size_t size, uint64_t gpa, const uint8_t *o
 	if (ssdt_at >= size || !acpi_ssdt_build(room + ssdt_at, size - ssdt_at, layout, intx))
 		return -ENOSPC;
 	marker_write(room, gpa, layout, intx);
-	build_mcfg(room + mcfg_at, layout);
-	/* The old one's header keeps its identity, so that the guest's log looks as before. */
+	mcfg_build(room + mcfg_at, layout);
+	/* The XSDT keeps the OEM's names in its header, so that the guest's log does not change. */
 	memcpy(t, old_xsdt, old_len);
 	put_le64(t + old_len, gpa + mcfg_at);
 	put_le64(t + old_len + 8, gpa + ssdt_at);

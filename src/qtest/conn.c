@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* conn.c - the qtest socket: lines in, lines out
+/* conn.c - the qtest socket, which carries lines of text in both directions
  *
  * Every line that has arrived is run, and its answer sent, before the watcher returns to the loop:
- * like a vCPU, the peer is released before deferred work (a kicked queue) begins. A peer that does
- * not take its answers is not read any further, so both buffers are of fixed size. A line that is
- * too long is refused and skipped.
+ * like a vCPU, the peer goes on before deferred work (a queue that it notified) begins. A peer that
+ * does not read its answers is not read any further, so both buffers have a fixed size. A line that
+ * is too long is refused and skipped.
  *
- * All on the exit loop, except that any thread may change an interrupt line: the output buffer has
- * a lock. A line that toggles while the buffer is full is reported as it stands when there is room
- * again.
+ * Everything runs on the exit loop, except that any thread may change an interrupt line: so the
+ * output buffer has a lock. If a line changes several times while the buffer is full, only its last
+ * level is reported when there is room again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +22,8 @@
 #include "base/util.h"
 #include "qtest/internal.h"
 
-/* Reserve in the output buffer: a reply must fit behind what is there. */
-static bool out_room(const struct conn *c)
+/* Is there room for one more reply in the output buffer? */
+static bool out_has_room(const struct conn *c)
 {
 	return c->out_len <= QTEST_OUT_SIZE - QTEST_REPLY_MAX;
 }
@@ -43,15 +43,15 @@ static void log_line(struct conn *c, char who, const char *text, size_t len)
 		return;
 }
 
-/* Under the lock: tell the peer about lines that are not as it knows them. */
-static void report_irqs(struct conn *c)
+/* Report the interrupt lines that have changed to the peer. Called with the lock held. */
+static void irqs_report(struct conn *c)
 {
 	for (unsigned i = 0; i < QTEST_LINES && c->irqs_wanted; i++) {
-		if (c->level[i] == c->told[i] || QTEST_OUT_SIZE - c->out_len < 32)
+		if (c->level[i] == c->reported[i] || QTEST_OUT_SIZE - c->out_len < 32)
 			continue;
 		c->out_len += (size_t)sprintf(c->out + c->out_len, "IRQ %s %u\n",
 					      c->level[i] ? "raise" : "lower", i);
-		c->told[i] = c->level[i];
+		c->reported[i] = c->level[i];
 	}
 }
 
@@ -84,8 +84,8 @@ void conn_reply_text(struct conn *c, const char *text, size_t len)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Send what the peer takes. False when it is gone. */
-static bool flush_out(struct conn *c)
+/* Send as much output as the socket takes. False when the peer has gone. */
+static bool out_flush(struct conn *c)
 {
 	bool alive = true;
 
@@ -103,18 +103,18 @@ static bool flush_out(struct conn *c)
 		}
 		c->out_len -= (size_t)n;
 		memmove(c->out, c->out + n, c->out_len);
-		report_irqs(c);
+		irqs_report(c);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return alive;
 }
 
 /* Run the complete lines in the input buffer while there is room for their answers. */
-static void run_lines(struct conn *c)
+static void lines_run(struct conn *c)
 {
 	char *line = c->in, *end = c->in + c->in_len, *nl;
 
-	while (out_room(c) && (nl = memchr(line, '\n', (size_t)(end - line)))) {
+	while (out_has_room(c) && (nl = memchr(line, '\n', (size_t)(end - line)))) {
 		*nl = '\0';
 		if (c->skipping)
 			c->skipping = false;
@@ -134,7 +134,7 @@ static void run_lines(struct conn *c)
 	}
 }
 
-static void read_in(struct conn *c)
+static void in_read(struct conn *c)
 {
 	ssize_t n;
 
@@ -149,7 +149,7 @@ static void read_in(struct conn *c)
 		c->eof = true;
 }
 
-static void peer_left(struct conn *c)
+static void peer_close(struct conn *c)
 {
 	loop_fd_del(c->exits, &c->watch);
 	pthread_mutex_lock(&c->lock);
@@ -160,41 +160,42 @@ static void peer_left(struct conn *c)
 	c->gone(c->ctx);
 }
 
-/* Answer what can be answered; then wait for more lines, or for the peer to take its answers. */
-static void serve_peer(struct conn *c)
+/* Run and answer the lines that there is room to answer; then wait for more lines, or for room to
+ * send the answers. */
+static void peer_serve(struct conn *c)
 {
 	bool alive;
 
 	do {
-		run_lines(c);
-		alive = flush_out(c);
+		lines_run(c);
+		alive = out_flush(c);
 	} while (alive && !c->blocked && memchr(c->in, '\n', c->in_len));
 	if (!alive || (c->eof && !c->blocked))
-		peer_left(c);
+		peer_close(c);
 	else if (c->blocked != c->watches_out) {
 		c->watches_out = c->blocked;
 		loop_fd_mod(c->exits, &c->watch, c->blocked ? EPOLLOUT : EPOLLIN);
 	}
 }
 
-static void on_peer(struct loop_fd *w, uint32_t events)
+static void peer_ready(struct loop_fd *w, uint32_t events)
 {
 	struct conn *c = container_of(w, struct conn, watch);
 
 	if (!c->blocked)
-		read_in(c);
-	serve_peer(c);
+		in_read(c);
+	peer_serve(c);
 }
 
-static void on_flush(struct loop_task *t)
+static void flush_run(struct loop_task *t)
 {
 	struct conn *c = container_of(t, struct conn, flush);
 
 	if (c->fd >= 0)
-		serve_peer(c);
+		peer_serve(c);
 }
 
-static void on_accept(struct loop_fd *w, uint32_t events)
+static void peer_accept(struct loop_fd *w, uint32_t events)
 {
 	struct conn *c = container_of(w, struct conn, watch);
 	int fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
@@ -205,20 +206,20 @@ static void on_accept(struct loop_fd *w, uint32_t events)
 	close(c->listener);
 	c->listener = -1;
 	c->fd = fd;
-	if (loop_fd_add(c->exits, w, fd, EPOLLIN, on_peer))
+	if (loop_fd_add(c->exits, w, fd, EPOLLIN, peer_ready))
 		c->gone(c->ctx);
 }
 
 void conn_irq(struct conn *c, unsigned n, bool level)
 {
-	bool news;
+	bool changed;
 
 	pthread_mutex_lock(&c->lock);
 	c->level[n] = level;
-	news = c->irqs_wanted && level != c->told[n];
-	report_irqs(c);
+	changed = c->irqs_wanted && level != c->reported[n];
+	irqs_report(c);
 	pthread_mutex_unlock(&c->lock);
-	if (news)
+	if (changed)
 		loop_post(c->exits, &c->flush);
 }
 
@@ -230,7 +231,7 @@ void conn_want_irqs(struct conn *c)
 }
 
 /* Fill `sa` from "unix:PATH[,server=on|off][,wait=on|off]". */
-static int parse_peer(const char *peer, struct sockaddr_un *sa, bool *server, struct err *e)
+static int peer_parse(const char *peer, struct sockaddr_un *sa, bool *server, struct err *e)
 {
 	char buf[sizeof(sa->sun_path) + 64], *opt, *save = NULL;
 
@@ -255,20 +256,20 @@ bad:
 		       peer);
 }
 
-static int open_peer(struct conn *c, const char *peer, struct err *e)
+static int peer_open(struct conn *c, const char *peer, struct err *e)
 {
 	struct sockaddr_un sa = {0};
 	bool server = false;
 	int fd, r;
 
-	r = parse_peer(peer, &sa, &server, e);
+	r = peer_parse(peer, &sa, &server, e);
 	if (r)
 		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_set(e, -errno, "-qtest %s: %s", peer, strerror(errno));
 	if (server) {
-		/* As QEMU does: a socket that an earlier run left behind gives way. */
+		/* As in QEMU, a socket that an earlier run left behind is replaced. */
 		unlink(sa.sun_path);
 		c->listener = fd;
 		if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) || listen(fd, 1))
@@ -287,7 +288,7 @@ int conn_open(struct conn *c, const char *peer, const char *log, struct err *e)
 {
 	c->fd = c->listener = c->log = -1;
 	c->watch.fd = -1;
-	c->flush.fn = on_flush;
+	c->flush.fn = flush_run;
 	c->start = now_ns();
 	pthread_mutex_init(&c->lock, NULL);
 	if (log && strcmp(log, "none")) {
@@ -303,7 +304,7 @@ int conn_open(struct conn *c, const char *peer, const char *log, struct err *e)
 	c->text = malloc(QTEST_REPLY_MAX);
 	if (!c->in || !c->out || !c->data || !c->text)
 		return err_nomem(e);
-	return open_peer(c, peer, e);
+	return peer_open(c, peer, e);
 }
 
 int conn_serve(struct conn *c, struct loop *exits, void (*gone)(void *ctx), void *ctx)
@@ -312,9 +313,9 @@ int conn_serve(struct conn *c, struct loop *exits, void (*gone)(void *ctx), void
 	c->gone = gone;
 	c->ctx = ctx;
 	if (c->listener >= 0)
-		return loop_fd_add(exits, &c->watch, c->listener, EPOLLIN, on_accept);
+		return loop_fd_add(exits, &c->watch, c->listener, EPOLLIN, peer_accept);
 	if (c->fd >= 0)
-		return loop_fd_add(exits, &c->watch, c->fd, EPOLLIN, on_peer);
+		return loop_fd_add(exits, &c->watch, c->fd, EPOLLIN, peer_ready);
 	return 0;
 }
 

@@ -22,28 +22,29 @@
 #define QTEST_REPLY_MAX QTEST_LINE_MAX
 #define QTEST_OUT_SIZE	(2 * QTEST_REPLY_MAX)
 
-/* The socket. Exit loop, but for the output buffer and the line levels. */
+/* The connection to the peer. It belongs to the exit loop, except for what `lock` guards. */
 struct conn {
 	int listener, log;
-	uint64_t start; /* of the log's clock */
+	uint64_t start; /* when the log's clock began, as now_ns() */
 	struct loop *exits;
 	struct loop_fd watch;
 	int fd;
 	bool eof, blocked; /* nothing more to read; the peer takes nothing more for now */
-	bool watches_out;  /* what `watch` waits for */
-	bool skipping;	   /* the rest of an overlong line */
+	bool watches_out;  /* `watch` waits for room to write, not for input */
+	bool skipping;	   /* drop the rest of a line that was too long */
 	char *in;
 	size_t in_len;
 	uint8_t *data; /* scratch for a command: QTEST_DATA_MAX bytes */
-	char *text;    /* and QTEST_REPLY_MAX for its answer */
+	char *text;    /* scratch for its answer: QTEST_REPLY_MAX bytes */
 	void (*gone)(void *ctx);
 	void *ctx;
 
-	pthread_mutex_t lock; /* of what follows */
+	pthread_mutex_t lock; /* guards what follows; any thread may take it */
 	char *out;
 	size_t out_len;
-	bool irqs_wanted;			    /* the peer asked for IRQ lines */
-	bool level[QTEST_LINES], told[QTEST_LINES]; /* as they are, as the peer knows them */
+	bool irqs_wanted;	    /* the peer asked for changes of interrupt lines */
+	bool level[QTEST_LINES];    /* of each line now, ... */
+	bool reported[QTEST_LINES]; /* ... and as it was last reported to the peer */
 	struct loop_task flush;
 };
 
@@ -60,10 +61,12 @@ struct qtest {
 
 /* --- qtest.c: loads and stores of the vCPU (exit loop) --- */
 
-/* 1, 2, 4 or 8 bytes anywhere: RAM, a claimed range, or nothing (ones). */
+/* Load or store 1, 2, 4 or 8 bytes at any address: RAM, a claimed range, or neither (then a load
+ * reads ones and a store has no effect). */
 uint64_t qtest_load(struct qtest *q, uint64_t addr, unsigned size);
 void qtest_store(struct qtest *q, uint64_t addr, uint64_t value, unsigned size);
-/* Any length; outside RAM in naturally aligned pieces of up to 4 bytes. Wraps at 2^64. */
+/* The same for any length; outside RAM, in naturally aligned pieces of up to 4 bytes. Addresses
+ * wrap at 2^64. */
 void qtest_load_bytes(struct qtest *q, uint64_t addr, uint8_t *buf, uint64_t len);
 void qtest_store_bytes(struct qtest *q, uint64_t addr, const uint8_t *buf, uint64_t len);
 
@@ -77,9 +80,9 @@ int conn_serve(struct conn *c, struct loop *exits, void (*gone)(void *ctx), void
 void conn_close(struct conn *c);
 /* Exit loop: append one line to the answer; at most QTEST_REPLY_MAX bytes per command. */
 void conn_reply(struct conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The same, "OK " and `len` bytes of text. */
+/* Append "OK " and `len` bytes of text as one line. */
 void conn_reply_text(struct conn *c, const char *text, size_t len);
-/* Any thread: line `n` has changed. */
+/* Any thread: interrupt line `n` has this level now. */
 void conn_irq(struct conn *c, unsigned n, bool level);
 void conn_want_irqs(struct conn *c);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* proto.c - the commands of QEMU's qtest protocol
  *
- * One line, words separated by one space, numbers as strtoull(…, 0) takes them; one line of answer.
- * What QEMU treats as a fatal error of its test client (missing or malformed arguments) is answered
- * with "FAIL" or "ERR" here. Runs on the exit loop; no allocation, one command carries at most
- * QTEST_DATA_MAX bytes.
+ * A command is one line of words separated by one space; numbers are written as for strtoull(…, 0).
+ * Each command gets one line of answer. Where QEMU ends because its test client made an error
+ * (missing or malformed arguments), the answer here is "FAIL" or "ERR". Runs on the exit loop and
+ * allocates nothing; one command carries at most QTEST_DATA_MAX bytes.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -18,7 +18,7 @@
 
 #define WORDS_MAX 6
 
-static bool number(const char *s, uint64_t *out)
+static bool number_parse(const char *s, uint64_t *out)
 {
 	char *end;
 
@@ -29,13 +29,14 @@ static bool number(const char *s, uint64_t *out)
 	return !*end && !errno;
 }
 
-/* Size of an access by the last letter of its command; 0 when it is none of b, w, l, q. */
-static unsigned width(char c)
+/* The size of an access in bytes, from the last letter of its command (b, w, l, q); 0 for another
+ * letter. */
+static unsigned width_by_letter(char c)
 {
 	return c == 'b' ? 1 : c == 'w' ? 2 : c == 'l' ? 4 : c == 'q' ? 8 : 0;
 }
 
-static int nibble(char c)
+static int hex_digit_value(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -43,15 +44,16 @@ static int nibble(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Decode "0x..." into `len` bytes; short input is padded with zeroes, a longer one is cut. */
-static bool unhex(const char *s, uint8_t *buf, size_t len)
+/* Decode "0x..." into `len` bytes; shorter input is padded with zeroes, longer input is cut. False
+ * when it is malformed. */
+static bool hex_decode(const char *s, uint8_t *buf, size_t len)
 {
 	size_t n = 0;
 
 	if (s[0] != '0' || s[1] != 'x')
 		return false;
 	for (s += 2; s[0] && n < len; s += 2) {
-		int hi = nibble(s[0]), lo = s[1] ? nibble(s[1]) : -1;
+		int hi = hex_digit_value(s[0]), lo = s[1] ? hex_digit_value(s[1]) : -1;
 
 		if (hi < 0 || lo < 0)
 			return false;
@@ -65,7 +67,7 @@ static void cmd_load(struct qtest *q, unsigned size, char **w)
 {
 	uint64_t addr;
 
-	if (!number(w[1], &addr))
+	if (!number_parse(w[1], &addr))
 		conn_reply(&q->conn, "ERR invalid argument");
 	else
 		conn_reply(&q->conn, "OK 0x%016llx", (unsigned long long)qtest_load(q, addr, size));
@@ -75,7 +77,7 @@ static void cmd_store(struct qtest *q, unsigned size, char **w)
 {
 	uint64_t addr, value;
 
-	if (!number(w[1], &addr) || !number(w[2], &value)) {
+	if (!number_parse(w[1], &addr) || !number_parse(w[2], &value)) {
 		conn_reply(&q->conn, "ERR invalid argument");
 		return;
 	}
@@ -83,10 +85,11 @@ static void cmd_store(struct qtest *q, unsigned size, char **w)
 	conn_reply(&q->conn, "OK");
 }
 
-/* Address and length of a bulk command; answers when they are wrong. */
-static bool bulk_args(struct qtest *q, char **w, uint64_t *addr, uint64_t *len)
+/* Parse address and length of a command that transfers bytes. False when they are wrong: then the
+ * error has been answered. */
+static bool bulk_parse_args(struct qtest *q, char **w, uint64_t *addr, uint64_t *len)
 {
-	if (!number(w[1], addr) || !number(w[2], len)) {
+	if (!number_parse(w[1], addr) || !number_parse(w[2], len)) {
 		conn_reply(&q->conn, "ERR invalid argument");
 		return false;
 	}
@@ -117,7 +120,7 @@ static void cmd_read(struct qtest *q, char **w, bool base64)
 	uint64_t addr, len;
 	size_t n;
 
-	if (!bulk_args(q, w, &addr, &len))
+	if (!bulk_parse_args(q, w, &addr, &len))
 		return;
 	qtest_load_bytes(q, addr, c->data, len);
 	n = base64 ? base64_encode(c->data, len, c->text) : hex_encode(c->data, len, c->text);
@@ -129,14 +132,14 @@ static void cmd_write(struct qtest *q, char **w, bool base64)
 	struct conn *c = &q->conn;
 	uint64_t addr, len;
 
-	if (!bulk_args(q, w, &addr, &len))
+	if (!bulk_parse_args(q, w, &addr, &len))
 		return;
 	if (!w[3] || (!base64 && strlen(w[3]) < 3)) {
 		conn_reply(c, "ERR invalid argument size");
 		return;
 	}
 	if (base64 ? base64_decode(w[3], c->data, len) < (ssize_t)len
-		   : !unhex(w[3], c->data, len)) {
+		   : !hex_decode(w[3], c->data, len)) {
 		conn_reply(c, "ERR invalid data");
 		return;
 	}
@@ -148,7 +151,8 @@ static void cmd_memset(struct qtest *q, char **w)
 {
 	uint64_t addr, len, pattern;
 
-	if (!number(w[1], &addr) || !number(w[2], &len) || !number(w[3], &pattern)) {
+	if (!number_parse(w[1], &addr) || !number_parse(w[2], &len) ||
+	    !number_parse(w[3], &pattern)) {
 		conn_reply(&q->conn, "ERR invalid argument");
 		return;
 	}
@@ -164,12 +168,12 @@ static void cmd_memset(struct qtest *q, char **w)
 	conn_reply(&q->conn, "OK");
 }
 
-/* The machine has no I/O ports. */
+/* The machine has no I/O ports: reads give ones, writes have no effect. */
 static void cmd_port(struct qtest *q, unsigned size, char **w, bool in)
 {
 	uint64_t port, value;
 
-	if (!number(w[1], &port) || port > 0xffff || (!in && !number(w[2], &value)))
+	if (!number_parse(w[1], &port) || port > 0xffff || (!in && !number_parse(w[2], &value)))
 		conn_reply(&q->conn, "ERR invalid argument");
 	else if (in)
 		conn_reply(&q->conn, "OK 0x%04x", size == 1 ? 0xff : size == 2 ? 0xffff : ~0U);
@@ -177,14 +181,15 @@ static void cmd_port(struct qtest *q, unsigned size, char **w, bool in)
 		conn_reply(&q->conn, "OK");
 }
 
-/* No device waits for the virtual clock, so a step without a length has nothing to go to. */
+/* No device has a timer on the virtual clock, so a step to the next timer (one without a length)
+ * always fails. */
 static void cmd_clock(struct qtest *q, char **w, bool step)
 {
 	uint64_t ns;
 
 	if (step && !w[1])
 		conn_reply(&q->conn, "FAIL no timer is armed");
-	else if (!number(w[1], &ns) || ns > INT64_MAX / 2)
+	else if (!number_parse(w[1], &ns) || ns > INT64_MAX / 2)
 		conn_reply(&q->conn, "ERR invalid argument");
 	else {
 		q->clock_ns = step ? MIN(q->clock_ns, INT64_MAX / 2) + (int64_t)ns : (int64_t)ns;
@@ -192,12 +197,12 @@ static void cmd_clock(struct qtest *q, char **w, bool step)
 	}
 }
 
-/* `prefix` followed by one letter that is a width: its size, else 0. */
-static unsigned sized(const char *word, const char *prefix)
+/* The size of an access if `word` is `prefix` and one letter for a size ("readl"); else 0. */
+static unsigned command_width(const char *word, const char *prefix)
 {
 	size_t n = strlen(prefix);
 
-	return !strncmp(word, prefix, n) && word[n] && !word[n + 1] ? width(word[n]) : 0;
+	return !strncmp(word, prefix, n) && word[n] && !word[n + 1] ? width_by_letter(word[n]) : 0;
 }
 
 void proto_command(struct qtest *q, char *line)
@@ -213,9 +218,9 @@ void proto_command(struct qtest *q, char *line)
 			*line++ = '\0';
 	} while (line && n < WORDS_MAX);
 	cmd = w[0];
-	if ((size = sized(cmd, "read")))
+	if ((size = command_width(cmd, "read")))
 		cmd_load(q, size, w);
-	else if ((size = sized(cmd, "write")))
+	else if ((size = command_width(cmd, "write")))
 		cmd_store(q, size, w);
 	else if (!strcmp(cmd, "read") || !strcmp(cmd, "b64read"))
 		cmd_read(q, w, cmd[0] == 'b');
@@ -223,9 +228,9 @@ void proto_command(struct qtest *q, char *line)
 		cmd_write(q, w, cmd[0] == 'b');
 	else if (!strcmp(cmd, "memset"))
 		cmd_memset(q, w);
-	else if ((size = sized(cmd, "in")) && size < 8)
+	else if ((size = command_width(cmd, "in")) && size < 8)
 		cmd_port(q, size, w, true);
-	else if ((size = sized(cmd, "out")) && size < 8)
+	else if ((size = command_width(cmd, "out")) && size < 8)
 		cmd_port(q, size, w, false);
 	else if (!strcmp(cmd, "endianness"))
 		conn_reply(&q->conn, "OK little");

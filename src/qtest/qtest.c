@@ -3,12 +3,12 @@
  *
  * Implements struct hv_ops for one process. RAM is a file (memory-backend-file, shared with the
  * test) or an anonymous one, mapped at once and populated by the kernel on first touch. Loads and
- * stores of the peer go to RAM, or to the claimed range that holds them, or nowhere (all ones). An
- * MSI is what it is on the bus: a store of four bytes; one that does not hit RAM is lost, as there
- * is no interrupt controller.
+ * stores of the peer go to RAM, or to the claimed range that contains them; elsewhere a load reads
+ * all ones and a store is lost. An MSI is a store of four bytes, as on a PCI bus; one that does not
+ * hit RAM is lost, as there is no interrupt controller.
  *
  * Owns the struct qtest and everything in it. The peer is trusted like a vCPU: it can make the
- * machine do what guests do, not more. When it leaves, the control loop hears HV_GONE.
+ * machine do what guests do, not more. When it leaves, the client gets HV_GONE on the control loop.
  */
 #include "qtest/qtest.h"
 
@@ -24,7 +24,7 @@
 #include "mem/gmem.h"
 #include "qtest/internal.h"
 
-static const struct hv_range *claim_of(const struct qtest *q, uint64_t addr, unsigned size)
+static const struct hv_range *claim_find(const struct qtest *q, uint64_t addr, unsigned size)
 {
 	for (unsigned i = 0; i < q->claims; i++)
 		if (addr >= q->claim[i].base &&
@@ -37,7 +37,7 @@ uint64_t qtest_load(struct qtest *q, uint64_t addr, unsigned size)
 {
 	uint64_t v = 0;
 
-	if (claim_of(q, addr, size))
+	if (claim_find(q, addr, size))
 		return q->client->read(q->client->ctx, addr, size);
 	if (!gmem_read(q->hv.mem, addr, &v, size))
 		return le64toh(v);
@@ -52,15 +52,16 @@ void qtest_store(struct qtest *q, uint64_t addr, uint64_t value, unsigned size)
 {
 	uint64_t v = htole64(value);
 
-	if (claim_of(q, addr, size))
+	if (claim_find(q, addr, size))
 		q->client->write(q->client->ctx, addr, value, size);
 	else if (gmem_write(q->hv.mem, addr, &v, size) && size > 1)
 		for (unsigned i = 0; i < size; i++)
 			qtest_store(q, addr + i, value >> (8 * i) & 0xff, 1);
 }
 
-/* Size of the next piece of a transfer that does not go to RAM as a whole. */
-static unsigned piece(uint64_t addr, uint64_t len)
+/* Size of the next access of a transfer that does not go to RAM as a whole: the largest one of 1, 2
+ * or 4 bytes that is aligned and does not exceed `len`. */
+static unsigned piece_size(uint64_t addr, uint64_t len)
 {
 	unsigned n = 4;
 
@@ -74,7 +75,7 @@ void qtest_load_bytes(struct qtest *q, uint64_t addr, uint8_t *buf, uint64_t len
 	if (!gmem_read(q->hv.mem, addr, buf, len))
 		return;
 	for (unsigned n; len; addr += n, buf += n, len -= n) {
-		n = piece(addr, len);
+		n = piece_size(addr, len);
 		uint64_t v = htole64(qtest_load(q, addr, n));
 		memcpy(buf, &v, n);
 	}
@@ -87,7 +88,7 @@ void qtest_store_bytes(struct qtest *q, uint64_t addr, const uint8_t *buf, uint6
 	for (unsigned n; len; addr += n, buf += n, len -= n) {
 		uint64_t v = 0;
 
-		n = piece(addr, len);
+		n = piece_size(addr, len);
 		memcpy(&v, buf, n);
 		qtest_store(q, addr, le64toh(v), n);
 	}
@@ -118,7 +119,7 @@ static int qtest_claim(struct hv *hv, uint64_t base, uint64_t size, struct err *
 	return 0;
 }
 
-static void tell_gone(struct loop_task *t)
+static void gone_report(struct loop_task *t)
 {
 	struct qtest *q = container_of(t, struct qtest, gone);
 
@@ -140,7 +141,7 @@ static int qtest_serve(struct hv *hv, struct loop *exits, struct loop *control,
 
 	q->client = client;
 	q->control = control;
-	q->gone.fn = tell_gone;
+	q->gone.fn = gone_report;
 	r = conn_serve(&q->conn, exits, peer_gone, q);
 	return r ? err_set(e, r, "-qtest: could not watch the socket: %s", strerror(-r)) : 0;
 }
@@ -149,7 +150,8 @@ static int qtest_msi(struct hv *hv, uint64_t addr, uint32_t data)
 {
 	struct iovec iov;
 
-	/* One store: who takes the message between the two of a memcpy() gets it twice. */
+	/* The message is one store. memcpy() may store it in two parts, and a test that reads and
+	 * clears it in between would see two messages. */
 	if (addr % sizeof(data) || gmem_pin(hv->mem, addr, sizeof(data), &iov, 1) != 1)
 		return 0;
 	__atomic_store_n((uint32_t *)iov.iov_base, htole32(data), __ATOMIC_RELEASE);
@@ -165,8 +167,8 @@ static int qtest_intx(struct hv *hv, unsigned line, bool level)
 	return 0;
 }
 
-/* There is no right to give up and nobody to tell. */
-static int qtest_nothing(struct hv *hv, struct err *e)
+/* There are no rights to give up (restrict_self) and no toolstack to notify (announce). */
+static int qtest_ignore(struct hv *hv, struct err *e)
 {
 	return 0;
 }
@@ -186,14 +188,14 @@ static const struct hv_ops qtest_ops = {
 	.serve = qtest_serve,
 	.msi = qtest_msi,
 	.intx = qtest_intx,
-	.restrict_self = qtest_nothing,
-	.announce = qtest_nothing,
+	.restrict_self = qtest_ignore,
+	.announce = qtest_ignore,
 	.close = qtest_close,
 };
 
 /* --- RAM --- */
 
-static int place_ram(struct hv *hv, const struct qtest_config *c, struct err *e)
+static int ram_place(struct hv *hv, const struct qtest_config *c, struct err *e)
 {
 	uint64_t sum = 0;
 
@@ -217,8 +219,9 @@ static int place_ram(struct hv *hv, const struct qtest_config *c, struct err *e)
 	return 0;
 }
 
-/* The backend's file, at least `size` bytes long; a negative errno with `e`. */
-static int open_backend(const char *path, uint64_t size, struct err *e)
+/* Open the backend's file and make it at least `size` bytes long. Returns the descriptor, or a
+ * negative errno with `e`. */
+static int backend_open(const char *path, uint64_t size, struct err *e)
 {
 	struct stat st;
 	int fd, r;
@@ -255,9 +258,9 @@ struct hv *hv_qtest_open(const struct qtest_config *c, struct err *e)
 	q->hv.vcpus = c->vcpus;
 	q->hv.paddr_bits = QTEST_PADDR_BITS;
 	q->hv.has_intx = true;
-	if (conn_open(&q->conn, c->peer, c->log, e) || place_ram(&q->hv, c, e))
+	if (conn_open(&q->conn, c->peer, c->log, e) || ram_place(&q->hv, c, e))
 		goto fail;
-	fd = open_backend(c->mem_path, c->mem_size, e);
+	fd = backend_open(c->mem_path, c->mem_size, e);
 	if (fd < 0)
 		goto fail;
 	q->hv.mem = gmem_new_file(q->hv.ram, q->hv.ram_ranges, fd, e);

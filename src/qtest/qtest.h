@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* qtest.h - the hypervisor that is not there: one process, RAM from a memory backend, a test as the
- * only vCPU
+/* qtest.h - the machine without a hypervisor: RAM comes from a memory backend, and a test program
+ * is the only vCPU
  *
  * `-accel qtest` runs the whole machine without Xen. A peer (device test, fuzzer, benchmark)
  * connects with QEMU's qtest protocol and does what a vCPU would do: loads and stores at

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* hv.h - the hypervisor as the machine sees it
+/* hv.h - the interface between the machine and the hypervisor
  *
  * Two implementations: src/xen (a domain of a real Xen) and src/qtest (one process, RAM from a
  * memory backend, accesses from QEMU's qtest protocol). The machine, PCI and virtio know only this
  * header.
  *
- * Life: open (constructor of the implementation) -> facts below are valid -> hv_claim() for each
- * range -> hv_serve() -> hv_restrict() -> hv_announce() -> ... -> hv_close(). All on the control
- * thread. After hv_serve(), exits arrive on the exit loop: read() and write() of the client are
- * called there, one access at a time per loop turn's batch, and a vCPU is released before any task
- * deferred by them runs.
+ * An implementation's own function opens it; then the facts in struct hv are valid. The control
+ * thread calls hv_claim() for each range, then hv_serve(), hv_restrict(), hv_announce(), and at the
+ * end hv_close(). After hv_serve(), exits (accesses of vCPUs to the claimed ranges) arrive on the
+ * exit loop: the client's read() and write() are called there, for one access at a time. The vCPU
+ * goes on before any task that they deferred runs.
  */
 #ifndef HV_HV_H
 #define HV_HV_H
@@ -27,18 +27,19 @@
 struct gmem;
 struct hv;
 
-/* What becomes of the domain; reported on the control loop. A paused or suspended domain is still
- * served. */
+/* Events of the domain, reported on the control loop. A paused or suspended domain has none: it is
+ * served as before. */
 enum hv_event {
-	HV_GONE, /* destroyed, or the qtest peer has left: time to leave */
+	HV_GONE, /* the domain was destroyed, or the qtest peer has left: the program must end */
 };
 
-/* The machine's side. */
+/* The callbacks of the machine. */
 struct hv_client {
-	/* Exit loop. `size` is 1, 2, 4 or 8 and the access lies within one claimed range. */
+	/* Called on the exit loop. `size` is 1, 2, 4 or 8, and the access lies within one claimed
+	 * range. */
 	uint64_t (*read)(void *ctx, uint64_t addr, unsigned size);
 	void (*write)(void *ctx, uint64_t addr, uint64_t data, unsigned size);
-	/* Control loop. */
+	/* Called on the control loop. */
 	void (*event)(void *ctx, enum hv_event event);
 	void *ctx;
 };
@@ -65,38 +66,39 @@ struct hv {
 	struct gmem *mem;		    /* its RAM */
 	struct hv_range ram[HV_RAM_RANGES]; /* ascending, not overlapping */
 	unsigned ram_ranges;
-	unsigned vcpus;	     /* all, the offline ones too */
+	unsigned vcpus;	     /* their number, offline ones included */
 	unsigned paddr_bits; /* width of guest-physical addresses */
-	bool has_intx;	     /* an IOAPIC is there, so lines can be delivered */
+	bool has_intx;	     /* there is an IOAPIC, so INTx lines reach the guest */
 };
 
-/* Route accesses to [base, base + size) to the client. Before hv_serve(). */
+/* Have accesses to [base, base + size) sent to the client; called before hv_serve(). 0 or -errno
+ * with `e`. */
 static inline int hv_claim(struct hv *hv, uint64_t base, uint64_t size, struct err *e)
 {
 	return hv->ops->claim(hv, base, size, e);
 }
 
-/* Begin to take exits. The client's struct must live as long as `hv`. */
+/* Begin to serve exits. `client` must live as long as `hv`. 0 or -errno with `e`. */
 static inline int hv_serve(struct hv *hv, struct loop *exits, struct loop *control,
 			   const struct hv_client *client, struct err *e)
 {
 	return hv->ops->serve(hv, exits, control, client, e);
 }
 
-/* Any thread: deliver a message-signalled interrupt. A failure is the guest's fault or the domain's
- * end: never fatal. */
+/* Any thread: deliver a message-signalled interrupt. It fails when the guest programmed a bad
+ * address or the domain has ended, so callers ignore the error. */
 static inline int hv_msi(struct hv *hv, uint64_t addr, uint32_t data)
 {
 	return hv->ops->msi(hv, addr, data);
 }
 
-/* Any thread: set INTx line 0-3 of the host bridge. Only where `has_intx`. */
+/* Any thread: set the level of INTx line 0-3 of the host bridge. Only if `has_intx`. */
 static inline int hv_intx(struct hv *hv, unsigned line, bool level)
 {
 	return hv->ops->intx(hv, line, level);
 }
 
-/* Give up all rights over other domains, for good (-xen-domid-restrict). */
+/* Give up all rights over other domains; that cannot be undone (-xen-domid-restrict). */
 static inline int hv_restrict(struct hv *hv, struct err *e)
 {
 	return hv->ops->restrict_self(hv, e);

@@ -25,7 +25,7 @@
 #define ECAM_MAX (256 * MiB)
 #define MAX_ADDR (1ULL << 52)
 
-/* What the platform itself has below 4 GiB. */
+/* Ranges below 4 GiB that the platform itself uses. */
 static const struct {
 	struct hv_range range;
 	const char *what;
@@ -36,18 +36,18 @@ static const struct {
 	{{0xfeff8000, 0x8000}, "Xen's special pages"},
 };
 
-static uint64_t end_of(struct hv_range r)
+static uint64_t range_end(struct hv_range r)
 {
 	return r.base + r.size;
 }
 
-static bool overlap(struct hv_range a, struct hv_range b)
+static bool ranges_overlap(struct hv_range a, struct hv_range b)
 {
-	return a.size && b.size && a.base < end_of(b) && b.base < end_of(a);
+	return a.size && b.size && a.base < range_end(b) && b.base < range_end(a);
 }
 
-/* So that no sum below can wrap. */
-static int check_ends(const struct layout_conf *c, struct err *e)
+/* Check the ends of all ranges, so that no sum in the functions below can overflow. */
+static int conf_check_ends(const struct layout_conf *c, struct err *e)
 {
 	const struct hv_range *all[] = {&c->ram_low, &c->ram_high, &c->ecam, &c->mmio,
 					&c->mmio_high};
@@ -63,10 +63,10 @@ static int check_ends(const struct layout_conf *c, struct err *e)
 	return 0;
 }
 
-static bool overlaps_any(struct hv_range r, const struct hv_range *list, unsigned n)
+static bool range_overlaps_any(struct hv_range r, const struct hv_range *list, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		if (overlap(r, list[i]))
+		if (ranges_overlap(r, list[i]))
 			return true;
 	return false;
 }
@@ -76,7 +76,7 @@ int layout_stated_ram(const struct layout_conf *conf, struct hv_range ram[2], st
 	struct hv_range low = conf->ram_low, high = conf->ram_high;
 	uint64_t mem = conf->mem;
 	unsigned n = 0;
-	int rc = check_ends(conf, e);
+	int rc = conf_check_ends(conf, e);
 
 	if (rc)
 		return rc;
@@ -98,7 +98,7 @@ int layout_stated_ram(const struct layout_conf *conf, struct hv_range ram[2], st
 			       "-m %" PRIu64 "M does not fit into ram-low-size and ram-high-size",
 			       (uint64_t)(mem / MiB));
 	high.size = mem - low.size;
-	if (overlap(low, high) || (low.size && high.size && high.base < low.base))
+	if (ranges_overlap(low, high) || (low.size && high.size && high.base < low.base))
 		return err_set(e, -EINVAL, "ram-high must lie above ram-low");
 	if (low.size)
 		ram[n++] = low;
@@ -112,8 +112,8 @@ unsigned layout_domain_ram(uint64_t mem, uint64_t top, struct hv_range ram[2])
 	uint64_t low = MIN(mem, LAYOUT_LOW_RAM_END), high = mem - low;
 	uint64_t end = MIN(top, MAX_ADDR / PAGE) * PAGE + PAGE;
 
-	/* The highest page ends high RAM, unless the guest has given that page away: then there
-	 * would be more low RAM than fits below 4 GiB, and libxl's split stands. */
+	/* High RAM ends with the highest page, unless the guest has given that page away: then low
+	 * RAM would be larger than the space below 4 GiB, so libxl's split is used. */
 	if (end > LAYOUT_HIGH_RAM + high && end - LAYOUT_HIGH_RAM < mem) {
 		high = end - LAYOUT_HIGH_RAM;
 		low = mem - high;
@@ -123,16 +123,17 @@ unsigned layout_domain_ram(uint64_t mem, uint64_t top, struct hv_range ram[2])
 	return high ? 2 : 1;
 }
 
-/* The first stretch of [r.base, end) that no range of `in` covers; size 0 when all of it is
- * covered. Both are ascending. */
-static struct hv_range uncovered(struct hv_range r, const struct hv_range *in, unsigned n)
+/* The first part of `r` that no range of `in` (ascending) covers; size 0 when all of it is covered.
+ */
+static struct hv_range range_find_uncovered(struct hv_range r, const struct hv_range *in,
+					    unsigned n)
 {
-	uint64_t at = r.base, end = end_of(r);
+	uint64_t at = r.base, end = range_end(r);
 
 	for (unsigned i = 0; i < n && at < end; i++) {
 		if (in[i].base > at)
 			return (struct hv_range){at, MIN(in[i].base, end) - at};
-		at = MAX(at, end_of(in[i]));
+		at = MAX(at, range_end(in[i]));
 	}
 	return (struct hv_range){at, at < end ? end - at : 0};
 }
@@ -149,29 +150,29 @@ int layout_check_ram(const struct layout_conf *conf, const struct hv_range *ram,
 	if (n < 0)
 		return n;
 	for (unsigned i = 0; i < ranges; i++) {
-		gap = uncovered(ram[i], stated, (unsigned)n);
+		gap = range_find_uncovered(ram[i], stated, (unsigned)n);
 		if (gap.size)
 			return err_set(
 				e, -EINVAL,
 				"ram-low-*/ram-high-* and -m miss RAM that the domain has at "
 				"0x%" PRIx64 "-0x%" PRIx64
 				" (leave them out, and the domain's own map is used)",
-				gap.base, end_of(gap) - 1);
+				gap.base, range_end(gap) - 1);
 	}
 	for (int i = 0; i < n; i++) {
-		gap = uncovered(stated[i], ram, ranges);
+		gap = range_find_uncovered(stated[i], ram, ranges);
 		if (gap.size)
 			return err_set(e, -EINVAL,
 				       "ram-low-*/ram-high-* and -m state RAM at 0x%" PRIx64
 				       "-0x%" PRIx64 " where the domain has none (leave them out, "
 				       "and the domain's own map is used)",
-				       gap.base, end_of(gap) - 1);
+				       gap.base, range_end(gap) - 1);
 	}
 	return 0;
 }
 
-/* One window against everything below it. */
-static int check_window(const char *name, struct hv_range w, const struct hv_range *ram,
+/* Check one window against RAM, the platform and the width of an address. 0 or -EINVAL with `e`. */
+static int window_check(const char *name, struct hv_range w, const struct hv_range *ram,
 			unsigned ranges, unsigned paddr_bits, struct err *e)
 {
 	if (!w.size)
@@ -179,29 +180,29 @@ static int check_window(const char *name, struct hv_range w, const struct hv_ran
 	if (w.base % PAGE || w.size % PAGE)
 		return err_set(e, -EINVAL, "%s-base and %s-size must be multiples of 4096", name,
 			       name);
-	if (end_of(w) > 1ULL << paddr_bits)
+	if (range_end(w) > 1ULL << paddr_bits)
 		return err_set(e, -EINVAL,
 			       "%s 0x%" PRIx64 "-0x%" PRIx64
 			       " ends above the %u address bits of a guest on this host",
-			       name, w.base, end_of(w) - 1, paddr_bits);
+			       name, w.base, range_end(w) - 1, paddr_bits);
 	for (unsigned i = 0; i < ranges; i++)
-		if (overlap(w, ram[i]))
+		if (ranges_overlap(w, ram[i]))
 			return err_set(e, -EINVAL,
 				       "%s 0x%" PRIx64 "-0x%" PRIx64
 				       " overlaps the domain's RAM at 0x%" PRIx64 "-0x%" PRIx64,
-				       name, w.base, end_of(w) - 1, ram[i].base,
-				       end_of(ram[i]) - 1);
+				       name, w.base, range_end(w) - 1, ram[i].base,
+				       range_end(ram[i]) - 1);
 	for (unsigned i = 0; i < ARRAY_SIZE(platform); i++)
-		if (overlap(w, platform[i].range))
+		if (ranges_overlap(w, platform[i].range))
 			return err_set(e, -EINVAL,
 				       "%s 0x%" PRIx64 "-0x%" PRIx64 " overlaps %s at 0x%" PRIx64,
-				       name, w.base, end_of(w) - 1, platform[i].what,
+				       name, w.base, range_end(w) - 1, platform[i].what,
 				       platform[i].range.base);
 	return 0;
 }
 
-static int check_all(const struct layout *l, const struct hv_range *ram, unsigned ranges,
-		     unsigned paddr_bits, struct err *e)
+static int layout_check(const struct layout *l, const struct hv_range *ram, unsigned ranges,
+			unsigned paddr_bits, struct err *e)
 {
 	const struct {
 		const char *name;
@@ -214,22 +215,23 @@ static int check_all(const struct layout *l, const struct hv_range *ram, unsigne
 			       "pci-ecam-base and pci-ecam-size must be multiples of 1M "
 			       "(one bus), and the size at most 256M");
 	for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
-		int rc = check_window(w[i].name, w[i].r, ram, ranges, paddr_bits, e);
+		int rc = window_check(w[i].name, w[i].r, ram, ranges, paddr_bits, e);
 
 		if (rc)
 			return rc;
 		for (unsigned j = 0; j < i; j++)
-			if (overlap(w[i].r, w[j].r))
+			if (ranges_overlap(w[i].r, w[j].r))
 				return err_set(e, -EINVAL, "%s and %s overlap", w[j].name,
 					       w[i].name);
 	}
-	if (l->mmio.size && end_of(l->mmio) > LAYOUT_HIGH_RAM)
+	if (l->mmio.size && range_end(l->mmio) > LAYOUT_HIGH_RAM)
 		return err_set(e, -EINVAL, "pci-mmio must end below 4 GiB");
 	return 0;
 }
 
-/* A 64-bit window that meets nothing in `used`; size 0 when there is no room. */
-static struct hv_range choose_high(const struct hv_range *used, unsigned n, unsigned paddr_bits)
+/* Choose a 64-bit window that overlaps nothing in `used`; size 0 when there is no room. */
+static struct hv_range high_window_choose(const struct hv_range *used, unsigned n,
+					  unsigned paddr_bits)
 {
 	unsigned bits = MIN(AUTO_HIGH_BITS, paddr_bits - 1);
 
@@ -238,11 +240,11 @@ static struct hv_range choose_high(const struct hv_range *used, unsigned n, unsi
 		for (uint64_t base = 1ULL << bits; base + size <= 1ULL << paddr_bits; base *= 2) {
 			struct hv_range r = {base, size};
 
-			if (!overlaps_any(r, used, n))
+			if (!range_overlaps_any(r, used, n))
 				return r;
-			/* RAM reaches beyond: the top of the address space. */
+			/* RAM ends above `base`: try the top of the address space. */
 			r.base = (1ULL << paddr_bits) - size;
-			if (!overlaps_any(r, used, n))
+			if (!range_overlaps_any(r, used, n))
 				return r;
 		}
 	return (struct hv_range){0, 0};
@@ -253,7 +255,7 @@ int layout_resolve(const struct layout_conf *conf, const struct hv_range *ram, u
 {
 	struct hv_range used[HV_RAM_RANGES + 3];
 	unsigned n = 0;
-	int rc = check_ends(conf, e);
+	int rc = conf_check_ends(conf, e);
 
 	if (rc)
 		return rc;
@@ -268,7 +270,7 @@ int layout_resolve(const struct layout_conf *conf, const struct hv_range *ram, u
 	out->mmio_high = conf->mmio_high;
 	if (!out->ecam.size) {
 		out->ecam = (struct hv_range){AUTO_ECAM_BASE, AUTO_ECAM_SIZE};
-		if (overlaps_any(out->ecam, used, n))
+		if (range_overlaps_any(out->ecam, used, n))
 			return err_set(e, -EINVAL,
 				       "no room for the ECAM at 0x%llx: pci-ecam-base= and "
 				       "pci-ecam-size= must say where",
@@ -277,14 +279,14 @@ int layout_resolve(const struct layout_conf *conf, const struct hv_range *ram, u
 	if (!out->mmio.size) {
 		struct hv_range r = {AUTO_MMIO_BASE, AUTO_MMIO_SIZE};
 
-		if (!overlaps_any(r, used, n) && !overlap(r, out->ecam))
+		if (!range_overlaps_any(r, used, n) && !ranges_overlap(r, out->ecam))
 			out->mmio = r;
 	}
 	if (!out->mmio_high.size)
-		out->mmio_high = choose_high(used, n, paddr_bits);
+		out->mmio_high = high_window_choose(used, n, paddr_bits);
 	if (!out->mmio.size && !out->mmio_high.size)
 		return err_set(e, -EINVAL,
 			       "no room for an MMIO window: pci-mmio-base= and "
 			       "pci-mmio-size= must say where");
-	return check_all(out, ram, ranges, paddr_bits, e);
+	return layout_check(out, ram, ranges, paddr_bits, e);
 }

@@ -24,8 +24,7 @@ static void domain_event(void *ctx, enum hv_event event)
 {
 	struct vm *vm = ctx;
 
-	/* A suspended domain may come back (xl save -c, a failed migration): it is served as
-	 * before. */
+	/* A suspended domain sends no event: it may be resumed (xl save -c, a failed migration). */
 	if (event == HV_GONE)
 		vm_quit(vm, "guest-shutdown");
 }

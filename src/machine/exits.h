@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* exits.h - what the hypervisor forwards of the guest's accesses reaches the PCI bus
+/* exits.h - pass the accesses that the hypervisor forwards to the PCI bus
  *
  * An exit is an access of a vCPU to one of the three claimed ranges: the ECAM and the two windows
  * of memory-mapped I/O. The vCPU waits until it is answered.
@@ -11,8 +11,8 @@
 
 struct vm;
 
-/* Control thread, when all devices are there: claim the ranges of vm->layout, and have accesses to
- * them answered by vm->env.io from when that loop runs. The domain's end is reported on the control
+/* Control thread, when all devices are plugged: claim the ranges of vm->layout. As soon as the loop
+ * vm->env.io runs, it answers accesses to them. The end of the domain is reported on the control
  * loop and ends the program. 0 or -errno with `e`. */
 int exits_serve(struct vm *vm, struct err *e);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* memory.h - -object memory-backend-*: the guest's RAM where a test program shares it
+/* memory.h - -object memory-backend-*: the guest's RAM, which a test program can share
  *
- * With -accel qtest only: on Xen the guest's memory is Xen's. An object of this kind is nothing but
- * its options, which are read when the machine is attached to its guest.
+ * Used with -accel qtest only: the memory of a Xen guest comes from Xen. An object of this kind has
+ * no state but its options, which are read when the machine is attached to its guest.
  */
 #ifndef MACHINE_MEMORY_H
 #define MACHINE_MEMORY_H
@@ -22,10 +22,11 @@ struct memory_backend {
 
 extern const struct opt memory_backend_options[];
 
-/* Read its options. Free them with memory_backend_release(), in all cases. 0 or -errno with `e`. */
+/* Read the options of an -object into `m`. 0 or -errno with `e`. Free `m` with
+ * memory_backend_release() in both cases. */
 int memory_backend_read(struct memory_backend *m, struct kvs *k, struct err *e);
 void memory_backend_release(struct memory_backend *m);
-/* Read and forget: is it well written? 0 or -errno with `e`. */
+/* Check the options without keeping them. 0 or -errno with `e`. */
 int memory_backend_check(struct kvs *k, struct err *e);
 
 #endif

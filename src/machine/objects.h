@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* objects.h - the one table of back ends: what the command line can make besides devices
+/* objects.h - the table of back ends, the objects besides devices that options can make
  *
  * A group is an option that makes back ends (-object, -netdev, -chardev, -drive, -blockdev,
- * -fsdev). A kind is what the first key of such an option says (-netdev tap, -object rng-random);
- * a group without such a key has one kind, without a name. Who assembles the machine, the help
- * texts, the manual, the completion of shells and QMP read these tables, so a new kind is one file
- * and one row: for -object in objects.c, for -netdev in net/types.c, for -chardev in
+ * -fsdev). The first key of such an option selects the kind (-netdev tap, -object rng-random); a
+ * group without such a key has one kind, without a name. The code that assembles the machine, the
+ * help texts, the manual, the completion of shells and QMP read these tables, so a new kind needs
+ * one file and one row: for -object in objects.c, for -netdev in net/types.c, for -chardev in
  * chardev/chardev.c.
  */
 #ifndef MACHINE_OBJECTS_H
@@ -22,18 +22,18 @@ struct object_kind {
 	const char *help; /* one line */
 	const struct opt *options;
 	const char *parent; /* its parent in QEMU's object model; NULL: no type there */
-	/* Made when everything else is there: it refers to a back end of another group. */
+	/* Objects of this kind refer to back ends of other groups, so they are made after those. */
 	bool late;
-	/* Of a group whose kinds are made in different places; else NULL, and the group has it. */
+	/* Makes an object of this kind; NULL when add() of the group makes all its kinds. */
 	int (*add)(struct dev_env *env, struct kvs *k, struct err *e);
 };
 
 struct object_group {
 	const char *option;	  /* without the dash; NULL ends the table */
-	const char *key;	  /* that names the kind; NULL: there is one kind */
+	const char *key;	  /* the key whose value is the kind; NULL: there is one kind */
 	const char *title;	  /* above the list of kinds in `-OPTION help` */
-	const struct opt *common; /* what every kind has; NULL: nothing */
-	/* Kind number `i` from 0, false at the end. */
+	const struct opt *common; /* the options that all kinds have; NULL: none */
+	/* Fill `out` with kind number `i`, from 0; false at the end. */
 	bool (*kind)(unsigned i, struct object_kind *out);
 	int (*add)(struct dev_env *env, struct kvs *k, struct err *e);
 };
@@ -41,16 +41,16 @@ struct object_group {
 /* In the order in which the groups are made. */
 extern const struct object_group object_groups[];
 
-/* By the option's name, NULL when it makes no back ends. */
+/* Find the group of an option by its name without the dash; NULL when it makes no back ends. */
 const struct object_group *object_group_find(const char *option);
-/* By name; false when the group has no kind of that name. */
+/* Find a kind of a group by its name; false when there is none. */
 bool object_kind_find(const struct object_group *g, const char *name, struct object_kind *out);
-/* The tables of a kind, ending with NULL. */
+/* Fill `tables` with the tables of the kind's options; they end with NULL. */
 void object_tables(const struct object_group *g, const struct object_kind *kind,
 		   const struct opt *tables[3]);
 
-/* Make one from the keys of its option, if it is `late` as asked; does nothing otherwise. Control
- * thread. 0 or -errno with `e` (without the option). */
+/* Make an object from the keys of its option if its kind's `late` equals `late`; else do nothing.
+ * Control thread. 0 or -errno with `e` (the caller adds the option). */
 int object_add(const struct object_group *g, struct dev_env *env, struct kvs *k, bool late,
 	       struct err *e);
 

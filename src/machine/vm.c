@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* vm.c - stop, continue, and the end
+/* vm.c - stop, continue, and the end of the program
  *
- * Control thread. All three go the same way: the exit loop pauses every device, each queue reports
- * when nothing of it is in flight, and when the last one has, the control thread goes on: it writes
- * the disks' caches to stable storage and tells whoever asked. The vCPUs' register accesses are
- * answered all the while.
+ * These functions run on the control thread. To stop and to end, the exit loop pauses every device;
+ * each device reports when no request of its queues is in flight; and after the last one, the
+ * control thread writes the disks' caches to stable storage and calls done(). Meanwhile, the vCPUs'
+ * register accesses are answered.
  *
- * A pause takes time, and several monitors may ask meanwhile. So requests wait in a queue and are
- * done one after the other: each `stop` is answered when the guest has stopped, each `cont` when it
- * runs, and the last one decides.
+ * A pause takes time, and several monitors may send commands meanwhile. So requests wait in a queue
+ * and are done one after the other: each `stop` is answered when the guest has stopped, each `cont`
+ * when it runs, and the last one decides.
  *
- * The end has limits (base/endwatch.h): LIMIT_ANSWER_S for a thread that only has to answer,
- * LIMIT_DISKS_S for what depends on storage.
+ * The end of the program has time limits (base/endwatch.h): LIMIT_ANSWER_S for a thread that only
+ * has to answer, LIMIT_DISKS_S for stages that depend on storage.
  */
 #include "machine/vm.h"
 
@@ -25,12 +25,11 @@
 #define LIMIT_ANSWER_S 10
 #define LIMIT_DISKS_S  60
 
-/* A `stop` or `cont` that waits for its turn; the first one in the queue is the one that is being
- * done. */
+/* A `stop` or `cont`. The first one in the queue is being done, the others wait for their turn. */
 struct run_request {
 	struct list link; /* vm.requests */
 	bool stop;
-	void (*done)(void *arg); /* the caller's */
+	void (*done)(void *arg); /* of the caller */
 	void *arg;
 };
 
@@ -49,7 +48,7 @@ static void device_paused(void *arg)
 		loop_post(p->vm->control, &p->done);
 }
 
-static void pause_devices(void *arg)
+static void devices_pause(void *arg)
 {
 	struct pause *p = arg;
 
@@ -75,7 +74,7 @@ static void request_finish(struct vm *vm)
 	free(r);
 }
 
-static void devices_are_paused(struct loop_task *t)
+static void pause_finish(struct loop_task *t)
 {
 	struct pause *p = container_of(t, struct pause, done);
 	struct vm *vm = p->vm;
@@ -93,22 +92,22 @@ static void devices_are_paused(struct loop_task *t)
 		loop_stop(vm->control);
 }
 
-/* When every device is idle: devices_are_paused(). False when out of memory. */
+/* Pause all devices; pause_finish() is called when every one is idle. False when out of memory. */
 static bool vm_pause_devices(struct vm *vm)
 {
 	struct pause *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return false;
-	*p = (struct pause){.vm = vm, .done.fn = devices_are_paused};
+	*p = (struct pause){.vm = vm, .done.fn = pause_finish};
 	vm->pause = p;
 	vm_end_stage(vm, "the answer of the exit loop", LIMIT_ANSWER_S);
-	loop_call(vm->env.io, pause_devices, p);
+	loop_call(vm->env.io, devices_pause, p);
 	vm_end_stage(vm, "what is in flight on the guest's devices", LIMIT_DISKS_S);
 	return true;
 }
 
-static void resume_devices(void *arg)
+static void devices_resume(void *arg)
 {
 	struct vm *vm = arg;
 
@@ -125,12 +124,12 @@ static void vm_resume(struct vm *vm)
 	if (vm->state != RUN_PAUSED && vm->state != RUN_PRELAUNCH)
 		return;
 	if (vm->state == RUN_PAUSED)
-		loop_call(vm->env.io, resume_devices, vm);
+		loop_call(vm->env.io, devices_resume, vm);
 	vm->state = RUN_RUNNING;
 	events_post(vm->env.events, "RESUME", NULL);
 }
 
-/* Do what was asked for, in order, up to a stop that has to wait for its pause. */
+/* Do the requests in their order, up to a stop that has to wait until the devices are paused. */
 static void vm_serve_requests(struct vm *vm)
 {
 	while (!vm->pause && !list_empty(&vm->requests)) {
@@ -139,12 +138,12 @@ static void vm_serve_requests(struct vm *vm)
 		if (!r->stop)
 			vm_resume(vm);
 		else if (vm->state == RUN_RUNNING && vm->env.io && vm_pause_devices(vm))
-			return; /* devices_are_paused() comes back here, with the state changed */
+			return; /* pause_finish() calls this function again, in another state */
 		request_finish(vm);
 	}
 }
 
-static void vm_request(struct vm *vm, bool stop, void (*done)(void *arg), void *arg)
+static void request_queue(struct vm *vm, bool stop, void (*done)(void *arg), void *arg)
 {
 	struct run_request *r = malloc(sizeof(*r));
 
@@ -154,26 +153,27 @@ static void vm_request(struct vm *vm, bool stop, void (*done)(void *arg), void *
 	}
 	*r = (struct run_request){.stop = stop, .done = done, .arg = arg};
 	list_add_tail(&vm->requests, &r->link);
-	/* With others before it, whoever does those goes on with it. */
+	/* If there are requests before it, pause_finish() will go on with this one. */
 	if (vm->requests.next == &r->link)
 		vm_serve_requests(vm);
 }
 
 void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg)
 {
-	vm_request(vm, true, done, arg);
+	request_queue(vm, true, done, arg);
 }
 
 void vm_cont(struct vm *vm, void (*done)(void *arg), void *arg)
 {
-	vm_request(vm, false, done, arg);
+	request_queue(vm, false, done, arg);
 }
 
-/* libxl takes a connection that closes together with the last reply for an error. So the probe run
- * (which has nothing else to do) stays until its client has left, for a moment at most. */
+/* libxl starts the program with -machine none to ask what it supports, and then sends `quit`. It
+ * reports an error if the connection closes together with the last reply. So such a run ends when
+ * its client has left, or after this time. */
 #define LINGER_NS 1000000000ULL
 
-static void linger_over(struct loop_timer *t)
+static void linger_expired(struct loop_timer *t)
 {
 	loop_stop(container_of(t, struct vm, linger)->control);
 }
@@ -202,13 +202,13 @@ void vm_quit(struct vm *vm, const char *reason)
 		    json_pack("{s:b, s:s}", "guest", 0, "reason", reason));
 	vm->state = RUN_SHUTDOWN;
 	if (!vm->env.io && !strcmp(reason, "host-qmp-quit")) {
-		vm->linger.fn = linger_over;
+		vm->linger.fn = linger_expired;
 		loop_timer_set(vm->control, &vm->linger, LINGER_NS);
 		return;
 	}
 	if (vm->pause)
 		vm_end_stage(vm, "what is in flight on the guest's devices", LIMIT_DISKS_S);
-	/* A stop that is under way ends first, and sees `quitting`. */
+	/* If devices are being paused already, pause_finish() sees `quitting` and ends the loop. */
 	if (!vm->env.io || (!vm->pause && !vm_pause_devices(vm)))
 		loop_stop(vm->control);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* vm.h - the one struct that holds the running program together
+/* vm.h - the state of the running program
  *
- * Lives in main(); everything else gets a pointer to it or to the part that it needs. Two threads
- * by default: the control thread (signals, QMP, xenstore) and the exit loop `io` (vCPU exits,
- * queues, I/O). Queues may be given to more loops.
+ * The struct is a variable of main(); everything else gets a pointer to it or to the part that it
+ * needs. By default there are two threads: the control thread (signals, QMP, xenstore) and the exit
+ * loop `io` (vCPU exits, queues, I/O). Queues may be put on further loops.
  */
 #ifndef MACHINE_VM_H
 #define MACHINE_VM_H
@@ -33,27 +33,27 @@ struct vm {
 	struct layout layout;	   /* where ECAM and the windows lie */
 	struct monitors *monitors; /* -mon, -qmp */
 	enum run_state state;	   /* control thread */
-	struct pause *pause;	   /* vm.c: devices are being paused */
+	struct pause *pause;	   /* vm.c: not NULL while devices are being paused */
 	struct list requests;	   /* vm.c: `stop` and `cont` that are not done yet */
-	struct endwatch end;	   /* limits of what the end waits for */
-	bool pid_written;	   /* -pidfile: ours to remove */
+	struct endwatch end;	   /* time limits of the end of the program */
+	bool pid_written;	   /* -pidfile was written: remove it at the end */
 	bool quitting;		   /* vm_quit() was called */
-	struct loop_timer linger;  /* the probe run, after `quit` */
+	struct loop_timer linger;  /* -machine none: ends the program some time after `quit` */
 };
 
 /* QMP's `stop`: take no new request, wait until those in flight are done and the disks' caches are
  * written, then send STOP and call done(arg) on the control thread (perhaps before this returns).
  * The vCPUs are answered all the time. Requests are done in the order of their arrival. */
 void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg);
-/* QMP's `cont`: serve again, send RESUME and call done(arg), after what was asked before. */
+/* QMP's `cont`: after the requests before it, serve again, send RESUME and call done(arg). */
 void vm_cont(struct vm *vm, void (*done)(void *arg), void *arg);
 /* End the program with status 0; `reason` is one of QMP's ("host-qmp-quit", "host-signal",
  * "guest-shutdown"). Sends SHUTDOWN. */
 void vm_quit(struct vm *vm, const char *reason);
-/* A stage of the end that may take `limit_s` seconds at most, after vm_quit(); see base/endwatch.h.
- */
+/* After vm_quit(): begin a stage of the program's end, named `what` in messages, that may take
+ * `limit_s` seconds; see base/endwatch.h. Before vm_quit() this does nothing. */
 void vm_end_stage(struct vm *vm, const char *what, unsigned limit_s);
-/* A monitor's client has left: in the probe run, that ends a vm_quit(). */
+/* A monitor's client has left: with -machine none, a vm_quit() waits for that. */
 void vm_client_gone(struct vm *vm);
 
 #endif

@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 
 #include <linux/vhost.h>
-/* Ours come with kernel.h. */
+/* virtio/queue.h, included by kernel.h, defines these itself. */
 #undef VIRTIO_F_VERSION_1
 #undef VIRTIO_F_ACCESS_PLATFORM
 #undef VIRTIO_F_RING_PACKED
@@ -17,24 +17,24 @@
 
 #include "vhost/kernel.h"
 
-static int control(int fd, unsigned long request, void *arg)
+static int vhost_ioctl(int fd, unsigned long request, void *arg)
 {
 	return ioctl(fd, request, arg) < 0 ? -errno : 0;
 }
 
 int kvhost_own(int fd)
 {
-	return control(fd, VHOST_SET_OWNER, NULL);
+	return vhost_ioctl(fd, VHOST_SET_OWNER, NULL);
 }
 
 int kvhost_get_features(int fd, uint64_t *features)
 {
-	return control(fd, VHOST_GET_FEATURES, features);
+	return vhost_ioctl(fd, VHOST_GET_FEATURES, features);
 }
 
 int kvhost_set_features(int fd, uint64_t features)
 {
-	return control(fd, VHOST_SET_FEATURES, &features);
+	return vhost_ioctl(fd, VHOST_SET_FEATURES, &features);
 }
 
 int kvhost_set_memory(int fd, const struct gmem_region *r, unsigned n)
@@ -50,7 +50,7 @@ int kvhost_set_memory(int fd, const struct gmem_region *r, unsigned n)
 		m->regions[i].memory_size = r[i].size;
 		m->regions[i].userspace_addr = (uintptr_t)r[i].host;
 	}
-	rc = control(fd, VHOST_SET_MEM_TABLE, m);
+	rc = vhost_ioctl(fd, VHOST_SET_MEM_TABLE, m);
 	free(m);
 	return rc;
 }
@@ -65,17 +65,17 @@ int kvhost_set_ring(int fd, unsigned index, const struct vq_where *w)
 		.avail_user_addr = (uintptr_t)w->avail,
 		.used_user_addr = (uintptr_t)w->used,
 	};
-	int rc = control(fd, VHOST_SET_VRING_NUM, &num);
+	int rc = vhost_ioctl(fd, VHOST_SET_VRING_NUM, &num);
 
 	if (!rc)
-		rc = control(fd, VHOST_SET_VRING_BASE, &base);
-	return rc ? rc : control(fd, VHOST_SET_VRING_ADDR, &addr);
+		rc = vhost_ioctl(fd, VHOST_SET_VRING_BASE, &base);
+	return rc ? rc : vhost_ioctl(fd, VHOST_SET_VRING_ADDR, &addr);
 }
 
 int kvhost_get_base(int fd, unsigned index, uint16_t *next)
 {
 	struct vhost_vring_state base = {.index = index};
-	int rc = control(fd, VHOST_GET_VRING_BASE, &base);
+	int rc = vhost_ioctl(fd, VHOST_GET_VRING_BASE, &base);
 
 	*next = (uint16_t)base.num;
 	return rc;
@@ -96,7 +96,7 @@ int kvhost_set_fds(int fd, unsigned index, int kick, int call, int err)
 	for (unsigned i = 0; i < ARRAY_SIZE(each) && !rc; i++) {
 		struct vhost_vring_file file = {.index = index, .fd = each[i].fd};
 
-		rc = control(fd, each[i].request, &file);
+		rc = vhost_ioctl(fd, each[i].request, &file);
 	}
 	return rc;
 }
@@ -105,17 +105,17 @@ int kvhost_net_backend(int fd, unsigned index, int tap)
 {
 	struct vhost_vring_file file = {.index = index, .fd = tap};
 
-	return control(fd, VHOST_NET_SET_BACKEND, &file);
+	return vhost_ioctl(fd, VHOST_NET_SET_BACKEND, &file);
 }
 
 int kvhost_vsock_cid(int fd, uint64_t cid)
 {
-	return control(fd, VHOST_VSOCK_SET_GUEST_CID, &cid);
+	return vhost_ioctl(fd, VHOST_VSOCK_SET_GUEST_CID, &cid);
 }
 
 int kvhost_vsock_run(int fd, bool on)
 {
 	int running = on;
 
-	return control(fd, VHOST_VSOCK_SET_RUNNING, &running);
+	return vhost_ioctl(fd, VHOST_VSOCK_SET_RUNNING, &running);
 }

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* vhost.c - see vhost.h
  *
- * Owns the descriptor and three eventfds per queue: kick (doorbells, written by the core), call
- * (the kernel has used chains) and err (it has given up). A queue is configured anew each time it
- * is handed over: number of entries, position, addresses. The position comes back with
- * VHOST_GET_VRING_BASE, which waits for the kernel's thread to leave the queue; the used index is
+ * Owns the descriptor and three eventfds per queue: kick (doorbells, written by virtio/), call (the
+ * kernel has used chains) and err (the kernel reports an error). A queue is set up anew each time
+ * it is handed over: number of entries, position, addresses. The position comes back with
+ * VHOST_GET_VRING_BASE, which waits until the kernel's thread has left the queue; the used index is
  * in guest memory.
  *
- * The kernel copies by the addresses in the memory table and pins nothing, so foreign mappings of
- * Xen will do. A table is good until the domain's memory changes: stale() stops the queues within
- * gmem_invalidate(), and SETTLE_NS after the last change everything is mapped and handed over
- * again.
+ * The kernel copies through the addresses in the memory table and pins no page, so Xen's foreign
+ * mappings can be used. A table is valid until the domain's memory changes: memory_stale(), called
+ * within gmem_invalidate(), stops the queues, and SETTLE_NS after the last change all memory is
+ * mapped and the queues are handed over again.
  *
- * The kernel's thread for a descriptor is made with the rights of the thread that becomes its
- * owner. So that happens at the first start, when the process has given up its own.
+ * The kernel's thread for a descriptor has the rights of the process when it becomes the owner. So
+ * that happens at the first start, after the process has given up its own rights.
  *
- * Fails: an ioctl that the kernel refuses leaves the queue to the device.
+ * Fails: when the kernel refuses an ioctl, the device serves the queue itself.
  *
  * #syscalls: open fcntl eventfd2 read write close
  */
@@ -32,18 +32,19 @@
 #include "base/log.h"
 #include "vhost/kernel.h"
 
-/* Mapping all memory anew is dear, and a guest that balloons says so hundreds of times. */
+/* To map all memory takes long, and a guest that balloons changes its memory hundreds of times. So
+ * it is mapped this long after the last change, ... */
 #define SETTLE_NS   (100 * 1000000ULL)
-#define SETTLE_PART 10 /* and never more than this part of the time goes into it */
+#define SETTLE_PART 10 /* ... but not before SETTLE_PART times the time that mapping takes */
 
 struct vhost_queue {
-	struct vq_server server; /* kick_fd is ours */
+	struct vq_server server; /* this queue closes its kick_fd */
 	struct vhost *vh;
 	struct vqueue *vq;
 	unsigned index;
 	int call, err;
 	struct loop_fd call_watch, err_watch;
-	bool ready; /* set up and not taken back */
+	bool ready; /* was set up and has not been taken back */
 };
 
 struct vhost {
@@ -54,10 +55,10 @@ struct vhost {
 	uint64_t offered;
 	struct gmem_whole memory;
 	struct loop_timer settle;
-	uint64_t map_ns;	 /* what mapping everything has taken at most */
-	struct loop_task broken; /* to take all queues back, outside of their own events */
-	unsigned failed;	 /* queue that it is about */
-	bool owned;		 /* VHOST_SET_OWNER was done */
+	uint64_t map_ns;	  /* longest time that mapping all memory has taken */
+	struct loop_task failure; /* takes all queues back, not from within one's own event */
+	unsigned failed;	  /* the queue that `failure` is about */
+	bool owned;		  /* VHOST_SET_OWNER was done */
 	bool started;
 	bool running; /* ops->all(true) */
 	unsigned queues;
@@ -66,7 +67,7 @@ struct vhost {
 
 /* --- one queue --- */
 
-static int call_all(struct vhost *vh, bool on)
+static int queues_set_running(struct vhost *vh, bool on)
 {
 	int rc;
 
@@ -81,11 +82,11 @@ static int call_all(struct vhost *vh, bool on)
 	return rc;
 }
 
-static int set_going(struct vhost_queue *q, bool on)
+static int queue_set_running(struct vhost_queue *q, bool on)
 {
 	struct vhost *vh = q->vh;
 
-	return vh->ops->queue ? vh->ops->queue(vh, q->index, on) : call_all(vh, on);
+	return vh->ops->queue ? vh->ops->queue(vh, q->index, on) : queues_set_running(vh, on);
 }
 
 static int server_start(struct vq_server *s, const struct vq_where *w)
@@ -97,7 +98,7 @@ static int server_start(struct vq_server *s, const struct vq_where *w)
 		rc = kvhost_set_fds(q->vh->fd, q->index, s->kick_fd, q->call, q->err);
 	if (!rc) {
 		q->ready = true;
-		rc = set_going(q, true);
+		rc = queue_set_running(q, true);
 	}
 	if (rc < 0) {
 		q->ready = false;
@@ -114,14 +115,14 @@ static uint16_t server_stop(struct vq_server *s)
 	eventfd_t n;
 	int rc;
 
-	set_going(q, false);
+	queue_set_running(q, false);
 	q->ready = false;
 	rc = kvhost_get_base(q->vh->fd, q->index, &next);
 	if (rc < 0)
 		log_err("%s: queue %u: vhost does not say where it stopped: %s",
 			vdev_name(q->vh->v), vq_index(q->vq), strerror(-rc));
 	kvhost_set_fds(q->vh->fd, q->index, -1, -1, -1);
-	/* The last interrupt may be on its way. */
+	/* The kernel may have signalled an interrupt that the loop has not read yet. */
 	if (!eventfd_read(q->call, &n))
 		vq_interrupt(q->vq);
 	eventfd_read(s->kick_fd, &n);
@@ -129,7 +130,7 @@ static uint16_t server_stop(struct vq_server *s)
 	return next;
 }
 
-static void called(struct loop_fd *w, uint32_t events)
+static void call_ready(struct loop_fd *w, uint32_t events)
 {
 	struct vhost_queue *q = container_of(w, struct vhost_queue, call_watch);
 	eventfd_t n;
@@ -138,7 +139,7 @@ static void called(struct loop_fd *w, uint32_t events)
 		vq_interrupt(q->vq);
 }
 
-static void gave_up(struct loop_fd *w, uint32_t events)
+static void err_ready(struct loop_fd *w, uint32_t events)
 {
 	struct vhost_queue *q = container_of(w, struct vhost_queue, err_watch);
 	eventfd_t n;
@@ -146,19 +147,19 @@ static void gave_up(struct loop_fd *w, uint32_t events)
 	if (eventfd_read(q->err, &n) < 0 || !q->ready)
 		return;
 	q->vh->failed = q->index;
-	loop_defer(q->vh->v->exits, &q->vh->broken);
+	loop_defer(q->vh->v->exits, &q->vh->failure);
 }
 
 /* --- all queues --- */
 
-static void hand_over(struct vhost *vh, bool on)
+static void queues_hand_over(struct vhost *vh, bool on)
 {
 	for (unsigned i = 0; i < vh->queues; i++)
 		if (vh->q[i].vq)
 			vq_serve_by(vh->q[i].vq, on ? &vh->q[i].server : NULL);
 }
 
-static int set_memory(struct vhost *vh, struct err *e)
+static int memory_set(struct vhost *vh, struct err *e)
 {
 	const struct gmem_region *r;
 	uint64_t begin = now_ns();
@@ -173,39 +174,40 @@ static int set_memory(struct vhost *vh, struct err *e)
 		      : 0;
 }
 
-/* The kernel may have a queue in hand when this is called, and has none when it returns. */
-static void stale(struct gmem_whole *w)
+/* Called within gmem_invalidate(): when it returns, the kernel must not use any queue. */
+static void memory_stale(struct gmem_whole *w)
 {
 	struct vhost *vh = container_of(w, struct vhost, memory);
 
-	hand_over(vh, false);
+	queues_hand_over(vh, false);
 	loop_timer_set(vh->v->exits, &vh->settle, MAX(SETTLE_NS, SETTLE_PART * vh->map_ns));
 }
 
-static void settled(struct loop_timer *t)
+static void memory_settled(struct loop_timer *t)
 {
 	struct vhost *vh = container_of(t, struct vhost, settle);
 	struct err e;
 
 	if (!vh->started)
 		return;
-	if (set_memory(vh, &e) < 0)
+	if (memory_set(vh, &e) < 0)
 		log_guest(&vh->v->fn.rate, vdev_name(vh->v),
 			  "vhost is not used until the guest's memory changes again: %s", e.text);
 	else
-		hand_over(vh, true);
+		queues_hand_over(vh, true);
 }
 
-static void run_broken(struct loop_task *t)
+static void failure_handle(struct loop_task *t)
 {
-	struct vhost *vh = container_of(t, struct vhost, broken);
+	struct vhost *vh = container_of(t, struct vhost, failure);
 
 	if (!vh->started)
 		return;
 	log_guest(&vh->v->fn.rate, vdev_name(vh->v), "queue %u: vhost cannot go on with the ring",
 		  vq_index(vh->q[vh->failed].vq));
-	/* It may be a page that has come back (the guest balloons up), which Xen does not say: have
-	 * everything mapped anew. stale() takes the queues back. */
+	/* The cause may be a page that the guest got back (it balloons up), which Xen does not
+	 * report: have all memory mapped again. gmem_invalidate() calls memory_stale(), which takes
+	 * the queues back. */
 	gmem_invalidate(vh->v->hv->mem);
 	if (vh->ops->failed)
 		vh->ops->failed(vh, vh->failed);
@@ -228,13 +230,13 @@ int vhost_start(struct vhost *vh, uint64_t features, struct err *e)
 	if (rc < 0)
 		return err_set(e, rc, "vhost refuses the features 0x%llx: %s",
 			       (unsigned long long)features, strerror(-rc));
-	rc = set_memory(vh, e);
+	rc = memory_set(vh, e);
 	if (rc < 0) {
 		gmem_whole_drop(vh->v->hv->mem, &vh->memory);
 		return rc;
 	}
 	vh->started = true;
-	hand_over(vh, true);
+	queues_hand_over(vh, true);
 	return 0;
 }
 
@@ -242,7 +244,7 @@ void vhost_stop(struct vhost *vh)
 {
 	if (!vh->started)
 		return;
-	hand_over(vh, false);
+	queues_hand_over(vh, false);
 	vh->started = false;
 	loop_timer_del(&vh->settle);
 	gmem_whole_drop(vh->v->hv->mem, &vh->memory);
@@ -292,8 +294,8 @@ static int queue_init(struct vhost *vh, unsigned index)
 	q->err = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (q->server.kick_fd < 0 || q->call < 0 || q->err < 0)
 		return -errno;
-	rc = loop_fd_add(vh->v->exits, &q->call_watch, q->call, EPOLLIN, called);
-	return rc ? rc : loop_fd_add(vh->v->exits, &q->err_watch, q->err, EPOLLIN, gave_up);
+	rc = loop_fd_add(vh->v->exits, &q->call_watch, q->call, EPOLLIN, call_ready);
+	return rc ? rc : loop_fd_add(vh->v->exits, &q->err_watch, q->err, EPOLLIN, err_ready);
 }
 
 struct vhost *vhost_new(int fd, struct vdev *v, unsigned queues, const struct vhost_ops *ops,
@@ -312,9 +314,9 @@ struct vhost *vhost_new(int fd, struct vdev *v, unsigned queues, const struct vh
 	vh->ops = ops;
 	vh->ctx = ctx;
 	vh->queues = queues;
-	vh->memory.stale = stale;
-	vh->settle.fn = settled;
-	vh->broken.fn = run_broken;
+	vh->memory.stale = memory_stale;
+	vh->settle.fn = memory_settled;
+	vh->failure.fn = failure_handle;
 	for (unsigned i = 0; i < queues; i++) {
 		vh->q[i].server.kick_fd = vh->q[i].call = vh->q[i].err = -1;
 		vh->q[i].call_watch.fd = vh->q[i].err_watch.fd = -1;

@@ -31,8 +31,8 @@ static void watch_stages(void *arg)
 			rc = pthread_cond_timedwait(&w->changed, &w->lock, &end);
 		if (w->round != round)
 			continue;
-		log_err("%s did not end within %u s: the program ends without it", w->stage,
-			w->limit_s);
+		log_last_err("%s did not end within %u s: the program ends without it", w->stage,
+			     w->limit_s);
 		_exit(1);
 	}
 	pthread_mutex_unlock(&w->lock);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,6 +110,19 @@ void log_trace(const char *fmt, ...)
 
 	va_start(ap, fmt);
 	vlog(LOG_TRACE, NULL, fmt, ap);
+	va_end(ap);
+}
+
+void log_last_err(const char *fmt, ...)
+{
+	/* A pipe that is ready has room for a page. */
+	struct pollfd p = {.fd = sink.fd, .events = POLLOUT};
+	va_list ap;
+
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
+		return;
+	va_start(ap, fmt);
+	vlog(LOG_ERROR, NULL, fmt, ap);
 	va_end(ap);
 }
 

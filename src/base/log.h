@@ -28,6 +28,10 @@ int log_open(const char *path, struct err *e);
 /* In a child whose stderr another process logs: text goes there from now on, without a prefix. */
 void log_in_child(void);
 
+/* An error as the last thing before _exit(): not where it would have to wait for whoever reads the
+ * log, which may be what everybody waits for. Any thread. */
+void log_last_err(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define log_err(...)  log_msg(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_msg(LOG_WARN, __VA_ARGS__)

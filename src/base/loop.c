@@ -535,7 +535,7 @@ static void call_wait(struct call *c, const char *loop)
 		patience = end_is_wanted() ? patience - 1 : LOOP_ANSWER_S;
 		if (patience)
 			continue;
-		log_err("loop %s does not answer: the program ends without it", loop);
+		log_last_err("loop %s does not answer: the program ends without it", loop);
 		_exit(1);
 	}
 	pthread_mutex_unlock(&c->lock);

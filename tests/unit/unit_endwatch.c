@@ -3,6 +3,7 @@
  *
  * Each test ends a child process: its status and its last line tell why it ended.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -70,6 +71,28 @@ static void stage_that_hangs_ends_the_program(void **state)
 	assert_non_null(strstr(text, "the second did not end within 1 s"));
 }
 
+/* Nobody reads the log, and there is no room in it. */
+static void end_with_a_full_log(void)
+{
+	char fill[512] = "";
+	int log[2];
+
+	if (pipe(log) < 0 || fcntl(log[1], F_SETFL, O_NONBLOCK) < 0)
+		_exit(9);
+	while (write(log[1], fill, sizeof(fill)) > 0) {}
+	fcntl(log[1], F_SETFL, 0);
+	dup2(log[1], STDERR_FILENO);
+	end_with_a_stage_that_hangs();
+}
+
+static void full_log_does_not_hold_up_the_end(void **state)
+{
+	char text[256];
+
+	assert_int_equal(child_status(end_with_a_full_log, text, sizeof(text)), 1);
+	assert_string_equal(text, "");
+}
+
 static void end_in_good_order(void)
 {
 	struct endwatch w = {0};
@@ -133,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stage_that_hangs_ends_the_program),
+		cmocka_unit_test(full_log_does_not_hold_up_the_end),
 		cmocka_unit_test(good_end_says_nothing),
 		cmocka_unit_test(signal_ends_a_call_that_hangs),
 	};

@@ -58,6 +58,8 @@ struct block *block_new(struct blocks *bs, struct image *img, const char *driver
 	}
 	list_init(&b->queues);
 	atomic_init(&b->write_cache, true);
+	if (img)
+		atomic_init(&b->errors_told, atomic_load(&img->sync_errors));
 	list_add_tail(&bs->all, &b->link);
 	return b;
 }
@@ -115,23 +117,8 @@ int blocks_del_node(struct blocks *bs, const char *node_name, struct err *e)
 	return 0;
 }
 
-/* A flush of ours failed. The kernel tells an error once, so the guest's next flush of each disk on
- * this image has to fail in its place. What was in the page cache may be lost for good; then no
- * flush may succeed any more. */
-static void image_owe_error(struct blocks *bs, struct image *img, int rc)
-{
-	if (!img->direct)
-		atomic_store(&img->lost, true);
-	list_for_each (it, &bs->all) {
-		struct block *b = list_entry(it, struct block, link);
-
-		if (b->img == img)
-			atomic_store(&b->flush_error, rc);
-	}
-}
-
 /* 0 or a negative errno, logged. */
-static int image_drain(struct blocks *bs, struct image *img)
+static int image_drain(struct image *img)
 {
 	int rc = 0;
 
@@ -141,7 +128,7 @@ static int image_drain(struct blocks *bs, struct image *img)
 		rc = -EIO;
 	} else if (fdatasync(img->fd) < 0) {
 		rc = -errno;
-		image_owe_error(bs, img, rc);
+		image_sync_failed(img, rc, false, NULL);
 	}
 	if (rc < 0)
 		log_err("cannot write the cache of '%s' to disk: %s", img->path, strerror(-rc));
@@ -155,7 +142,7 @@ int blocks_drain(struct blocks *bs)
 	list_for_each (it, &bs->engines)
 		engine_drain(list_entry(it, struct engine, link));
 	list_for_each (it, &bs->images) {
-		int rc = image_drain(bs, list_entry(it, struct image, link));
+		int rc = image_drain(list_entry(it, struct image, link));
 
 		if (!first)
 			first = rc;

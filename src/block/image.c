@@ -208,6 +208,22 @@ void image_unref(struct image *img)
 	free(img);
 }
 
+void image_sync_failed(struct image *img, int rc, bool written, struct block *told)
+{
+	unsigned before;
+
+	/* Of a page that it could not write the kernel may keep nothing, and it would call the next
+	 * flush a success. But a write may have failed by itself, for want of room say. */
+	if (!img->direct && (!written || rc == -EIO)) {
+		atomic_store(&img->lost, true);
+		return;
+	}
+	atomic_store(&img->sync_error, rc);
+	before = atomic_fetch_add(&img->sync_errors, 1);
+	if (told)
+		atomic_compare_exchange_strong(&told->errors_told, &before, before + 1);
+}
+
 uint64_t image_allocated(const struct image *img)
 {
 	struct stat st;

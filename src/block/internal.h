@@ -54,6 +54,11 @@ struct image {
 	atomic_bool no_discard, no_punch, no_zero_range, no_nowait;
 	atomic_bool lost; /* a flush failed and the page cache may have forgotten the data: no later
 			     one may succeed */
+	/* Errors of synchronization that the kernel has told this open file where a later flush may
+	 * succeed: how many, and the last one as a negative errno. The kernel tells each once, but
+	 * each disk on the image has to hear of it. */
+	atomic_uint sync_errors;
+	atomic_int sync_error;
 
 	/* The guest's blocks are smaller than the host's: a write of a part reads, changes and
 	 * writes whole host blocks, alone; others share the lock. */
@@ -63,6 +68,11 @@ struct image {
 
 int image_open(struct image **out, const struct image_opts *o, struct err *e);
 void image_unref(struct image *img);
+struct block;
+/* Any thread: the kernel has answered a negative errno `rc` to a flush, or (`written`) to a write
+ * that was to be stable when it ended. The next flush of every disk on the image will fail for it,
+ * but for that of `told` (may be NULL), which fails already. */
+void image_sync_failed(struct image *img, int rc, bool written, struct block *told);
 uint64_t image_allocated(const struct image *img);
 
 /* --- lock.c --- */
@@ -213,11 +223,10 @@ struct block {
 	bool read_only, discard;
 	enum detect_zeroes detect;
 	atomic_bool write_cache;
-	/* A flush of ours failed and the guest does not know: its next flush fails with this
-	 * negative errno. 0: none. Set by the control thread, taken by a loop. */
-	atomic_int flush_error;
-	struct block *parent; /* the node below that it was built on by reference */
-	unsigned above;	      /* nodes built on this one */
+	atomic_uint errors_told; /* of img->sync_errors, those that a flush of the guest has failed
+				    for */
+	struct block *parent;	 /* the node below that it was built on by reference */
+	unsigned above;		 /* nodes built on this one */
 
 	char *user; /* attached device, or NULL */
 	bool share_rw;

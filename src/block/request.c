@@ -183,10 +183,10 @@ void request_continue(struct block_req *r)
 		return;
 	}
 	if (unlikely(r->io_result < 0)) {
-		/* The kernel may have dropped the data and would call the next flush a success. */
-		if (!img->direct &&
-		    (r->op == BLOCK_FLUSH || (r->flags & BLOCK_FUA && r->io_result == -EIO)))
-			atomic_store(&img->lost, true);
+		if (r->op == BLOCK_FLUSH)
+			image_sync_failed(img, (int)r->io_result, false, r->q->b);
+		else if (r->flags & BLOCK_FUA)
+			image_sync_failed(img, (int)r->io_result, true, NULL);
 		finish(r, (int)r->io_result);
 		return;
 	}
@@ -201,10 +201,14 @@ void request_continue(struct block_req *r)
 /* A flush of the guest that must fail without asking the kernel again: 0 or a negative errno. */
 static int flush_known_error(struct block *b)
 {
+	unsigned errors;
+
 	if (unlikely(atomic_load_explicit(&b->img->lost, memory_order_relaxed)))
 		return -EIO;
-	if (unlikely(atomic_load_explicit(&b->flush_error, memory_order_relaxed)))
-		return atomic_exchange(&b->flush_error, 0);
+	errors = atomic_load(&b->img->sync_errors);
+	if (unlikely(atomic_load_explicit(&b->errors_told, memory_order_relaxed) != errors) &&
+	    atomic_exchange(&b->errors_told, errors) != errors)
+		return atomic_load(&b->img->sync_error);
 	return 0;
 }
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* unit_block_drain.c - an error that our own flush met reaches the guest
+/* unit_block_drain.c - an error of write-back reaches the guest, whoever has met it
  *
- * The kernel tells a write-back error once per open file. When the flush of a `stop` meets it, the
- * guest's next flush has to fail in its place. fdatasync() is the linker's --wrap here.
+ * The kernel tells a write-back error once per open file. When the flush of a `stop` meets it, or
+ * what another disk on the same image synchronizes, the guest's next flush of each disk has to fail
+ * for it. fdatasync() and pwritev2() (pwritev64v2() is its name for large files) are the linker's
+ * --wrap here.
  */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +22,7 @@
 
 #define DISK 65536
 
-static int next_error; /* what fdatasync() fails with, once */
+static int next_error; /* what the next one that synchronizes fails with, once */
 
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
@@ -28,6 +31,18 @@ int __wrap_fdatasync(int fd)
 {
 	if (!next_error)
 		return __real_fdatasync(fd);
+	errno = next_error;
+	next_error = 0;
+	return -1;
+}
+
+ssize_t __real_pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags);
+ssize_t __wrap_pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags);
+
+ssize_t __wrap_pwritev64v2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	if (!(flags & RWF_DSYNC) || !next_error)
+		return __real_pwritev64v2(fd, iov, n, offset, flags);
 	errno = next_error;
 	next_error = 0;
 	return -1;
@@ -123,14 +138,34 @@ static void request_done(struct block_req *r, int ret)
 	q->done = true;
 }
 
+static int request_run(struct fixture *f, unsigned i, struct request *q)
+{
+	q->r.done = request_done;
+	block_submit(f->q[i], &q->r);
+	for (int timeout = 0; !q->done; timeout = -1)
+		loop_turn(f->loop, timeout);
+	return q->ret;
+}
+
 static int guest_flush(struct fixture *f, unsigned i)
 {
-	struct request q = {.r = {.op = BLOCK_FLUSH, .done = request_done}};
+	struct request q = {.r = {.op = BLOCK_FLUSH}};
 
-	block_submit(f->q[i], &q.r);
-	for (int timeout = 0; !q.done; timeout = -1)
-		loop_turn(f->loop, timeout);
-	return q.ret;
+	return request_run(f, i, &q);
+}
+
+/* A write that is to be stable when it is done. */
+static int guest_write(struct fixture *f, unsigned i)
+{
+	static uint8_t data[4096];
+	struct iovec iov = {data, sizeof(data)};
+	struct request q = {.r = {.op = BLOCK_WRITE,
+				  .flags = BLOCK_FUA,
+				  .len = sizeof(data),
+				  .iov = &iov,
+				  .iovcnt = 1}};
+
+	return request_run(f, i, &q);
 }
 
 /* Through the page cache the data may be gone: no flush may succeed any more. */
@@ -158,6 +193,66 @@ static void direct_disk_is_told_once(void **state)
 	assert_int_equal(guest_flush(f, 0), 0);
 }
 
+/* Both disks on the image: a flush of each fails, once or for good. */
+static void both_are_told(struct fixture *f, int rc, bool for_good)
+{
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(guest_flush(f, i), rc);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(guest_flush(f, i), for_good ? rc : 0);
+}
+
+static void each_disk_is_told_of_a_stop(void **state)
+{
+	struct fixture *f = *state;
+
+	disks_open(f, true, 2);
+	for (unsigned round = 0; round < 3; round++) {
+		next_error = EIO;
+		assert_int_equal(blocks_drain(f->bs), -EIO);
+		assert_int_equal(blocks_drain(f->bs), 0);
+		both_are_told(f, -EIO, false);
+	}
+}
+
+/* The error that one disk's flush has met is not there for the other's. */
+static void each_disk_is_told_of_a_flush(void **state)
+{
+	struct fixture *f = *state;
+
+	disks_open(f, true, 2);
+	next_error = EIO;
+	assert_int_equal(guest_flush(f, 0), -EIO);
+	assert_int_equal(guest_flush(f, 0), 0);
+	assert_int_equal(guest_flush(f, 1), -EIO);
+	assert_int_equal(guest_flush(f, 1), 0);
+}
+
+/* A stable write meets the errors of the writes before it, too. */
+static void each_disk_is_told_of_a_write(void **state)
+{
+	struct fixture *f = *state;
+
+	disks_open(f, true, 2);
+	next_error = EIO;
+	assert_int_equal(guest_write(f, 1), -EIO);
+	both_are_told(f, -EIO, false);
+}
+
+/* Through the page cache it is lost, but for want of room the write alone may have failed. */
+static void cached_disks_are_told_of_a_write(void **state)
+{
+	struct fixture *f = *state;
+
+	disks_open(f, false, 2);
+	next_error = ENOSPC;
+	assert_int_equal(guest_write(f, 1), -ENOSPC);
+	both_are_told(f, -ENOSPC, false);
+	next_error = EIO;
+	assert_int_equal(guest_write(f, 1), -EIO);
+	both_are_told(f, -EIO, true);
+}
+
 static void good_stop_leaves_no_error(void **state)
 {
 	struct fixture *f = *state;
@@ -173,6 +268,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		DRAIN_TEST(error_of_a_stop_is_kept),
 		DRAIN_TEST(direct_disk_is_told_once),
+		DRAIN_TEST(each_disk_is_told_of_a_stop),
+		DRAIN_TEST(each_disk_is_told_of_a_flush),
+		DRAIN_TEST(each_disk_is_told_of_a_write),
+		DRAIN_TEST(cached_disks_are_told_of_a_write),
 		DRAIN_TEST(good_stop_leaves_no_error),
 	};
 

@@ -8,6 +8,13 @@
  * writes to its worker threads instead, which may change their order, the caller hears of it after
  * the first batch, which has one frame only.
  *
+ * The frames lie in the guest's memory, which may be mapped anew, and is the guest's again, as soon
+ * as we return. A write that the kernel has taken may read it until its completion is there,
+ * whatever io_uring_enter() said in between; to close the ring does not wait for it either, as the
+ * kernel ends a ring's requests some time later. So completions are waited for in every case, and
+ * what the kernel has not taken is written by ourselves. (A write to a tap always ends: it does not
+ * wait for a reader.)
+ *
  * The tap is not registered with the ring: the kernel frees a ring some time after its process has
  * gone, and the interface would live on so long.
  *
@@ -17,12 +24,10 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <poll.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/util.h"
-
-#define GIVE_UP_TRIES 20000 /* of 0.1 ms each */
 
 struct tapring {
 	struct io_uring ring;
@@ -60,8 +65,11 @@ void tapring_free(struct tapring *r)
 	free(r);
 }
 
-/* Take what has completed; how many that is. */
-static unsigned ring_reap(struct tapring *r)
+/* How often the kernel may say that it is short of something. */
+#define TRIES 16
+
+/* How many of `left` writes in flight have ended. */
+static unsigned ring_reap(struct tapring *r, unsigned left)
 {
 	struct io_uring_cqe *cqe;
 	unsigned head, seen = 0;
@@ -69,49 +77,52 @@ static unsigned ring_reap(struct tapring *r)
 	io_uring_for_each_cqe (&r->ring, head, cqe)
 		seen++;
 	io_uring_cq_advance(&r->ring, seen);
-	return seen;
+	return MIN(seen, left);
 }
 
-/* The ring is given up with `left` writes not completed. Those that the kernel has taken still read
- * the frames, and the caller's next step is to give the frames' memory back; closing the ring does
- * not end them at once. So they are waited for. A write to a tap waits for nobody, so this is
- * short; a limit is there all the same. */
-static void ring_give_up(struct tapring *r, unsigned left)
+/* Submit the `n` writes that are queued, and wait until none is in flight. How many of the last
+ * ones the kernel has not taken: then, or when not `*at_once`, the ring is of no use any more. */
+static unsigned ring_submit(struct tapring *r, unsigned n, bool *at_once)
 {
-	const struct timespec moment = {.tv_nsec = 100000};
+	unsigned left = n, tries = 0, refused;
 
-	left -= MIN(io_uring_sq_ready(&r->ring), left);
-	for (unsigned tries = 0; left && tries < GIVE_UP_TRIES; tries++) {
-		left -= MIN(ring_reap(r), left);
-		if (left)
-			nanosleep(&moment, NULL);
-	}
-}
+	do {
+		int rc = io_uring_submit(&r->ring);
 
-/* Submit what is queued, and take all completions; false when they did not come at once. */
-static bool ring_submit(struct tapring *r, unsigned n)
-{
-	unsigned left = n;
-	bool at_once = true;
-
+		left -= ring_reap(r, left);
+		refused = io_uring_sq_ready(&r->ring);
+		if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY)
+			break;
+	} while (refused && ++tries < TRIES);
+	refused = MIN(refused, left);
+	left -= refused;
+	*at_once = !left;
 	while (left) {
-		int rc =
-			at_once ? io_uring_submit(&r->ring) : io_uring_submit_and_wait(&r->ring, 1);
+		struct pollfd p = {.fd = r->ring.ring_fd, .events = POLLIN};
 
-		if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY) {
-			ring_give_up(r, left);
-			return false;
-		}
-		left -= MIN(ring_reap(r), left);
-		if (left)
-			at_once = false;
+		poll(&p, 1, -1);
+		left -= ring_reap(r, left);
 	}
-	return at_once;
+	return refused;
+}
+
+/* The frames but for the first `done` of those that are not empty, one by one. */
+static void ring_send_rest(struct tapring *r, const struct net_frame *f, unsigned n, unsigned done)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!f[i].n)
+			continue;
+		if (done)
+			done--;
+		else if (writev(r->fd, f[i].iov, (int)f[i].n) < 0)
+			continue;
+	}
 }
 
 bool tapring_send(struct tapring *r, const struct net_frame *f, unsigned n)
 {
-	unsigned queued = 0;
+	unsigned queued = 0, done = 0, refused;
+	bool at_once;
 
 	for (unsigned i = 0; i < n; i++) {
 		struct io_uring_sqe *sqe;
@@ -121,17 +132,21 @@ bool tapring_send(struct tapring *r, const struct net_frame *f, unsigned n)
 		sqe = io_uring_get_sqe(&r->ring);
 		io_uring_prep_writev(sqe, r->fd, f[i].iov, f[i].n, 0);
 		queued++;
-		if (!r->proven) {
-			if (!ring_submit(r, queued)) {
-				/* The rest, one by one. */
-				for (i++; i < n; i++)
-					if (f[i].n && writev(r->fd, f[i].iov, (int)f[i].n) < 0)
-						continue;
-				return false;
-			}
-			r->proven = true;
-			queued = 0;
+		if (r->proven)
+			continue;
+		refused = ring_submit(r, queued, &at_once);
+		done = queued - refused;
+		if (refused || !at_once) {
+			ring_send_rest(r, f, n, done);
+			return false;
 		}
+		r->proven = true;
+		queued = 0;
 	}
-	return ring_submit(r, queued);
+	if (!queued)
+		return true;
+	refused = ring_submit(r, queued, &at_once);
+	if (refused)
+		ring_send_rest(r, f, n, done + queued - refused);
+	return !refused && at_once;
 }

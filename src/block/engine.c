@@ -150,6 +150,18 @@ static void try_quick(struct engine *en)
 	}
 }
 
+/* The kernel takes no more requests. Those that it has not taken are done by the workers; the
+ * others complete by the ring, which is watched as before. */
+static void engine_leave_ring(struct engine *en)
+{
+	struct block_req *r;
+
+	log_warn("io_uring fails: disk I/O uses threads");
+	en->uring_failed = true;
+	while ((r = uring_take_back(en->uring)))
+		start_slow(en, r, true);
+}
+
 /* The end of the turn. */
 static void flush_batches(struct loop_hook *h)
 {
@@ -168,6 +180,8 @@ static void flush_batches(struct loop_hook *h)
 	}
 	if (en->uring && !en->uring_failed) {
 		uring_submit(en->uring);
+		if (unlikely(uring_broken(en->uring)))
+			engine_leave_ring(en);
 		uring_reap(en->uring, en);
 	}
 	/* What the completions started in turn, or the kernel did not take. */

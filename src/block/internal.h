@@ -132,8 +132,13 @@ void uring_fix(struct uring *u, const struct bounce *b);
 bool uring_queue(struct uring *u, struct image *img, struct block_req *r);
 /* Is something queued that the kernel has not taken yet? */
 bool uring_pending(const struct uring *u);
-/* One system call for all that was queued, none if there is nothing. */
-void uring_submit(struct uring *u);
+/* One system call for all that was queued, none if there is nothing. A negative errno: the ring is
+ * broken and takes no more; what it has taken still completes. */
+int uring_submit(struct uring *u);
+bool uring_broken(const struct uring *u);
+/* Of a broken ring: a request that was queued and not taken, the oldest first; NULL: none is left.
+ */
+struct block_req *uring_take_back(struct uring *u);
 /* Hand finished I/O to engine_io_done(). Returns how many. */
 unsigned uring_reap(struct uring *u, struct engine *en);
 

@@ -143,5 +143,5 @@ int main(int argc, char **argv)
 	events_free(vm.env.events);
 	loop_free(vm.control);
 	cmdline_free(&cmd);
-	return rc < 0;
+	return rc < 0 || vm.flush_error < 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* block.c - the disks of the machine: names, attachment, queues, drain, and what QMP asks
+/* block.c - the disks of the machine: names, attachment, queues, and what QMP asks
  *
  * Control thread. While a device is attached its disk does not change, so the loops read it without
  * a lock; what they count is read here as it stands.
@@ -115,39 +115,6 @@ int blocks_del_node(struct blocks *bs, const char *node_name, struct err *e)
 			       node_name);
 	block_free(b);
 	return 0;
-}
-
-/* 0 or a negative errno, logged. */
-static int image_drain(struct image *img)
-{
-	int rc = 0;
-
-	if (img->kind == IMAGE_NULL || img->read_only || img->no_flush)
-		return 0;
-	if (atomic_load(&img->lost)) {
-		rc = -EIO;
-	} else if (fdatasync(img->fd) < 0) {
-		rc = -errno;
-		image_sync_failed(img, rc, false, NULL);
-	}
-	if (rc < 0)
-		log_err("cannot write the cache of '%s' to disk: %s", img->path, strerror(-rc));
-	return rc;
-}
-
-int blocks_drain(struct blocks *bs)
-{
-	int first = 0;
-
-	list_for_each (it, &bs->engines)
-		engine_drain(list_entry(it, struct engine, link));
-	list_for_each (it, &bs->images) {
-		int rc = image_drain(list_entry(it, struct image, link));
-
-		if (!first)
-			first = rc;
-	}
-	return first;
 }
 
 /* --- attachment --- */

@@ -12,7 +12,8 @@
  *          lock.c      image locks
  *          block.c     disks and their attachment to devices
  *          request.c   the life of a request
- *          engine.c    what a loop needs for I/O, and drain
+ *          drain.c     writing everything to stable storage
+ *          engine.c    what a loop needs for I/O
  *          uring.c     one way to the kernel; the other are the workers of base
  *          blocking.c  the same operations, blocking
  *          bounce.c    aligned buffers for O_DIRECT
@@ -60,10 +61,13 @@ struct block *block_find(struct blocks *bs, const char *name);
 /* All of them in order of creation: the first one for NULL; NULL at the end. */
 struct block *block_next(struct blocks *bs, const struct block *b);
 
-/* Wait until no request is in flight on any disk, then write all caches to stable storage. For
- * `stop`, suspend and the end of the program: the devices are paused already, the loops still run.
- * 0 or the first -errno (logged). */
-int blocks_drain(struct blocks *bs);
+/* When no request is in flight on any disk, write all caches to stable storage (on the pool's
+ * threads), then call done(arg, rc) from a turn of `control`. For `stop`, suspend and the end of
+ * the program: the devices are paused already, the loops still run. `rc`: 0 or the first negative
+ * errno; each error is logged, and the next flush of every disk on that image fails for it.
+ * -ENOMEM: nothing is done, and done() is not called; -EBUSY: the same, one is under way. */
+int blocks_drain(struct blocks *bs, struct loop *control, void (*done)(void *arg, int rc),
+		 void *arg);
 
 /* --- a device and its disk --- */
 

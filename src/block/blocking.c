@@ -97,7 +97,7 @@ static int write_all(struct image *img, const char *buf, uint64_t len, uint64_t 
 	return 0;
 }
 
-static int sync_data(struct image *img)
+int image_sync(struct image *img)
 {
 	while (fdatasync(img->fd) < 0)
 		if (errno != EINTR)
@@ -246,7 +246,7 @@ int64_t image_execute(struct image *img, struct block_req *r)
 			return write_blocks(img, r);
 		return write_vec(img, r->io_iov, r->io_cnt, r->io_offset, r->flags & BLOCK_FUA);
 	case BLOCK_FLUSH:
-		return sync_data(img);
+		return image_sync(img);
 	case BLOCK_DISCARD:
 		return discard(img, r->io_offset, r->len);
 	case BLOCK_WRITE_ZEROES:
@@ -258,6 +258,6 @@ int64_t image_execute(struct image *img, struct block_req *r)
 	if (img->rmw)
 		pthread_rwlock_unlock(&img->rmw_lock);
 	if (!rc && r->flags & BLOCK_FUA)
-		rc = sync_data(img);
+		rc = image_sync(img);
 	return rc;
 }

@@ -237,12 +237,32 @@ void engine_enter(struct engine *en)
 	en->inflight++;
 }
 
+static void engine_tell_idle(struct engine *en)
+{
+	en->idle_wanted = false;
+	loop_post(en->idle_loop, en->idle_task);
+}
+
 void engine_leave(struct engine *en)
 {
-	if (!--en->inflight && en->drained) {
-		sem_post(en->drained);
-		en->drained = NULL;
-	}
+	if (!--en->inflight && en->idle_wanted)
+		engine_tell_idle(en);
+}
+
+static void idle_asked(struct loop_task *t)
+{
+	struct engine *en = container_of(t, struct engine, ask_idle);
+
+	en->idle_wanted = true;
+	if (!en->inflight)
+		engine_tell_idle(en);
+}
+
+void engine_when_idle(struct engine *en, struct loop *control, struct loop_task *t)
+{
+	en->idle_loop = control;
+	en->idle_task = t;
+	loop_post(en->loop, &en->ask_idle);
 }
 
 /* io_uring for disks that want it; without it the workers serve them. */
@@ -278,6 +298,7 @@ struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, 
 			en->watch.fd = -1;
 			en->again.fn = nothing;
 			en->done_task.fn = take_worker_results;
+			en->ask_idle.fn = idle_asked;
 			list_init(&en->waiting);
 			en->poller.look = engine_look;
 			loop_poller_add(l, &en->poller);
@@ -290,37 +311,6 @@ struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, 
 	}
 	want_uring(en, img);
 	return en;
-}
-
-struct drain {
-	struct engine *en;
-	sem_t drained;
-};
-
-static void ask_drained(void *arg)
-{
-	struct drain *d = arg;
-
-	if (d->en->inflight)
-		d->en->drained = &d->drained;
-	else
-		sem_post(&d->drained);
-}
-
-void engine_drain(struct engine *en)
-{
-	struct drain d = {.en = en};
-
-	if (loop_is_mine(en->loop)) {
-		/* The first turn hands over what was submitted since the last one. */
-		for (int timeout = 0; en->inflight; timeout = -1)
-			loop_turn(en->loop, timeout);
-		return;
-	}
-	sem_init(&d.drained, 0, 0);
-	loop_call(en->loop, ask_drained, &d);
-	while (sem_wait(&d.drained) < 0) {}
-	sem_destroy(&d.drained);
 }
 
 void engine_free(struct engine *en)

@@ -16,6 +16,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "block/internal.h"
 
@@ -201,8 +202,9 @@ void image_unref(struct image *img)
 	if (!img || --img->refs)
 		return;
 	list_del(&img->link);
-	if (img->fd >= 0)
-		close(img->fd);
+	/* A file system of the network may write what it holds only now. */
+	if (img->fd >= 0 && close(img->fd) < 0)
+		log_err("closing '%s': %s", img->path, strerror(errno));
 	pthread_rwlock_destroy(&img->rmw_lock);
 	free(img->path);
 	free(img);

@@ -10,7 +10,6 @@
 #define BLOCK_INTERNAL_H
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 
 #include "block/block.h"
@@ -91,6 +90,9 @@ int64_t image_read_quick(struct image *img, struct block_req *r);
 /* Do what r->io_* (read, write) or the request itself (flush, discard, write-zeroes) says: bytes
  * done, or -errno. */
 int64_t image_execute(struct image *img, struct block_req *r);
+/* Write the image's cache to stable storage: 0 or a negative errno, which the caller hands to
+ * image_sync_failed(). */
+int image_sync(struct image *img);
 
 /* --- bounce.c: page-aligned buffers, one arena for each loop --- */
 
@@ -180,15 +182,19 @@ struct engine {
 
 	unsigned inflight;
 	struct loop_poller poller;
-	sem_t *drained; /* posted when inflight becomes 0 */
+
+	struct loop_task ask_idle;
+	bool idle_wanted;
+	struct loop *idle_loop; /* who asked */
+	struct loop_task *idle_task;
 };
 
 /* The engine of loop `l`, fit for `img`. It stays until the end: a worker may still be handing back
  * the last result of a queue that is gone. */
 struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, struct err *e);
 void engine_free(struct engine *en); /* after the workers */
-/* Control thread: wait until nothing is in flight. */
-void engine_drain(struct engine *en);
+/* Control thread: run `t` on `control` when nothing is in flight. One at a time for each engine. */
+void engine_when_idle(struct engine *en, struct loop *control, struct loop_task *t);
 /* The loop: start the I/O described by r->io_*; `blocking`: only a worker can do it. */
 void engine_start(struct engine *en, struct block_req *r, bool blocking);
 /* Any thread. */
@@ -215,7 +221,8 @@ struct blocks {
 	struct list images;  /* struct image */
 	struct list engines; /* struct engine */
 	struct workers *pool;
-	unsigned made_up; /* node names */
+	struct drain *drain; /* that is under way */
+	unsigned made_up;    /* node names */
 };
 
 struct block {

@@ -2,9 +2,9 @@
 /* vm.c - stop, continue, and the end of the program
  *
  * These functions run on the control thread. To stop and to end, the exit loop pauses every device;
- * each device reports when no request of its queues is in flight; and after the last one, the
- * control thread writes the disks' caches to stable storage and calls done(). Meanwhile, the vCPUs'
- * register accesses are answered.
+ * each device reports when no request of its queues is in flight; and after the last one, the disks'
+ * caches are written to stable storage and done() is called. The control thread does not sleep
+ * meanwhile: monitors, signals and the vCPUs' register accesses are answered.
  *
  * A pause takes time, and several monitors may send commands meanwhile. So requests wait in a queue
  * and are done one after the other: each `stop` is answered when the guest has stopped, each `cont`
@@ -15,6 +15,7 @@
  */
 #include "machine/vm.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,32 +75,46 @@ static void request_finish(struct vm *vm)
 	free(r);
 }
 
-static void pause_finish(struct loop_task *t)
+static void pause_finish(void *arg, int rc)
 {
-	struct pause *p = container_of(t, struct pause, done);
-	struct vm *vm = p->vm;
+	struct vm *vm = arg;
+	bool ending = vm->quitting;
 
-	free(p);
+	free(vm->pause);
 	vm->pause = NULL;
-	vm_end_stage(vm, "writing the disks' caches", LIMIT_DISKS_S);
-	blocks_drain(vm->env.blocks);
+	vm->flush_error = rc;
 	if (vm->state != RUN_SHUTDOWN) {
 		vm->state = RUN_PAUSED;
 		events_post(vm->env.events, "STOP", NULL);
 	}
+	/* The answers may bring more commands, the end among them: it is not reached then. */
 	vm_serve_requests(vm);
-	if (vm->quitting)
+	if (ending)
 		loop_stop(vm->control);
 }
 
-/* Pause all devices; pause_finish() is called when every one is idle. False when out of memory. */
+static void pause_flush_disks(struct loop_task *t)
+{
+	struct vm *vm = container_of(t, struct pause, done)->vm;
+	int rc;
+
+	vm_end_stage(vm, "writing the disks' caches", LIMIT_DISKS_S);
+	rc = blocks_drain(vm->env.blocks, vm->control, pause_finish, vm);
+	if (rc < 0) {
+		log_err("the disks' caches are not written: %s", strerror(-rc));
+		pause_finish(vm, rc);
+	}
+}
+
+/* Pause all devices; when every one is idle, pause_flush_disks() and then pause_finish() are called.
+ * False when out of memory. */
 static bool vm_pause_devices(struct vm *vm)
 {
 	struct pause *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return false;
-	*p = (struct pause){.vm = vm, .done.fn = pause_finish};
+	*p = (struct pause){.vm = vm, .done.fn = pause_flush_disks};
 	vm->pause = p;
 	vm_end_stage(vm, "the answer of the exit loop", LIMIT_ANSWER_S);
 	loop_call(vm->env.io, devices_pause, p);
@@ -209,6 +224,10 @@ void vm_quit(struct vm *vm, const char *reason)
 	if (vm->pause)
 		vm_end_stage(vm, "what is in flight on the guest's devices", LIMIT_DISKS_S);
 	/* If devices are being paused already, pause_finish() sees `quitting` and ends the loop. */
-	if (!vm->env.io || (!vm->pause && !vm_pause_devices(vm)))
+	if (!vm->env.io) {
 		loop_stop(vm->control);
+	} else if (!vm->pause && !vm_pause_devices(vm)) {
+		vm->flush_error = -ENOMEM;
+		loop_stop(vm->control);
+	}
 }

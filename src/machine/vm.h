@@ -38,7 +38,8 @@ struct vm {
 	struct endwatch end;	   /* time limits of the end of the program */
 	bool pid_written;	   /* -pidfile was written: remove it at the end */
 	bool quitting;		   /* vm_quit() was called */
-	struct loop_timer linger;  /* -machine none: ends the program some time after `quit` */
+	int flush_error; /* of the last pause: 0, or a negative errno: a cache was not written */
+	struct loop_timer linger; /* -machine none: ends the program some time after `quit` */
 };
 
 /* QMP's `stop`: take no new request, wait until those in flight are done and the disks' caches are
@@ -47,8 +48,8 @@ struct vm {
 void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg);
 /* QMP's `cont`: after the requests before it, serve again, send RESUME and call done(arg). */
 void vm_cont(struct vm *vm, void (*done)(void *arg), void *arg);
-/* End the program with status 0; `reason` is one of QMP's ("host-qmp-quit", "host-signal",
- * "guest-shutdown"). Sends SHUTDOWN. */
+/* End the program, with status 0 if the disks' caches could be written; `reason` is one of QMP's
+ * ("host-qmp-quit", "host-signal", "guest-shutdown"). Sends SHUTDOWN. */
 void vm_quit(struct vm *vm, const char *reason);
 /* After vm_quit(): begin a stage of the program's end, named `what` in messages, that may take
  * `limit_s` seconds; see base/endwatch.h. Before vm_quit() this does nothing. */

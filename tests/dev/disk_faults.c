@@ -3,7 +3,8 @@
  *
  * DISK_FAULTS names a folder. While it has a file `fail-flush`, the next fdatasync() takes it away
  * and fails with EIO, once, as the kernel does after its write-back failed. While it has a FIFO
- * `hold-read`, a read of a disk opens it and goes on when the writer at its other end has left.
+ * `hold-read` (or `hold-flush`), a read (or an fdatasync()) of a disk opens it and goes on when the
+ * writer at its other end has left.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,10 +20,23 @@ static const char *fault_path(char *buf, size_t size, const char *name)
 	return buf;
 }
 
+static void hold(const char *name)
+{
+	char path[128], c;
+	int fd = open(fault_path(path, sizeof(path), name), O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	while (read(fd, &c, 1) > 0)
+		;
+	close(fd);
+}
+
 int fdatasync(int fd)
 {
 	char path[128];
 
+	hold("hold-flush");
 	if (unlink(fault_path(path, sizeof(path), "fail-flush")) == 0) {
 		errno = EIO;
 		return -1;
@@ -32,13 +46,6 @@ int fdatasync(int fd)
 
 ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
 {
-	char path[128], c;
-	int hold = open(fault_path(path, sizeof(path), "hold-read"), O_RDONLY | O_CLOEXEC);
-
-	if (hold >= 0) {
-		while (read(hold, &c, 1) > 0)
-			;
-		close(hold);
-	}
+	hold("hold-read");
 	return syscall(SYS_preadv2, fd, iov, n, offset, 0, flags);
 }

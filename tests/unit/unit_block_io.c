@@ -487,6 +487,28 @@ static void refused(void **state)
 	close_disk(f);
 }
 
+struct drained {
+	bool done;
+	int rc;
+};
+
+static void on_drained(void *arg, int rc)
+{
+	*(struct drained *)arg = (struct drained){true, rc};
+}
+
+/* As the control thread does, whose loop is `control`. */
+static int drain_disks(struct blocks *bs, struct loop *control)
+{
+	struct drained d = {0};
+
+	assert_int_equal(blocks_drain(bs, control, on_drained, &d), 0);
+	assert_int_equal(blocks_drain(bs, control, on_drained, &d), -EBUSY);
+	while (!d.done)
+		loop_turn(control, -1);
+	return d.rc;
+}
+
 /* After a flush has failed the page cache may have dropped data: none may succeed again. */
 static void failed_flush(void **state)
 {
@@ -497,7 +519,7 @@ static void failed_flush(void **state)
 	assert_int_equal(run(f, BLOCK_FLUSH, 0, 0, 0), 0);
 	atomic_store(&f->b->img->lost, true);
 	assert_int_equal(run(f, BLOCK_FLUSH, 0, 0, 0), -EIO);
-	assert_int_equal(blocks_drain(f->bs), -EIO);
+	assert_int_equal(drain_disks(f->bs, f->loop), -EIO);
 	close_disk(f);
 }
 
@@ -551,6 +573,7 @@ static void start_burst(struct loop_task *t)
 static void drain(void **state)
 {
 	struct fixture *f = *state;
+	struct loop *control = loop_new("control");
 
 	new_file(f, DISK);
 	for (unsigned w = 0; w < ARRAY_SIZE(ways); w++) {
@@ -563,7 +586,7 @@ static void drain(void **state)
 		assert_int_equal(loop_start(f->loop), 0);
 		loop_post(f->loop, &b->task);
 		/* The drain comes behind the burst: both are posted. */
-		assert_int_equal(blocks_drain(f->bs), 0);
+		assert_int_equal(drain_disks(f->bs, control), 0);
 		for (unsigned i = 0; i < 64; i++)
 			assert_int_equal(b->q[i].ret, 0);
 		memcpy(f->model, b->buf, 64 * 4096);
@@ -573,6 +596,7 @@ static void drain(void **state)
 		free(b->buf);
 		free(b);
 	}
+	loop_free(control);
 }
 
 /* The same on the loop's own thread. */
@@ -587,7 +611,7 @@ static void drain_alone(void **state)
 	b->buf = malloc(64 * 4096);
 	start_burst(&b->task);
 	assert_int_equal(block_inflight(f->q), 64);
-	assert_int_equal(blocks_drain(f->bs), 0);
+	assert_int_equal(drain_disks(f->bs, f->loop), 0);
 	assert_int_equal(block_inflight(f->q), 0);
 	for (unsigned i = 0; i < 64; i++)
 		assert_true(b->q[i].done);

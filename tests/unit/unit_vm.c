@@ -5,6 +5,7 @@
  * The one device is a stub that becomes idle when the test says so. Its functions and
  * blocks_drain() are the linker's --wrap.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,13 +24,18 @@ static struct {
 	void (*paused)(void *arg); /* what vdev_pause() was given; NULL: not pausing */
 	void *arg;
 	unsigned pauses, resumes, drains;
+	bool hold_flush, stopped_late;
+	struct loop_task stop_task;
+	void (*flushed)(void *arg, int rc); /* what blocks_drain() was given */
+	void *flushed_arg;
 	char log[256]; /* answers and events in their order */
 } b;
 
 struct vdev *__wrap_dev_vdev(struct dev *d);
 void __wrap_vdev_pause(struct vdev *v, void (*done)(void *arg), void *arg);
 void __wrap_vdev_resume(struct vdev *v);
-int __wrap_blocks_drain(struct blocks *bs);
+int __wrap_blocks_drain(struct blocks *bs, struct loop *control, void (*done)(void *arg, int rc),
+			void *arg);
 
 struct vdev *__wrap_dev_vdev(struct dev *d)
 {
@@ -48,9 +54,23 @@ void __wrap_vdev_resume(struct vdev *v)
 	b.resumes++;
 }
 
-int __wrap_blocks_drain(struct blocks *bs)
+static void disks_become_flushed(int rc)
+{
+	void (*flushed)(void *arg, int rc) = b.flushed;
+
+	assert_non_null(flushed);
+	b.flushed = NULL;
+	flushed(b.flushed_arg, rc);
+}
+
+int __wrap_blocks_drain(struct blocks *bs, struct loop *control, void (*done)(void *arg, int rc),
+			void *arg)
 {
 	b.drains++;
+	b.flushed = done;
+	b.flushed_arg = arg;
+	if (!b.hold_flush)
+		disks_become_flushed(0);
 	return 0;
 }
 
@@ -88,6 +108,22 @@ static void device_becomes_idle(void)
 	b.paused = NULL;
 	paused(b.arg);
 	loop_turn(b.vm.control, 0);
+}
+
+static void task_stop(struct loop_task *t)
+{
+	b.stopped_late = true;
+	loop_stop(b.vm.control);
+}
+
+/* Was the control loop told to stop? */
+static bool control_stops(void)
+{
+	b.stopped_late = false;
+	b.stop_task.fn = task_stop;
+	loop_defer(b.vm.control, &b.stop_task);
+	loop_run(b.vm.control);
+	return !b.stopped_late;
 }
 
 static int setup(void **state)
@@ -174,6 +210,51 @@ static void quit_during_a_pause(void **state)
 	assert_int_equal(b.drains, 1);
 }
 
+/* The disks take their time: nobody is answered before, and the control thread is free. */
+static void stop_waits_for_the_flush(void **state)
+{
+	b.hold_flush = true;
+	ask_stop("stop");
+	device_becomes_idle();
+	ask_cont("cont");
+	assert_string_equal(b.log, "");
+	assert_int_equal(b.vm.state, RUN_RUNNING);
+	disks_become_flushed(-EIO);
+	assert_string_equal(b.log, "STOP stop RESUME cont ");
+	assert_int_equal(b.vm.flush_error, -EIO);
+}
+
+static void quit_during_a_flush(void **state)
+{
+	b.hold_flush = true;
+	ask_stop("stop");
+	device_becomes_idle();
+	vm_quit(&b.vm, "host-signal");
+	assert_string_equal(b.log, "SHUTDOWN ");
+	disks_become_flushed(0);
+	assert_string_equal(b.log, "SHUTDOWN stop ");
+	assert_int_equal(b.drains, 1);
+	assert_true(control_stops());
+}
+
+static void answer_with_quit(void *arg)
+{
+	vm_quit(&b.vm, "host-qmp-quit");
+}
+
+/* What is answered asks for the end, as a monitor does with a command that waits: the end has a
+ * pause and a flush of its own. */
+static void quit_from_an_answer(void **state)
+{
+	vm_stop(&b.vm, answer_with_quit, NULL);
+	device_becomes_idle();
+	assert_int_equal(b.pauses, 2);
+	assert_false(control_stops());
+	device_becomes_idle();
+	assert_int_equal(b.drains, 2);
+	assert_true(control_stops());
+}
+
 int main(void)
 {
 #define VM_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -183,6 +264,9 @@ int main(void)
 		VM_TEST(order_decides),
 		VM_TEST(cont_while_running_is_answered),
 		VM_TEST(quit_during_a_pause),
+		VM_TEST(stop_waits_for_the_flush),
+		VM_TEST(quit_during_a_flush),
+		VM_TEST(quit_from_an_answer),
 	};
 
 	return cmocka_run_group_tests_name("vm", tests, NULL, NULL);

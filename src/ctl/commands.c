@@ -262,9 +262,15 @@ static int device_list_properties(struct qmp_call *call)
 
 /* --- the run state --- */
 
-static void run_state_changed(void *arg)
+static void run_state_changed(void *arg, int rc)
 {
-	qmp_done(arg, 0);
+	struct qmp_call *call = arg;
+
+	if (rc == -ESHUTDOWN)
+		err_set(&call->err, rc, "The device model is ending: it cannot continue");
+	else if (rc < 0)
+		err_set(&call->err, rc, "%s", strerror(-rc));
+	qmp_done(call, rc);
 }
 
 static int qmp_stop(struct qmp_call *call)

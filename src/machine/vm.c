@@ -30,7 +30,7 @@
 struct run_request {
 	struct list link; /* vm.requests */
 	bool stop;
-	void (*done)(void *arg); /* of the caller */
+	void (*done)(void *arg, int rc); /* of the caller */
 	void *arg;
 };
 
@@ -67,11 +67,11 @@ static void devices_pause(void *arg)
 
 static void vm_serve_requests(struct vm *vm);
 
-static void request_finish(struct vm *vm)
+static void request_finish(struct vm *vm, int rc)
 {
 	struct run_request *r = list_entry(list_pop(&vm->requests), struct run_request, link);
 
-	r->done(r->arg);
+	r->done(r->arg, rc);
 	free(r);
 }
 
@@ -134,14 +134,17 @@ static void devices_resume(void *arg)
 	}
 }
 
-static void vm_resume(struct vm *vm)
+static int vm_resume(struct vm *vm)
 {
-	if (vm->state != RUN_PAUSED && vm->state != RUN_PRELAUNCH)
-		return;
+	if (vm->state == RUN_SHUTDOWN)
+		return -ESHUTDOWN;
+	if (vm->state == RUN_RUNNING)
+		return 0;
 	if (vm->state == RUN_PAUSED)
 		loop_call(vm->env.io, devices_resume, vm);
 	vm->state = RUN_RUNNING;
 	events_post(vm->env.events, "RESUME", NULL);
+	return 0;
 }
 
 /* Do the requests in their order, up to a stop that has to wait until the devices are paused. */
@@ -149,21 +152,24 @@ static void vm_serve_requests(struct vm *vm)
 {
 	while (!vm->pause && !list_empty(&vm->requests)) {
 		struct run_request *r = list_entry(vm->requests.next, struct run_request, link);
+		int rc = 0;
 
 		if (!r->stop)
-			vm_resume(vm);
+			rc = vm_resume(vm);
 		else if (vm->state == RUN_RUNNING && vm->env.io && vm_pause_devices(vm))
 			return; /* pause_finish() calls this function again, in another state */
-		request_finish(vm);
+		else if (vm->state == RUN_RUNNING && vm->env.io)
+			rc = -ENOMEM;
+		request_finish(vm, rc);
 	}
 }
 
-static void request_queue(struct vm *vm, bool stop, void (*done)(void *arg), void *arg)
+static void request_queue(struct vm *vm, bool stop, void (*done)(void *arg, int rc), void *arg)
 {
 	struct run_request *r = malloc(sizeof(*r));
 
 	if (!r) {
-		done(arg);
+		done(arg, -ENOMEM);
 		return;
 	}
 	*r = (struct run_request){.stop = stop, .done = done, .arg = arg};
@@ -173,12 +179,12 @@ static void request_queue(struct vm *vm, bool stop, void (*done)(void *arg), voi
 		vm_serve_requests(vm);
 }
 
-void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg)
+void vm_stop(struct vm *vm, void (*done)(void *arg, int rc), void *arg)
 {
 	request_queue(vm, true, done, arg);
 }
 
-void vm_cont(struct vm *vm, void (*done)(void *arg), void *arg)
+void vm_cont(struct vm *vm, void (*done)(void *arg, int rc), void *arg)
 {
 	request_queue(vm, false, done, arg);
 }

@@ -43,11 +43,14 @@ struct vm {
 };
 
 /* QMP's `stop`: take no new request, wait until those in flight are done and the disks' caches are
- * written, then send STOP and call done(arg) on the control thread (perhaps before this returns).
- * The vCPUs are answered all the time. Requests are done in the order of their arrival. */
-void vm_stop(struct vm *vm, void (*done)(void *arg), void *arg);
-/* QMP's `cont`: after the requests before it, serve again, send RESUME and call done(arg). */
-void vm_cont(struct vm *vm, void (*done)(void *arg), void *arg);
+ * written, then send STOP and call done(arg, rc) on the control thread (perhaps before this
+ * returns). The vCPUs are answered all the time. Requests are done in the order of their arrival.
+ * `rc`: 0, also where a cache could not be written (vm->flush_error says so, and the guest's next
+ * flush fails); -ENOMEM when nothing was stopped. */
+void vm_stop(struct vm *vm, void (*done)(void *arg, int rc), void *arg);
+/* QMP's `cont`: serve again, send RESUME and call done(arg, rc), after what was asked before. `rc`:
+ * 0; -ESHUTDOWN when the program is ending; -ENOMEM when nothing was done. */
+void vm_cont(struct vm *vm, void (*done)(void *arg, int rc), void *arg);
 /* End the program, with status 0 if the disks' caches could be written; `reason` is one of QMP's
  * ("host-qmp-quit", "host-signal", "guest-shutdown"). Sends SHUTDOWN. */
 void vm_quit(struct vm *vm, const char *reason);

@@ -131,12 +131,17 @@ static json_t *monitor_reply(struct monitor *m)
 	}
 }
 
-static void monitor_answered(struct monitor *m)
+static void monitor_answers(struct monitor *m, const char *how)
 {
 	json_t *j = monitor_reply(m);
 
-	assert_non_null(json_object_get(j, "return"));
+	assert_non_null(json_object_get(j, how));
 	json_decref(j);
+}
+
+static void monitor_answered(struct monitor *m)
+{
+	monitor_answers(m, "return");
 }
 
 static void monitor_open(struct tb *t, struct monitor *m, unsigned i)
@@ -298,7 +303,7 @@ static void quit_during_a_stop(void **state)
 	assert_false(has_answer(&s.m[1]));
 	scene_release(&s);
 	monitor_answered(&s.m[0]);
-	monitor_answered(&s.m[1]);
+	monitor_answers(&s.m[1], "error"); /* it cannot continue */
 	assert_int_equal(guest_reap(&s.t->g), 0);
 	scene_end(&s);
 	guest_stop(&s.t->g);

@@ -80,9 +80,11 @@ static void note(const char *text)
 	strncat(b.log, " ", sizeof(b.log) - strlen(b.log) - 1);
 }
 
-static void answer(void *arg)
+static void answer(void *arg, int rc)
 {
 	note(arg);
+	if (rc < 0)
+		note(rc == -ESHUTDOWN ? "(ending)" : "(error)");
 }
 
 static void ask_stop(const char *name)
@@ -203,7 +205,7 @@ static void quit_during_a_pause(void **state)
 	vm_quit(&b.vm, "host-signal");
 	assert_string_equal(b.log, "SHUTDOWN ");
 	device_becomes_idle();
-	assert_string_equal(b.log, "SHUTDOWN stop cont ");
+	assert_string_equal(b.log, "SHUTDOWN stop cont (ending) ");
 	assert_int_equal(b.vm.state, RUN_SHUTDOWN);
 	assert_int_equal(b.pauses, 1);
 	assert_int_equal(b.resumes, 0);
@@ -237,7 +239,7 @@ static void quit_during_a_flush(void **state)
 	assert_true(control_stops());
 }
 
-static void answer_with_quit(void *arg)
+static void answer_with_quit(void *arg, int rc)
 {
 	vm_quit(&b.vm, "host-qmp-quit");
 }

@@ -6,9 +6,9 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/rights.h"
 
 static void run(int fd, unsigned capability, void (*fn)(void *arg), void *arg)
@@ -55,7 +55,6 @@ void heir_end(struct heir *h)
 	if (!h->pid)
 		return;
 	close(h->fd);
-	while (waitpid(h->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	child_end(h->pid, "the child that undoes what was done to the host's network", HEIR_END_S);
 	h->pid = 0;
 }

@@ -24,7 +24,9 @@ struct heir {
  * -errno with `e`. */
 int heir_start(struct heir *h, unsigned capability, void (*fn)(void *arg), void *arg,
 	       struct err *e);
-/* Let it act, and wait for it. Does nothing without one. */
+#define HEIR_END_S 5
+/* Let it act, and wait for it, for HEIR_END_S seconds at most: then it is killed, with a line in
+ * the log. Does nothing without one. */
 void heir_end(struct heir *h);
 
 #endif

@@ -32,13 +32,14 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/log.h"
 #include "base/rights.h"
 #include "xen/backends.h"
 
+#define CHILD_END_S  5
 #define PATH_MAX_LEN 80
 #define NOBODY	     65534
 
@@ -407,7 +408,6 @@ void store_stop(struct store *s)
 		return;
 	}
 	close(s->sock);
-	while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	child_end(s->pid, "the child that holds the connection to xenstore", CHILD_END_S);
 	s->pid = 0;
 }

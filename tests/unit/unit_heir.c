@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/heir.h"
 
 #define CAP 12 /* CAP_NET_ADMIN */
@@ -100,11 +101,43 @@ static void it_acts_when_we_are_killed(void **state)
 	scene_close(&s);
 }
 
+static void sleep_for_ever(void *arg)
+{
+	for (;;)
+		pause();
+}
+
+/* A script that hangs, say: it is killed, and the end goes on. */
+static void it_does_not_hold_up_the_end(void **state)
+{
+	struct heir h = {0};
+	struct err e;
+	pid_t pid;
+
+	assert_int_equal(heir_start(&h, CAP, sleep_for_ever, NULL, &e), 0);
+	pid = h.pid;
+	heir_end(&h);
+	assert_int_equal(waitpid(pid, NULL, 0), -1); /* it was waited for */
+}
+
+/* One that ends by itself is not killed: its status was taken, whatever the limit is. */
+static void quick_child_is_waited_for(void **state)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	child_end(pid, "the child", 100);
+	assert_int_equal(waitpid(pid, NULL, 0), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_acts_when_told_to),
 		cmocka_unit_test(it_acts_when_we_are_killed),
+		cmocka_unit_test(it_does_not_hold_up_the_end),
+		cmocka_unit_test(quick_child_is_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* bus.c - the root bus: slots, the address map, ECAM, and the four interrupt lines
  *
- * An exit comes in as an address. It is either in the ECAM window (bus, device, function and
- * register are in the address) or in a BAR: `map` holds the decoded BARs sorted by address, built
- * anew whenever a guest changes COMMAND or a BAR, which it does at boot and hardly ever after. The
- * last hit is tried first.
+ * The address of an exit is either in the ECAM window (bus, device, function and register are in
+ * the address) or in a BAR. `map` has the decoded BARs sorted by address. It is built again
+ * whenever a guest changes COMMAND or a BAR, which it does at boot and rarely after that. The entry
+ * that was hit last is tried first.
  *
  * A BAR that the guest places over the ECAM window or over a BAR of a function in a lower slot is
- * not decoded: the one that was there goes on working. RAM is never shadowed, because only the
- * windows are claimed from the hypervisor.
+ * not decoded, and the other one goes on working. A BAR never hides RAM, because only the windows
+ * are claimed from the hypervisor.
  *
- * Threads: everything on the exit loop, but pci_intx_set(), which takes the line lock.
+ * Threads: everything runs on the exit loop except pci_intx_set(), which takes the line lock.
  */
 #include "pci/internal.h"
 
@@ -42,7 +42,7 @@ struct pci_bus {
 	unsigned mapped, map_room;
 	unsigned last; /* index of the last hit */
 	pthread_mutex_t line_lock;
-	unsigned line[INTX_LINES]; /* functions that assert it */
+	unsigned line[INTX_LINES]; /* for each line, the number of functions that assert it */
 };
 
 struct pci_bus *pci_bus_new(struct hv *hv, uint64_t ecam_base, uint64_t ecam_size)
@@ -108,7 +108,7 @@ int pci_bus_plug(struct pci_bus *bus, struct pci_fn *fn, struct err *e)
 			       "function 0 needs multifunction=on",
 			       fn->devfn >> 3, fn->devfn & 7);
 	}
-	/* A guest looks behind function 0 only if it says so. */
+	/* A guest looks for further functions only if function 0 has this bit. */
 	if (fn->multifunction)
 		fn->cfg[PCI_HEADER] |= PCI_HEADER_MULTI;
 	map = realloc(bus->map, (bus->map_room + PCI_BARS) * sizeof(*map));
@@ -134,24 +134,26 @@ void pci_bus_unplug(struct pci_fn *fn)
 	fn->bus = NULL;
 }
 
-static bool overlaps(uint64_t base, uint64_t size, uint64_t other, uint64_t other_size)
+static bool ranges_overlap(uint64_t base, uint64_t size, uint64_t other, uint64_t other_size)
 {
 	return base < other + other_size && other < base + size;
 }
 
-static void decode_bar(struct pci_bus *bus, struct pci_fn *fn, unsigned n)
+static void bar_decode(struct pci_bus *bus, struct pci_fn *fn, unsigned n)
 {
 	const struct pci_bar *b = &fn->bar[n];
 	uint64_t addr = pci_bar_addr(fn, n);
 	unsigned at = 0;
 
 	if (!b->ops || addr == UINT64_MAX ||
-	    overlaps(addr, b->size, bus->ecam_base, bus->ecam_size))
+	    ranges_overlap(addr, b->size, bus->ecam_base, bus->ecam_size))
 		return;
 	while (at < bus->mapped && bus->map[at].base < addr)
 		at++;
-	if ((at > 0 && overlaps(addr, b->size, bus->map[at - 1].base, bus->map[at - 1].size)) ||
-	    (at < bus->mapped && overlaps(addr, b->size, bus->map[at].base, bus->map[at].size)))
+	if ((at > 0 &&
+	     ranges_overlap(addr, b->size, bus->map[at - 1].base, bus->map[at - 1].size)) ||
+	    (at < bus->mapped &&
+	     ranges_overlap(addr, b->size, bus->map[at].base, bus->map[at].size)))
 		return;
 	memmove(&bus->map[at + 1], &bus->map[at], (bus->mapped - at) * sizeof(*bus->map));
 	bus->map[at] = (struct decoded){addr, b->size, fn, b->ops};
@@ -166,11 +168,11 @@ void pci_bus_decode(struct pci_bus *bus)
 	for (unsigned f = 0; f < FUNCTIONS; f++)
 		if (bus->fns[f] && pci_decodes(bus->fns[f]))
 			for (unsigned n = 0; n < PCI_BARS; n++)
-				decode_bar(bus, bus->fns[f], n);
+				bar_decode(bus, bus->fns[f], n);
 }
 
-/* The BAR that holds `addr`, or NULL. */
-static struct decoded *find_bar(struct pci_bus *bus, uint64_t addr)
+/* The decoded BAR that contains `addr`, or NULL. */
+static struct decoded *bar_find(struct pci_bus *bus, uint64_t addr)
 {
 	unsigned lo = 0, hi = bus->mapped;
 
@@ -191,12 +193,12 @@ static struct decoded *find_bar(struct pci_bus *bus, uint64_t addr)
 	return NULL;
 }
 
-static struct pci_fn *ecam_fn(struct pci_bus *bus, uint64_t off)
+static struct pci_fn *ecam_find_fn(struct pci_bus *bus, uint64_t off)
 {
 	return off < LAYOUT_ECAM_BUS ? bus->fns[off / PCI_CFG_SIZE] : NULL;
 }
 
-static uint64_t ones(unsigned size)
+static uint64_t value_ones(unsigned size)
 {
 	return size == 8 ? UINT64_MAX : (1ULL << (8 * size)) - 1;
 }
@@ -207,16 +209,16 @@ uint64_t pci_bus_read(struct pci_bus *bus, uint64_t addr, unsigned size)
 	struct decoded *d;
 
 	if (off < bus->ecam_size && off % PCI_CFG_SIZE + size <= PCI_CFG_SIZE) {
-		struct pci_fn *fn = ecam_fn(bus, off);
+		struct pci_fn *fn = ecam_find_fn(bus, off);
 
-		return fn ? pci_cfg_read(fn, off % PCI_CFG_SIZE, size) : ones(size);
+		return fn ? pci_cfg_read(fn, off % PCI_CFG_SIZE, size) : value_ones(size);
 	}
-	d = find_bar(bus, addr);
+	d = bar_find(bus, addr);
 	if (d && addr - d->base + size <= d->size)
-		return d->ops->read(d->fn, addr - d->base, size) & ones(size);
+		return d->ops->read(d->fn, addr - d->base, size) & value_ones(size);
 	if (size == 1)
 		return 0xff;
-	/* Across the end of a function or of a BAR: every byte for itself. */
+	/* The access crosses the end of a function or of a BAR: handle each byte separately. */
 	for (unsigned i = 0; i < size; i++)
 		v |= pci_bus_read(bus, addr + i, 1) << (8 * i);
 	return v;
@@ -228,13 +230,13 @@ void pci_bus_write(struct pci_bus *bus, uint64_t addr, uint64_t data, unsigned s
 	struct decoded *d;
 
 	if (off < bus->ecam_size && off % PCI_CFG_SIZE + size <= PCI_CFG_SIZE) {
-		struct pci_fn *fn = ecam_fn(bus, off);
+		struct pci_fn *fn = ecam_find_fn(bus, off);
 
 		if (fn)
 			pci_cfg_write(fn, off % PCI_CFG_SIZE, data, size);
 		return;
 	}
-	d = find_bar(bus, addr);
+	d = bar_find(bus, addr);
 	if (d && addr - d->base + size <= d->size) {
 		d->ops->write(d->fn, addr - d->base, data, size);
 		return;
@@ -252,7 +254,7 @@ void pci_intx_set(struct pci_fn *fn, bool level)
 	atomic_store(&fn->intx_asserted, level);
 	if (!bus || !bus->hv->has_intx)
 		return;
-	/* Pin A of slot n is line n % 4, as the bridge's _PRT says. */
+	/* Pin A of slot n is line n % 4, as the _PRT of the bridge tells the guest. */
 	line = (unsigned)(fn->devfn >> 3) % INTX_LINES;
 	drive = level && !atomic_load(&fn->intx_off);
 	pthread_mutex_lock(&bus->line_lock);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* function.c - configuration space of one PCI function
  *
- * Values in `cfg`, the bits that the guest may change in `wmask`: a write is a masked store,
- * whatever its width and alignment, and then the few registers with consequences are looked at:
- * COMMAND and the BARs (the bus decodes anew), MSI and MSI-X control, FLR, and what the device
- * itself asked to be told of. Exit loop only.
+ * `cfg` has the values of the registers, `wmask` the bits that the guest may change. A write, of
+ * any width and alignment, is a masked store. After it, the few registers with an effect are
+ * checked: COMMAND and the BARs (the bus builds its map again) and the control registers of MSI and
+ * MSI-X; then the device's own cfg_written() is called. A function-level reset (FLR) is recognised
+ * before the store. Everything runs on the exit loop.
  *
- * Every function is an integrated endpoint of the root complex with 4 KiB of configuration space,
- * of which the extended part is empty (reads as zero).
+ * Every function is an integrated endpoint of the root complex with 4 KiB of configuration space.
+ * The extended part, behind the first 256 bytes, is empty and reads as zero.
  */
 #include "pci/internal.h"
 
@@ -40,7 +41,7 @@ void pci_fn_init(struct pci_fn *fn, const char *kind, const struct pci_ident *id
 	put_le16(&fn->cfg[PCI_SUBVENDOR], id->subvendor);
 	put_le16(&fn->cfg[PCI_SUBDEVICE], id->subdevice);
 
-	/* The I/O bit sticks although there are no ports: drivers expect what they wrote. */
+	/* The I/O bit can be set although there are no ports: drivers read back what they wrote. */
 	put_le16(&fn->wmask[PCI_COMMAND],
 		 PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER | PCI_CMD_SERR | PCI_CMD_INTX_DISABLE);
 	fn->wmask[PCI_CACHE_LINE] = 0xff;
@@ -96,7 +97,7 @@ uint64_t pci_bar_addr(const struct pci_fn *fn, unsigned n)
 	addr = get_le32(&fn->cfg[PCI_BAR0 + 4 * n]) & ~0xfu;
 	if (b->is64)
 		addr |= (uint64_t)get_le32(&fn->cfg[PCI_BAR0 + 4 * n + 4]) << 32;
-	/* Zero is what a BAR holds before it is assigned, all ones what sizing leaves behind. */
+	/* A BAR has zero before an address is assigned, and all ones while its size is probed. */
 	if (!addr || addr > UINT64_MAX - b->size || (!b->is64 && addr + b->size > 1ULL << 32))
 		return UINT64_MAX;
 	return addr;
@@ -123,12 +124,13 @@ uint64_t pci_cfg_read(struct pci_fn *fn, unsigned off, unsigned size)
 	return v;
 }
 
-static bool touches(unsigned off, unsigned size, unsigned at, unsigned len)
+static bool bytes_overlap(unsigned off, unsigned size, unsigned at, unsigned len)
 {
 	return off < at + len && at < off + size;
 }
 
-/* Back to power-on values: what the guest programmed is lost (§6.6.2). */
+/* Function-level reset (§6.6.2): all registers that the guest has written get their initial values
+ * again. */
 static void function_reset(struct pci_fn *fn)
 {
 	put_le16(&fn->cfg[PCI_COMMAND], 0);
@@ -169,7 +171,7 @@ void pci_cfg_write(struct pci_fn *fn, unsigned off, uint64_t data, unsigned size
 			pci_intx_set(fn, atomic_load(&fn->intx_asserted));
 	}
 	if ((cmd ^ old_cmd) & PCI_CMD_MEM ||
-	    (touches(off, size, PCI_BAR0, 4 * PCI_BARS) && cmd & PCI_CMD_MEM))
+	    (bytes_overlap(off, size, PCI_BAR0, 4 * PCI_BARS) && cmd & PCI_CMD_MEM))
 		pci_bus_decode(fn->bus);
 	msi_cfg_written(fn);
 	if (fn->msix)

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* internal.h - what the files of this folder tell each other */
+/* internal.h - functions that the files of this folder share */
 #ifndef PCI_INTERNAL_H
 #define PCI_INTERNAL_H
 
 #include "pci/pci.h"
 #include "pci/regs.h"
 
-/* Exit loop: COMMAND or a BAR of some function changed; build the table of decoded BARs anew. */
+/* Exit loop: COMMAND or a BAR of a function has changed: build the table of decoded BARs again. */
 void pci_bus_decode(struct pci_bus *bus);
-/* Does the function answer memory accesses (COMMAND.MEM)? */
+/* Does COMMAND let the function answer memory accesses? */
 bool pci_decodes(const struct pci_fn *fn);
-/* Exit loop: configuration bytes [off, off + len) were written; MSI-X looks whether its control is
- * among them. */
+/* Exit loop: configuration bytes [off, off + len) were written. If the control register of MSI-X is
+ * among them, act on it. */
 void msix_cfg_written(struct pci_fn *fn, unsigned off, unsigned len);
-/* Exit loop: configuration space was written or reset; MSI, where there is one, takes its message
- * from there. */
+/* Exit loop: configuration space was written or reset. If there is MSI, copy its registers to
+ * fn->msi. */
 void msi_cfg_written(struct pci_fn *fn);
 
 #endif

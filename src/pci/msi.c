@@ -39,7 +39,7 @@ bool msi_enabled(const struct pci_fn *fn)
 
 void msi_raise(struct pci_fn *fn)
 {
-	/* A message is a write on the bus: without mastering it goes nowhere. */
+	/* A message is a write of the function to memory, which needs bus mastering. */
 	if (msi_enabled(fn) && atomic_load(&fn->master))
 		hv_msi(pci_bus_hv(fn->bus), atomic_load(&fn->msi.addr), atomic_load(&fn->msi.data));
 }
@@ -50,7 +50,7 @@ void msi_cfg_written(struct pci_fn *fn)
 
 	if (!fn->msi.cap)
 		return;
-	/* The message before the switch, so that the first one is whole. */
+	/* Copy the message before the enable bit, so that the first message is complete. */
 	atomic_store(&fn->msi.addr, get_le64(cap + MSI_ADDR));
 	atomic_store(&fn->msi.data, get_le16(cap + MSI_DATA));
 	atomic_store(&fn->msi.enabled, get_le16(cap + MSI_CONTROL) & MSI_CTRL_ENABLE);

@@ -45,25 +45,25 @@ bool msix_enabled(const struct pci_fn *fn)
 	return fn->msix && atomic_load(&fn->msix->control) & MSIX_CTRL_ENABLE;
 }
 
-static bool masked(struct msix *m, unsigned v)
+static bool vector_is_masked(struct msix *m, unsigned v)
 {
 	return atomic_load(&m->control) & MSIX_CTRL_MASKALL ||
 	       atomic_load(&m->table[v][CTRL]) & ENTRY_MASKED;
 }
 
-static bool take_pending(struct msix *m, unsigned v)
+static bool pending_claim(struct msix *m, unsigned v)
 {
 	uint64_t bit = 1ULL << (v % 64);
 
 	return atomic_fetch_and(&m->pending[v / 64], ~bit) & bit;
 }
 
-static void send(struct msix *m, unsigned v)
+static void vector_send(struct msix *m, unsigned v)
 {
 	uint64_t addr = atomic_load(&m->table[v][ADDR_LO]) |
 			(uint64_t)atomic_load(&m->table[v][ADDR_HI]) << 32;
 
-	/* A message is a write on the bus: without mastering it goes nowhere. */
+	/* A message is a write of the function to memory, which needs bus mastering. */
 	if (atomic_load(&m->fn->master))
 		hv_msi(pci_bus_hv(m->fn->bus), addr, atomic_load(&m->table[v][DATA]));
 }
@@ -74,18 +74,18 @@ void msix_raise(struct pci_fn *fn, unsigned v)
 
 	if (!m || v >= m->vectors || !(atomic_load(&m->control) & MSIX_CTRL_ENABLE))
 		return;
-	if (masked(m, v)) {
+	if (vector_is_masked(m, v)) {
 		atomic_fetch_or(&m->pending[v / 64], 1ULL << (v % 64));
-		if (masked(m, v) || !take_pending(m, v))
+		if (vector_is_masked(m, v) || !pending_claim(m, v))
 			return;
 	}
-	send(m, v);
+	vector_send(m, v);
 }
 
-static void send_if_pending(struct msix *m, unsigned v)
+static void vector_send_if_pending(struct msix *m, unsigned v)
 {
-	if (atomic_load(&m->pending[v / 64]) && !masked(m, v) && take_pending(m, v))
-		send(m, v);
+	if (atomic_load(&m->pending[v / 64]) && !vector_is_masked(m, v) && pending_claim(m, v))
+		vector_send(m, v);
 }
 
 void msix_cfg_written(struct pci_fn *fn, unsigned off, unsigned len)
@@ -100,11 +100,12 @@ void msix_cfg_written(struct pci_fn *fn, unsigned off, unsigned len)
 	atomic_store(&m->control, control);
 	if (control == MSIX_CTRL_ENABLE)
 		for (unsigned v = 0; v < m->vectors; v++)
-			send_if_pending(m, v);
+			vector_send_if_pending(m, v);
 }
 
-/* The four bytes at `off`, a multiple of 4: table, pending bits, or zero in between. */
-static uint32_t read_word(struct msix *m, uint64_t off)
+/* Read the four bytes at `off`, a multiple of 4: of the table or the pending bits; the rest of the
+ * BAR is zero. */
+static uint32_t word_read(struct msix *m, uint64_t off)
 {
 	if (off < m->vectors * ENTRY_SIZE)
 		return atomic_load(&m->table[off / ENTRY_SIZE][off % ENTRY_SIZE / 4]);
@@ -119,7 +120,7 @@ static uint64_t msix_read(struct pci_fn *fn, uint64_t off, unsigned size)
 	uint64_t v = 0;
 
 	for (unsigned i = 0; i < size; i++) {
-		uint32_t word = read_word(fn->msix, (off + i) & ~3ULL);
+		uint32_t word = word_read(fn->msix, (off + i) & ~3ULL);
 
 		v |= (uint64_t)(uint8_t)(word >> (8 * ((off + i) & 3))) << (8 * i);
 	}
@@ -131,14 +132,14 @@ static void msix_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned 
 	struct msix *m = fn->msix;
 	uint64_t last = off + size - 1;
 
-	/* Word by word: an 8-byte write is two, and odd widths are merged into the word they touch.
-	 */
+	/* Write one 4-byte word after the other: 8 bytes are two words, and fewer than 4 bytes are
+	 * merged into the words that they lie in. */
 	for (uint64_t at = off & ~3ULL; at <= last; at += 4) {
 		unsigned v = (unsigned)(at / ENTRY_SIZE), which = at % ENTRY_SIZE / 4;
 		uint32_t word;
 
 		if (at >= m->vectors * ENTRY_SIZE)
-			return; /* the pending bits are read only */
+			return; /* the pending bits cannot be written */
 		word = atomic_load(&m->table[v][which]);
 		for (uint64_t b = MAX(at, off); b < at + 4 && b <= last; b++) {
 			unsigned shift = 8 * (unsigned)(b - at);
@@ -152,7 +153,7 @@ static void msix_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned 
 			word &= ~3u;
 		atomic_store(&m->table[v][which], word);
 		if (which == CTRL && atomic_load(&m->control) & MSIX_CTRL_ENABLE)
-			send_if_pending(m, v);
+			vector_send_if_pending(m, v);
 	}
 }
 

@@ -367,6 +367,11 @@ void helper_unserve(struct helper *h)
 	h->loop = NULL;
 }
 
+bool helper_has_worker(const struct helper *h)
+{
+	return h->state == HAS_WORKER;
+}
+
 void helper_kill_worker(struct helper *h, const char *why)
 {
 	if (h->state != HAS_WORKER || h->killed)

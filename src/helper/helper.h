@@ -92,6 +92,9 @@ int helper_serve(struct helper *h, struct loop *loop,
 /* Leave the loop, to go to another one or to end. A worker lives on; if it ends meanwhile, ended()
  * of the next helper_serve() hears of it. Harmless when it is not served. */
 void helper_unserve(struct helper *h);
+/* Is there a worker, or one that was asked for and is about to begin? Not while a restart waits for
+ * HELPER_RESTARTS. */
+bool helper_has_worker(const struct helper *h);
 /* Kill the worker that is there now: ended() follows. `why` goes to the log (limited). No effect
  * without one, or when it was done already. While served. */
 void helper_kill_worker(struct helper *h, const char *why);

@@ -434,6 +434,31 @@ static void killed_under_load(void **state)
 	close(sink);
 }
 
+/* So many workers died that the next one has to wait. Frames wait with it: nobody is to blame that
+ * none are taken, and the guest's network is not given up. */
+static void frames_wait_for_a_restart(void **state)
+{
+	struct bench *b = *state;
+	uint64_t end;
+
+	open_user(b, "");
+	greet(b, GATEWAY);
+	for (unsigned i = 0; i <= HELPER_RESTARTS; i++) {
+		pid_t worker = worker_pid(b);
+
+		assert_int_equal(kill(worker, SIGKILL), 0);
+		if (i < HELPER_RESTARTS)
+			answers(b, GATEWAY);
+	}
+	/* Longer than a worker that takes no frames is given. */
+	end = now_ns() + 6000000000ULL;
+	while (now_ns() < end) {
+		send_udp(b, 5000, GATEWAY, 7, "wait", 4);
+		receive(b, 100);
+	}
+	assert_false(((struct user *)b->nd)->broken);
+}
+
 /* It lives, but takes nothing: it has to go. */
 static void worker_that_stops(void **state)
 {
@@ -652,6 +677,7 @@ int main(void)
 		T(segments_with_gaps),
 		T(packets_without_their_rest),
 		T(killed_under_load),
+		T(frames_wait_for_a_restart),
 		T(worker_that_stops),
 		T(worker_that_lies),
 		T(flood_of_signals),

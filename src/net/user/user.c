@@ -102,6 +102,9 @@ static void stall_due(struct loop_timer *t)
 	u->stall_looks = taken == u->stall_at ? u->stall_looks + 1 : 0;
 	if (taken == u->to_net.own || u->broken)
 		return;
+	/* A restart may have to wait: frames wait with it, and nobody is to blame. */
+	if (!helper_has_worker(u->helper))
+		u->stall_looks = 0;
 	if (u->stall_looks < STALL_LOOKS) {
 		stall_arm(u);
 		return;

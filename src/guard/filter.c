@@ -92,7 +92,6 @@ static const struct filter_call basic_calls[] = {
 	{SYS_sigaltstack},
 	{SYS_getpid},
 	{SYS_gettid},
-	{SYS_tgkill, {FILTER_IS(2, SIGABRT)}},
 	{SYS_exit},
 	{SYS_exit_group},
 };

@@ -372,14 +372,17 @@ bool helper_has_worker(const struct helper *h)
 	return h->state == HAS_WORKER;
 }
 
-void helper_kill_worker(struct helper *h, const char *why)
+bool helper_kill_worker(struct helper *h, const char *why)
 {
-	if (h->state != HAS_WORKER || h->killed)
-		return;
+	if (h->state != HAS_WORKER)
+		return false;
+	if (h->killed)
+		return true;
 	h->killed = true;
 	log_guest(&h->rate, h->owner, "its helper process is killed: %s", why);
 	if (!keeper_ask(h, KEEPER_KILL))
 		keeper_lose(h, "it does not take messages");
+	return true;
 }
 
 /* --- start and end --- */
@@ -573,6 +576,8 @@ int helper_start(struct helper **out, const struct helper_role *role,
 	}
 	birth.refused = h->refused;
 	rc = keeper_fork(h, &birth, e);
+	/* Not for helpers that are forked later. */
+	madvise((void *)h->refused, sizeof(*h->refused), MADV_DONTFORK);
 	if (rc == 0)
 		rc = keeper_await(h, e);
 	if (rc < 0) {

@@ -57,7 +57,10 @@ struct helper_role {
 
 /* NULL arrays when there are none. Only read during helper_start(). */
 struct helper_files {
-	const int *fds; /* stay open, and at their number; all others but 0-2 are closed */
+	/* Stay open, and at their number; all others but 0-2 are closed. The worker shares the open
+	 * file description with us and may change its flags, O_NONBLOCK for one: never read or
+	 * write such a descriptor here, only wait for it. */
+	const int *fds;
 	unsigned nfds;
 	/* Absolute paths of regular files (at most 64 KiB each) whose content there is at the
 	 * start is copied into the empty root directory, readable; what does not exist is left
@@ -96,8 +99,9 @@ void helper_unserve(struct helper *h);
  * HELPER_RESTARTS. */
 bool helper_has_worker(const struct helper *h);
 /* Kill the worker that is there now: ended() follows. `why` goes to the log (limited). No effect
- * without one, or when it was done already. While served. */
-void helper_kill_worker(struct helper *h, const char *why);
+ * without one, or when it was done already. False: there is none, so ended() will not be called.
+ * While served. */
+bool helper_kill_worker(struct helper *h, const char *why);
 
 /* End both processes, at most 5 s later, and free `h` (also NULL). After helper_unserve(). */
 void helper_end(struct helper *h);

@@ -44,6 +44,8 @@ static const struct filter_call keeper_calls[] = {
 	{SYS_pidfd_open},
 	{SYS_wait4},
 	{SYS_kill, {FILTER_IS(1, SIGKILL)}},
+	/* Of abort(). The worker's own filter lets it signal itself only. */
+	{SYS_tgkill, {FILTER_IS(2, SIGABRT)}},
 	{SYS_getppid},
 	{SYS_prctl, {FILTER_IS(0, PR_SET_PDEATHSIG)}},
 	{SYS_prctl, {FILTER_IS(0, PR_SET_NAME)}},
@@ -65,7 +67,11 @@ static void worker_run(const struct keeper *k, pid_t keeper) __attribute__((nore
 static void worker_run(const struct keeper *k, pid_t keeper)
 {
 	const struct keeper_birth *b = k->birth;
-	const struct filter_list *const lists[] = {&filter_basic, &b->role->calls};
+	const struct filter_call own[] = {
+		{SYS_tgkill, {FILTER_IS(0, getpid()), FILTER_IS(2, SIGABRT)}},
+	};
+	const struct filter_list own_list = FILTER_LIST(own);
+	const struct filter_list *const lists[] = {&filter_basic, &own_list, &b->role->calls};
 	struct err e;
 
 	name_set("xenpvh-%s", b->role);

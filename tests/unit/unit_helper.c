@@ -879,6 +879,9 @@ static int forbidden(struct scene *s)
 		return (int)syscall(UNKNOWN);
 	case 16:
 		return pidfd_open(getpid(), 0); /* the keeper may */
+	case 17:
+		/* abort() of somebody else; the keeper may, too */
+		return (int)syscall(SYS_tgkill, getpid() + 1, getpid() + 1, SIGABRT);
 	default:
 		return 0;
 	}
@@ -899,7 +902,8 @@ static const int forbidden_nr[] = {SYS_socket,
 				   SYS_io_uring_setup,
 				   SYS_process_vm_readv,
 				   UNKNOWN,
-				   SYS_pidfd_open};
+				   SYS_pidfd_open,
+				   SYS_tgkill};
 
 static void a_forbidden_call_ends_it_and_is_named(void **state)
 {

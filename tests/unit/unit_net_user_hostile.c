@@ -561,6 +561,80 @@ static void flood_of_signals(void **state)
 	assert_true(b->readable > 0);
 }
 
+/* Frames of a kind that the guest has never taken: some may be left from before it changed its
+ * mind, a ring full of them is no accident. */
+static void frames_of_no_wanted_kind(void **state)
+{
+	uint8_t frame[NET_HDR_LEN + 1000] = {2 /* VIRTIO_NET_HDR_F_DATA_VALID */};
+	struct bench *b = *state;
+	struct netring forge;
+	struct user *u;
+
+	open_user(b, "");
+	u = user_of(b);
+	greet(b, GATEWAY);
+	while (receive(b, 20)) {}
+	assert_int_equal(kill(worker_pid(b), SIGSTOP), 0);
+	netring_attach(&forge, &u->shm->to_guest);
+	forge.own = forge.other = u->to_guest.own;
+	for (unsigned i = 0; i < 3 && !u->broken; i++) {
+		while (netring_put(&forge, &(struct iovec){frame, sizeof(frame)}, 1) == 0) {}
+		assert_false(receive(b, 0));
+	}
+	assert_true(u->broken);
+	answers(b, GATEWAY);
+}
+
+/* A worker can reach the memory of its own network and of no other, and none of the descriptors
+ * that we write to. */
+static void worker_has_its_own_network_only(void **state)
+{
+	char name[64], own[64] = "", line[512];
+	struct bench *b = *state;
+	unsigned shared = 0;
+	struct err e = {0};
+	pid_t keeper, worker;
+	ssize_t n;
+	FILE *f;
+
+	open_user(b, "");
+	greet(b, GATEWAY);
+	keeper = child_of(getpid());
+	if (add(b, &e, "user,id=n1") < 0)
+		fail_msg("%s", e.text);
+	/* The newer of the two children. */
+	worker = child_of(getpid());
+	assert_true(worker > 0 && keeper > 0);
+	for (pid_t pid = keeper + 1; worker == keeper && pid < keeper + 1000; pid++) {
+		snprintf(line, sizeof(line), "/proc/%d/stat", (int)pid);
+		f = fopen(line, "r");
+		if (!f)
+			continue;
+		if (fscanf(f, "%*d %*s %*c %d", (int *)&n) == 1 && (int)n == getpid())
+			worker = pid;
+		fclose(f);
+	}
+	assert_true(worker != keeper);
+	snprintf(line, sizeof(line), "/proc/%d/maps", (int)worker);
+	f = fopen(line, "r");
+	while (f && fgets(line, sizeof(line), f))
+		shared += !!strstr(line, " rw-s ");
+	if (f)
+		fclose(f);
+	/* The rings, and the word for a refused call. */
+	assert_int_equal(shared, 2);
+	snprintf(line, sizeof(line), "/proc/self/fd/%d", user_of(b)->wake_fd);
+	n = readlink(line, own, sizeof(own) - 1);
+	assert_true(n > 0);
+	worker = worker_pid(b);
+	for (unsigned fd = 0; fd < 64; fd++) {
+		snprintf(line, sizeof(line), "/proc/%d/fd/%u", (int)worker, fd);
+		n = readlink(line, name, sizeof(name) - 1);
+		name[n > 0 ? n : 0] = 0;
+		assert_string_not_equal(name, own);
+	}
+}
+
 /* Without its keeper there will be no worker: the guest's link goes down, its frames are lost, and
  * nothing waits. */
 static void keeper_that_dies(void **state)
@@ -682,6 +756,8 @@ int main(void)
 		T(worker_that_lies),
 		T(flood_of_signals),
 		T(keeper_that_dies),
+		T(frames_of_no_wanted_kind),
+		T(worker_has_its_own_network_only),
 		T(what_the_helper_cannot_reach),
 		T(log_is_limited),
 	};

@@ -46,7 +46,8 @@ static struct netq *queue_of(struct user *u)
 
 static void worker_wake(struct user *u)
 {
-	if (eventfd_write(u->worker_event, 1) < 0) {} /* full: it is awake */
+	/* Full: it is awake. No other end: the keeper has died. */
+	if (send(u->wake_fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {}
 }
 
 /* The worker is not to be trusted any more. Nothing of it is looked at until it has ended. */
@@ -54,8 +55,8 @@ static void worker_fail(struct user *u, const char *why)
 {
 	if (u->broken)
 		return;
-	u->broken = true;
-	helper_kill_worker(u->helper, why);
+	/* Without a worker there is no end that would set things right. */
+	u->broken = helper_kill_worker(u->helper, why);
 }
 
 static void rings_reset(struct user *u)
@@ -65,6 +66,7 @@ static void rings_reset(struct user *u)
 	netring_attach(&u->to_net, &u->shm->to_net);
 	netring_attach(&u->to_guest, &u->shm->to_guest);
 	u->broken = false;
+	u->stale = 0;
 	u->fresh = true;
 	/* Who listens has been told that there is nothing. */
 	netring_sleep(&u->to_guest);
@@ -81,6 +83,7 @@ static void worker_ended(void *ctx, const char *how, bool again)
 		u->broken = true;
 		netq_set_carrier(queue_of(u), false);
 	}
+	worker_wake(u); /* the next one looks at once */
 	netq_room(queue_of(u));
 }
 
@@ -214,11 +217,16 @@ static void bytes_spread(const struct iovec *iov, unsigned n, const uint8_t *hea
 
 static ssize_t frame_take(struct user *u, const struct iovec *iov, unsigned n)
 {
+	unsigned mode = atomic_load_explicit(&u->mode, memory_order_relaxed);
 	const uint8_t *frame;
 	uint8_t head[NET_HDR_LEN];
 	ssize_t len;
 	int ok;
 
+	if (mode != u->mode_seen) {
+		u->mode_seen = mode;
+		u->stale = 0;
+	}
 	do {
 		len = netring_peek(&u->to_guest, &frame);
 		if (len < 0)
@@ -227,13 +235,17 @@ static ssize_t frame_take(struct user *u, const struct iovec *iov, unsigned n)
 		memset(head + 10, 0, 2); /* num_buffers is the device's */
 		ok = len < NET_HDR_LEN + ETHER_HDR_LEN
 			     ? -EPROTO
-			     : header_check(head, (size_t)len - NET_HDR_LEN,
-					    atomic_load_explicit(&u->mode, memory_order_relaxed));
+			     : header_check(head, (size_t)len - NET_HDR_LEN, mode);
 		if (ok < 0)
 			return ok;
 		if (ok)
 			bytes_spread(iov, n, head, frame + sizeof(head), (size_t)len);
 		netring_drop(&u->to_guest);
+		/* What was in the ring when the guest changed its mind may be of a kind that it does
+		 * not take any more; whoever sends more than that keeps us busy on purpose. */
+		u->stale += ok ? 0 : (uint32_t)len;
+		if (u->stale > NETRING_BYTES)
+			return -EPROTO;
 	} while (!ok);
 	if (netring_wakes_putter(&u->to_guest, false))
 		worker_wake(u);
@@ -301,16 +313,18 @@ static int memory_open(struct user *u, struct err *e)
 {
 	void *p = mmap(NULL, sizeof(*u->shm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
+	int ends[2];
 
 	if (p == MAP_FAILED)
 		return err_set(e, -errno, "shared memory: %s", strerror(errno));
 	u->shm = p;
 	rings_reset(u);
-	u->worker_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+		return err_set(e, -errno, "socketpair: %s", strerror(errno));
+	u->worker_event = ends[0];
+	u->wake_fd = ends[1];
 	u->own_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (u->worker_event < 0 || u->own_event < 0)
-		return err_set(e, -errno, "eventfd: %s", strerror(errno));
-	return 0;
+	return u->own_event < 0 ? err_set(e, -errno, "eventfd: %s", strerror(errno)) : 0;
 }
 
 static int helper_open(struct user *u, struct err *e)
@@ -333,6 +347,10 @@ static int helper_open(struct user *u, struct err *e)
 	}
 	for (unsigned i = 0; i < HELPER_FILES_MAX; i++)
 		free(binds[i]);
+	close(u->worker_event);
+	u->worker_event = -1;
+	/* No business of the helpers that are forked for other networks. */
+	madvise(u->shm, sizeof(*u->shm), MADV_DONTFORK);
 	return rc;
 }
 
@@ -342,7 +360,7 @@ static int user_open(struct netdev *nd, struct kvs *k, struct err *e)
 	int rc;
 
 	u->given = k;
-	u->worker_event = u->own_event = -1;
+	u->wake_fd = u->worker_event = u->own_event = -1;
 	u->watch.fd = -1;
 	u->stall.fn = stall_due;
 	nd->caps = NET_VNET_HDR;
@@ -366,6 +384,8 @@ static void user_close(struct netdev *nd)
 	helper_end(u->helper);
 	if (u->shm)
 		munmap(u->shm, sizeof(*u->shm));
+	if (u->wake_fd >= 0)
+		close(u->wake_fd);
 	if (u->worker_event >= 0)
 		close(u->worker_event);
 	if (u->own_event >= 0)

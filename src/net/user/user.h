@@ -32,8 +32,12 @@ struct user {
 	struct netdev nd;
 	struct user_shm *shm;
 	struct netring to_net, to_guest; /* this side of them */
-	/* eventfds: frames or room for the worker; for us */
-	int worker_event, own_event;
+	/* Wake-ups. A flag such as O_NONBLOCK belongs to whoever has the open file description, so
+	 * what we write to is ours alone: the worker has the other end of a socket pair. What it writes
+	 * to, an eventfd, is only waited for here. */
+	int wake_fd;	  /* frames or room for the worker; not in the helper */
+	int worker_event; /* in the helper: the other end */
+	int own_event;	  /* for us */
 	atomic_uint mode; /* what user_shm.mode should be */
 
 	/* On the queue's loop. */
@@ -42,8 +46,10 @@ struct user {
 	uint32_t stall_at;    /* what the worker had taken */
 	unsigned stall_looks; /* since it took something */
 	bool stall_armed;
-	bool broken; /* what the worker wrote makes no sense; its end is on its way */
-	bool fresh;  /* it has taken nothing yet */
+	unsigned mode_seen; /* by frame_take() */
+	uint32_t stale;	    /* bytes of frames dropped since then, for their kind */
+	bool broken;	    /* what the worker wrote makes no sense; its end is on its way */
+	bool fresh;	    /* it has taken nothing yet */
 
 	struct helper *helper;
 	SlirpConfig cfg;

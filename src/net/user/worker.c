@@ -74,7 +74,9 @@ static void resident_check(struct worker *w)
 static void on_event(struct loop_fd *fd, uint32_t events)
 {
 	struct worker *w = container_of(fd, struct worker, event);
+	char wakes[64];
 
+	if (read(fd->fd, wakes, sizeof(wakes)) < 0) {}
 	frames_take(w);
 	sockets_soon(w); /* the guest may have made room, or mode may have changed */
 }
@@ -128,8 +130,7 @@ static int worker_run(void *arg)
 
 	w->loop = loop_new("slirp");
 	if (!w->loop || alarm_init() < 0 ||
-	    loop_fd_add(w->loop, &w->event, w->user->worker_event, EPOLLIN | EPOLLET, on_event) <
-		    0) {
+	    loop_fd_add(w->loop, &w->event, w->user->worker_event, EPOLLIN, on_event) < 0) {
 		log_err("could not begin: %s", strerror(errno));
 		return 1;
 	}

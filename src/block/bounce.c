@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* bounce.c - aligned buffers for direct I/O
  *
- * A foreign mapping of guest memory has no pages that the kernel could pin, so O_DIRECT cannot
- * reach it: direct I/O goes through memory of our own and one copy. Each loop has one arena of
- * BOUNCE_PAGES pages, reserved when the first direct disk appears and touched only where it is
- * used; the lowest pages are taken first, so light use touches few. The arena's size bounds what a
- * guest can make us hold: who finds it full waits (engine.c).
+ * The kernel cannot pin the pages of a foreign mapping of guest memory, so O_DIRECT cannot use
+ * them: direct I/O uses memory of this process, and one copy. Each loop has one arena of
+ * BOUNCE_PAGES pages. It is reserved when the first direct disk is added, and gets memory page by
+ * page as it is used; the lowest free pages are allocated first, so light use touches few. The size
+ * of the arena limits what a guest can make this process allocate: when it is full, requests wait
+ * (engine.c).
  *
- * One thread only, the loop's; no lock.
+ * Only the loop's thread uses it, without a lock.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -15,12 +16,12 @@
 #include "base/util.h"
 #include "block/internal.h"
 
-static bool page_used(const struct bounce *b, unsigned page)
+static bool bounce_page_used(const struct bounce *b, unsigned page)
 {
 	return b->used[page / 64] >> (page % 64) & 1;
 }
 
-static unsigned pages_of(uint64_t len)
+static unsigned len_to_pages(uint64_t len)
 {
 	return (len + BOUNCE_PAGE - 1) / BOUNCE_PAGE;
 }
@@ -50,7 +51,7 @@ void bounce_fini(struct bounce *b)
 
 char *bounce_get(struct bounce *b, uint64_t len)
 {
-	unsigned need = pages_of(len), run = 0;
+	unsigned need = len_to_pages(len), run = 0;
 
 	if (need > b->free)
 		return NULL;
@@ -60,7 +61,7 @@ char *bounce_get(struct bounce *b, uint64_t len)
 			page |= 63;
 			continue;
 		}
-		run = page_used(b, page) ? 0 : run + 1;
+		run = bounce_page_used(b, page) ? 0 : run + 1;
 		if (run < need)
 			continue;
 		page -= need - 1;
@@ -74,7 +75,7 @@ char *bounce_get(struct bounce *b, uint64_t len)
 
 void bounce_put(struct bounce *b, char *p, uint64_t len)
 {
-	unsigned page = (p - b->base) / BOUNCE_PAGE, need = pages_of(len);
+	unsigned page = (p - b->base) / BOUNCE_PAGE, need = len_to_pages(len);
 
 	for (unsigned i = page; i < page + need; i++)
 		b->used[i / 64] &= ~(1ULL << (i % 64));

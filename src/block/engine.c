@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* engine.c - what one loop needs for disk I/O, shared by all disks on it
  *
- * Requests of a turn are collected, in the ring or in a list for the pool, and handed over by the
- * loop's hook at the end of the turn: one system call, or one lock, for all of them. What completes
- * at once (the page cache had it) is reaped right there. Results of the pool come back through a
- * lock-free list and one posted task, however many they are. A turn with no more than a few small
- * buffered reads asks the page cache by a plain system call instead, which costs less than the
- * ring; when that would sleep, the ring gets them. A file on tmpfs is always read so: the ring
- * would hand each read to a thread of the kernel, which costs more than the copy.
+ * The requests of a turn are collected, in the io_uring or in a list for the workers, and submitted
+ * by the loop's hook at the end of the turn: with one system call, or under one lock, for all of
+ * them. I/O that completes within that call, as the page cache has the data, is reaped at once.
+ * Results of the workers come back through a lock-free list and one posted task for all of them.
  *
- * Made on the control thread; then everything runs on the loop, but engine_worker_done().
+ * In a turn with at most a few small buffered reads, these are first tried by a plain system call
+ * that does not sleep, which costs less than the io_uring. If it would sleep, the read goes to the
+ * io_uring. A file on tmpfs is always read in this way: the io_uring would pass each read to a
+ * kernel thread, which costs more than the copy.
+ *
+ * Threads: an engine is created by the control thread. All functions run on its loop, except
+ * engine_worker_done().
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,8 +21,9 @@
 #include "base/util.h"
 #include "block/internal.h"
 
-/* Completions may free room in the bounce arena: whoever waits longest gets it first. */
-static void serve_waiting(struct engine *en)
+/* Called after a completion, which may have freed room in the bounce arena: start the requests that
+ * wait for a buffer, oldest first. */
+static void engine_retry_waiting(struct engine *en)
 {
 	while (!list_empty(&en->waiting)) {
 		struct block_req *r = list_entry(en->waiting.next, struct block_req, link);
@@ -36,10 +40,10 @@ void engine_io_done(struct engine *en, struct block_req *r)
 {
 	request_continue(r);
 	if (unlikely(!list_empty(&en->waiting)))
-		serve_waiting(en);
+		engine_retry_waiting(en);
 }
 
-static void take_worker_results(struct loop_task *t)
+static void engine_take_results(struct loop_task *t)
 {
 	struct engine *en = container_of(t, struct engine, done_task);
 	struct mpsc_node *n = mpsc_take(&en->done);
@@ -58,67 +62,68 @@ void engine_worker_done(struct engine *en, struct block_req *r)
 	loop_post(en->loop, &en->done_task);
 }
 
-/* A worker: what may block. */
-static void execute(struct work *w)
+/* Run by a worker: do I/O that may sleep. */
+static void worker_execute(struct work *w)
 {
 	struct block_req *r = container_of(w, struct block_req, work);
-	/* The request may be gone once it is handed back. */
+	/* The loop may free the request as soon as engine_worker_done() has passed it back. */
 	struct block_queue *q = r->q;
 
 	r->io_result = image_execute(q->b->img, r);
 	engine_worker_done(q->en, r);
 }
 
-/* The kernel tells of completions when this thread enters it: with I/O in flight there is nothing
- * to look at. */
+/* Tell the loop whether to poll before it sleeps. With I/O in flight it must not: the kernel
+ * delivers completions only when this thread enters the kernel. */
 static enum loop_look engine_look(struct loop_poller *p)
 {
 	return container_of(p, struct engine, poller)->inflight ? LOOP_SLEEP : LOOP_NOTHING;
 }
 
-static void nothing(struct loop_task *t)
+/* The task only makes the loop take another turn, at whose end the hook runs. */
+static void task_do_nothing(struct loop_task *t)
 {
 }
 
-static void ring_ready(struct loop_fd *w, uint32_t events)
+static void uring_ready(struct loop_fd *w, uint32_t events)
 {
 	struct engine *en = container_of(w, struct engine, watch);
 
 	uring_reap(en->uring, en);
 }
 
-/* First use of the ring, on the loop's own thread. */
-static void start_ring(struct engine *en)
+/* Start the io_uring at its first use, as it belongs to the thread that does this. */
+static void engine_start_uring(struct engine *en)
 {
 	int rc = uring_begin(en->uring);
 
 	if (!rc)
-		rc = loop_fd_add(en->loop, &en->watch, uring_fd(en->uring), EPOLLIN, ring_ready);
+		rc = loop_fd_add(en->loop, &en->watch, uring_fd(en->uring), EPOLLIN, uring_ready);
 	if (rc < 0) {
 		log_warn("io_uring does not start (%s): disk I/O uses threads", strerror(-rc));
 		en->uring_failed = true;
 	}
 }
 
-static bool ring_usable(struct engine *en, const struct image *img)
+static bool engine_can_use_uring(struct engine *en, const struct image *img)
 {
 	if (!en->uring || img->aio == AIO_THREADS)
 		return false;
 	if (unlikely(en->watch.fd < 0 && !en->uring_failed))
-		start_ring(en);
+		engine_start_uring(en);
 	if (unlikely(img->direct && !en->uring_failed))
 		uring_fix(en->uring, &en->bounce);
 	return !en->uring_failed;
 }
 
-/* To the ring or to the pool, with the others of this turn. */
-static void start_slow(struct engine *en, struct block_req *r, bool blocking)
+/* Add `r` to the requests of this turn for the io_uring or for the workers. */
+static void engine_queue(struct engine *en, struct block_req *r, bool blocking)
 {
 	struct image *img = r->q->b->img;
 
-	if (!blocking && ring_usable(en, img) && uring_queue(en->uring, img, r))
+	if (!blocking && engine_can_use_uring(en, img) && uring_queue(en->uring, img, r))
 		return;
-	r->work.fn = execute;
+	r->work.fn = worker_execute;
 	if (en->batched)
 		en->batch_last->next = &r->work;
 	else
@@ -127,13 +132,13 @@ static void start_slow(struct engine *en, struct block_req *r, bool blocking)
 	en->batched++;
 }
 
-/* Ask the page cache, without waiting. */
-static void try_quick(struct engine *en)
+/* Do the quick reads of this turn. Those that would sleep are queued for the io_uring. */
+static void engine_try_quick(struct engine *en)
 {
 	struct block_req *quick[QUICK_MAX];
 	unsigned n = en->quicks;
 
-	/* Their completions may start new ones. */
+	/* Work on a copy: a completion may start new quick reads. */
 	for (unsigned i = 0; i < n; i++)
 		quick[i] = en->quick[i];
 	en->quicks = 0;
@@ -145,13 +150,13 @@ static void try_quick(struct engine *en)
 			engine_io_done(en, r);
 		} else {
 			en->quick_pause = QUICK_PAUSE;
-			start_slow(en, r, false);
+			engine_queue(en, r, false);
 		}
 	}
 }
 
-/* The kernel takes no more requests. Those that it has not taken are done by the workers; the
- * others complete by the ring, which is watched as before. */
+/* io_uring_enter() has failed for good: requests that the kernel has not accepted go to the
+ * workers. Those that it has accepted complete through the ring, which the loop keeps watching. */
 static void engine_leave_ring(struct engine *en)
 {
 	struct block_req *r;
@@ -159,17 +164,17 @@ static void engine_leave_ring(struct engine *en)
 	log_warn("io_uring fails: disk I/O uses threads");
 	en->uring_failed = true;
 	while ((r = uring_take_back(en->uring)))
-		start_slow(en, r, true);
+		engine_queue(en, r, true);
 }
 
-/* The end of the turn. */
-static void flush_batches(struct loop_hook *h)
+/* The loop's hook at the end of a turn: submit what the turn has collected. */
+static void engine_end_turn(struct loop_hook *h)
 {
 	struct engine *en = container_of(h, struct engine, hook);
 
 	en->bulk = false;
 	if (en->quicks)
-		try_quick(en);
+		engine_try_quick(en);
 	if (en->batched) {
 		struct work *first = en->batch;
 		unsigned n = en->batched;
@@ -184,14 +189,16 @@ static void flush_batches(struct loop_hook *h)
 			engine_leave_ring(en);
 		uring_reap(en->uring, en);
 	}
-	/* What the completions started in turn, or the kernel did not take. */
+	/* Completions have started more requests, or the kernel did not accept all: take another
+	 * turn. */
 	if (en->quicks || en->batched || (en->uring && uring_pending(en->uring)))
 		loop_defer(en->loop, &en->again);
 }
 
-/* A small buffered read that may be tried at once. A host that was told how to do its I/O does it
- * so. */
-static bool quick_ok(struct engine *en, const struct image *img, const struct block_req *r)
+/* Tells whether `r` is a small buffered read that may be tried quickly. Not with aio=threads: there
+ * the user has chosen the method. */
+static bool engine_allows_quick(struct engine *en, const struct image *img,
+				const struct block_req *r)
 {
 	if (r->op != BLOCK_READ || img->direct || en->bulk || r->piece > QUICK_BYTES ||
 	    img->aio == AIO_THREADS || atomic_load_explicit(&img->no_nowait, memory_order_relaxed))
@@ -203,8 +210,10 @@ static bool quick_ok(struct engine *en, const struct image *img, const struct bl
 	return true;
 }
 
-/* False: it goes the other way, and so do those that came before if that makes a batch of them. */
-static bool quick_add(struct engine *en, struct block_req *r)
+/* Add `r` to the quick reads of this turn. Returns false if `r` must go to the io_uring or the
+ * workers because there are too many. Then the reads that were added before go there, too, so that
+ * all are submitted together. */
+static bool engine_add_quick(struct engine *en, struct block_req *r)
 {
 	bool in_memory = r->q->b->img->in_memory;
 
@@ -215,7 +224,7 @@ static bool quick_add(struct engine *en, struct block_req *r)
 	if (in_memory)
 		return false;
 	for (unsigned i = 0; i < en->quicks; i++)
-		start_slow(en, en->quick[i], false);
+		engine_queue(en, en->quick[i], false);
 	en->quicks = 0;
 	en->bulk = true;
 	return false;
@@ -227,9 +236,9 @@ void engine_start(struct engine *en, struct block_req *r, bool blocking)
 		en->hooked = true;
 		loop_hook_add(en->loop, &en->hook);
 	}
-	if (!blocking && quick_ok(en, r->q->b->img, r) && quick_add(en, r))
+	if (!blocking && engine_allows_quick(en, r->q->b->img, r) && engine_add_quick(en, r))
 		return;
-	start_slow(en, r, blocking);
+	engine_queue(en, r, blocking);
 }
 
 void engine_enter(struct engine *en)
@@ -237,6 +246,7 @@ void engine_enter(struct engine *en)
 	en->inflight++;
 }
 
+/* Nothing is in flight: post the task that engine_when_idle() was given, once. */
 static void engine_tell_idle(struct engine *en)
 {
 	en->idle_wanted = false;
@@ -249,7 +259,9 @@ void engine_leave(struct engine *en)
 		engine_tell_idle(en);
 }
 
-static void idle_asked(struct loop_task *t)
+/* The loop's half of engine_when_idle(): only this thread may read `inflight`. It posts the task
+ * now, or engine_leave() does when the last request ends. */
+static void engine_answer_idle(struct loop_task *t)
 {
 	struct engine *en = container_of(t, struct engine, ask_idle);
 
@@ -265,8 +277,9 @@ void engine_when_idle(struct engine *en, struct loop *control, struct loop_task 
 	loop_post(en->loop, &en->ask_idle);
 }
 
-/* io_uring for disks that want it; without it the workers serve them. */
-static void want_uring(struct engine *en, struct image *img)
+/* Create the io_uring if `img` is to use it. If that fails the workers do its I/O, which is logged
+ * only if the user asked for io_uring. */
+static void engine_create_uring(struct engine *en, struct image *img)
 {
 	if (img->kind == IMAGE_NULL || img->aio == AIO_THREADS)
 		return;
@@ -294,11 +307,11 @@ struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, 
 		if (en) {
 			en->loop = l;
 			en->pool = bs->pool;
-			en->hook.fn = flush_batches;
+			en->hook.fn = engine_end_turn;
 			en->watch.fd = -1;
-			en->again.fn = nothing;
-			en->done_task.fn = take_worker_results;
-			en->ask_idle.fn = idle_asked;
+			en->again.fn = task_do_nothing;
+			en->done_task.fn = engine_take_results;
+			en->ask_idle.fn = engine_answer_idle;
 			list_init(&en->waiting);
 			en->poller.look = engine_look;
 			loop_poller_add(l, &en->poller);
@@ -309,7 +322,7 @@ struct engine *engine_get(struct blocks *bs, struct loop *l, struct image *img, 
 		err_nomem(e);
 		return NULL;
 	}
-	want_uring(en, img);
+	engine_create_uring(en, img);
 	return en;
 }
 

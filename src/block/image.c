@@ -23,9 +23,9 @@
 #define ALIGN_GUESS 4096
 #define ALIGN_MAX   65536
 
-/* A path that still means the same file when the working directory changes. NULL: out of memory, or
- * no working directory. */
-static char *absolute(const char *path)
+/* Returns `path` as an absolute path, so that it stays valid when the working directory changes.
+ * NULL: out of memory, or the working directory is unknown. */
+static char *path_make_absolute(const char *path)
 {
 	char cwd[PATH_MAX], *out;
 
@@ -37,10 +37,10 @@ static char *absolute(const char *path)
 	return out;
 }
 
-static int open_fd(const struct image_opts *o, const char *path, struct err *e)
+static int image_open_fd(const struct image_opts *o, const char *path, struct err *e)
 {
-	/* Without O_NONBLOCK a FIFO would stop us here. It must not stay: io_uring would answer
-	 * EAGAIN. */
+	/* Without O_NONBLOCK the open of a FIFO would wait. The flag is cleared afterwards, as
+	 * io_uring would return EAGAIN with it. */
 	int flags = (o->read_only ? O_RDONLY : O_RDWR) | (o->direct ? O_DIRECT : 0);
 	int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
@@ -66,14 +66,14 @@ static int open_fd(const struct image_opts *o, const char *path, struct err *e)
 	return err_set(e, -errno, "Could not open '%s': %s", path, strerror(errno));
 }
 
-/* Does a direct read of `align` bytes work? */
-static bool direct_read_ok(int fd, void *buf, unsigned align)
+/* Tells whether a direct read of `align` bytes works. */
+static bool fd_can_read_direct(int fd, void *buf, unsigned align)
 {
 	return pread(fd, buf, align, 0) >= 0;
 }
 
-/* Alignment that O_DIRECT wants for offsets and lengths. */
-static unsigned probe_align(int fd)
+/* Returns the alignment in bytes that O_DIRECT requires for offsets and lengths. */
+static unsigned fd_probe_align(int fd)
 {
 	unsigned align = SECTOR;
 	void *buf;
@@ -89,13 +89,13 @@ static unsigned probe_align(int fd)
 #endif
 	if (posix_memalign(&buf, ALIGN_MAX, ALIGN_MAX))
 		return ALIGN_GUESS;
-	while (align < ALIGN_MAX && !direct_read_ok(fd, buf, align))
+	while (align < ALIGN_MAX && !fd_can_read_direct(fd, buf, align))
 		align *= 2;
 	free(buf);
 	return align < ALIGN_MAX ? align : ALIGN_GUESS;
 }
 
-static int probe_device(struct image *img, struct err *e)
+static int image_probe_device(struct image *img, struct err *e)
 {
 	int sector = SECTOR;
 
@@ -108,15 +108,15 @@ static int probe_device(struct image *img, struct err *e)
 	return 0;
 }
 
-/* Is OFD locking there? A file system may refuse even the question. */
-static bool can_lock(int fd)
+/* Tells whether the file system supports OFD locks; where it does not, F_OFD_GETLK fails. */
+static bool fd_can_lock(int fd)
 {
 	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
 
 	return !fcntl(fd, F_OFD_GETLK, &fl);
 }
 
-static int probe(struct image *img, const struct image_opts *o, struct err *e)
+static int image_probe(struct image *img, const struct image_opts *o, struct err *e)
 {
 	struct statfs fs;
 	struct stat st;
@@ -140,17 +140,17 @@ static int probe(struct image *img, const struct image_opts *o, struct err *e)
 		img->kind == IMAGE_FILE && !fstatfs(img->fd, &fs) && fs.f_type == TMPFS_MAGIC;
 	img->sector = 1;
 	img->size = (uint64_t)st.st_size;
-	if (img->kind == IMAGE_DEVICE && (rc = probe_device(img, e)) < 0)
+	if (img->kind == IMAGE_DEVICE && (rc = image_probe_device(img, e)) < 0)
 		return rc;
 	img->size = ALIGN_UP(img->size, (uint64_t)SECTOR);
-	img->align = img->direct ? probe_align(img->fd) : 1;
+	img->align = img->direct ? fd_probe_align(img->fd) : 1;
 	if (img->align > BOUNCE_MAX / 4 || !is_pow2(img->align))
 		return err_set(e, -EINVAL,
 			       "'%s' asks for an alignment of %u bytes: use cache=writeback",
 			       img->path, img->align);
 
 	img->locking = o->locking != OPT_OFF;
-	if (img->locking && !can_lock(img->fd)) {
+	if (img->locking && !fd_can_lock(img->fd)) {
 		if (o->locking == OPT_ON)
 			return err_set(e, -ENOTSUP, "'%s' cannot be locked (locking=on): %s",
 				       img->path, strerror(errno));
@@ -180,14 +180,14 @@ int image_open(struct image **out, const struct image_opts *o, struct err *e)
 		img->read_zeroes = o->read_zeroes;
 	} else {
 		img->direct = o->direct;
-		img->path = absolute(o->filename);
+		img->path = path_make_absolute(o->filename);
 		if (!img->path)
 			rc = err_set(e, -errno, "Could not resolve '%s': %s", o->filename,
 				     strerror(errno));
 		else
-			rc = img->fd = open_fd(o, img->path, e);
+			rc = img->fd = image_open_fd(o, img->path, e);
 		if (rc >= 0)
-			rc = probe(img, o, e);
+			rc = image_probe(img, o, e);
 	}
 	if (rc < 0) {
 		image_unref(img);

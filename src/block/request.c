@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* request.c - the life of a request: checked, cut into pieces, started, continued, finished
  *
- * A request is done in pieces, mostly in one: a piece is what one system call can do. Buffered I/O
- * goes straight to and from the submitter's memory; its iovec is used as it is when the request
- * covers it, else through the few elements in the request. Direct I/O goes through an aligned
- * buffer (bounce.c) that covers whole host blocks. Short results are continued; what lies behind
- * the end of the file reads as zeroes.
+ * A piece is the part of a request that one system call can do; mostly that is all of it. Buffered
+ * I/O reads and writes the submitter's memory directly. The submitter's iovec is passed to the
+ * kernel if the request covers all of it; otherwise the elements in block_req::part describe the
+ * piece. Direct I/O uses an aligned buffer (bounce.c) that covers whole host blocks. After a short
+ * result the rest is started as the next piece. Bytes after the end of the file read as zeroes.
  *
- * All on the loop of the queue. Never fails but through done().
+ * All functions run on the loop of the queue. An error is reported by done() only.
  */
 #include <errno.h>
 
@@ -16,53 +16,54 @@
 #include "base/util.h"
 #include "block/internal.h"
 
-/* Counters have one writer; readers only want untorn values. */
-static void add(_Atomic uint64_t *counter, uint64_t n)
+/* A counter has one writer, so that this needs no atomic addition; the atomic store only keeps a
+ * reader from seeing a half-written value. */
+static void counter_add(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
 			      memory_order_relaxed);
 }
 
-static void drop_bounce(struct block_req *r)
+static void request_free_bounce(struct block_req *r)
 {
 	if (r->bounce)
 		bounce_put(&r->q->en->bounce, r->bounce, r->bounce_len);
 	r->bounce = NULL;
 }
 
-static void finish(struct block_req *r, int ret)
+static void request_finish(struct block_req *r, int ret)
 {
 	struct block_queue *q = r->q;
 	struct block_counters *c = &q->count;
 	uint64_t now = loop_now(q->en->loop);
 
 	probe3(block_done, r, r->op, ret);
-	drop_bounce(r);
+	request_free_bounce(r);
 	if (ret < 0) {
-		add(&c->failed[r->op], 1);
+		counter_add(&c->failed[r->op], 1);
 	} else {
-		add(&c->ops[r->op], 1);
-		add(&c->bytes[r->op], r->len);
+		counter_add(&c->ops[r->op], 1);
+		counter_add(&c->bytes[r->op], r->len);
 		if (r->op == BLOCK_WRITE && r->offset + r->len > c->highest)
 			atomic_store_explicit(&c->highest, r->offset + r->len,
 					      memory_order_relaxed);
 	}
-	add(&c->ns[r->op], now - r->start_ns);
+	counter_add(&c->ns[r->op], now - r->start_ns);
 	atomic_store_explicit(&c->last_done, now, memory_order_relaxed);
 	q->inflight--;
 	r->done(r, ret);
 	engine_leave(q->en);
 }
 
-/* The rest of a read lies behind the end of the file. */
-static void finish_with_zeroes(struct block_req *r)
+/* Finish a read whose rest is after the end of the file. */
+static void request_finish_zeroes(struct block_req *r)
 {
 	iov_zero(r->iov, r->iovcnt, r->skip + r->pos, r->len - r->pos);
-	finish(r, 0);
+	request_finish(r, 0);
 }
 
-/* Straight to the submitter's memory. */
-static void start_plain(struct block_req *r)
+/* Start the next piece with the submitter's memory as its buffer. */
+static void request_start_plain(struct block_req *r)
 {
 	struct block *b = r->q->b;
 	uint64_t covered = 0;
@@ -82,8 +83,8 @@ static void start_plain(struct block_req *r)
 	engine_start(r->q->en, r, false);
 }
 
-/* By way of an aligned buffer. False when there is none now. */
-static bool start_bounced(struct block_req *r)
+/* Start the next piece with an aligned buffer. Returns false if there is no room for one now. */
+static bool request_start_bounced(struct block_req *r)
 {
 	struct block *b = r->q->b;
 	struct image *img = b->img;
@@ -105,7 +106,7 @@ static bool start_bounced(struct block_req *r)
 	r->part[0] = (struct iovec){r->bounce, r->bounce_len};
 	r->io_iov = r->part;
 	r->io_cnt = 1;
-	/* A worker merges the data with what is on the disk. */
+	/* With img->rmw a worker copies the data, after it has read the host blocks. */
 	if (r->op == BLOCK_WRITE && !img->rmw)
 		iov_to_buf(r->iov, r->iovcnt, r->skip + r->pos, r->bounce, r->piece);
 	engine_start(r->q->en, r, r->op == BLOCK_WRITE && img->rmw);
@@ -114,21 +115,21 @@ static bool start_bounced(struct block_req *r)
 
 bool request_retry(struct block_req *r)
 {
-	return start_bounced(r);
+	return request_start_bounced(r);
 }
 
-static void start_piece(struct block_req *r)
+static void request_start_piece(struct block_req *r)
 {
 	struct engine *en = r->q->en;
 
 	if (!r->q->b->img->direct)
-		start_plain(r);
-	else if (!list_empty(&en->waiting) || !start_bounced(r))
+		request_start_plain(r);
+	else if (!list_empty(&en->waiting) || !request_start_bounced(r))
 		list_add_tail(&en->waiting, &r->link);
 }
 
-/* How many bytes of the present piece are done, the padding before it not counted. */
-static uint64_t piece_done(struct block_req *r)
+/* Returns the bytes of the current piece that are done, without the padding before it. */
+static uint64_t request_piece_done(struct block_req *r)
 {
 	uint64_t n = (uint64_t)r->io_result;
 
@@ -137,41 +138,41 @@ static uint64_t piece_done(struct block_req *r)
 	return n > r->io_skip ? MIN(n - r->io_skip, r->piece) : 0;
 }
 
-static void continue_read(struct block_req *r)
+static void request_continue_read(struct block_req *r)
 {
-	uint64_t n = piece_done(r);
+	uint64_t n = request_piece_done(r);
 	bool at_end = !r->io_result;
 
 	if (r->bounce) {
 		iov_from_buf(r->iov, r->iovcnt, r->skip + r->pos, r->bounce + r->io_skip, n);
-		/* A direct read that ends between blocks has met the end of the file. */
+		/* A direct read that ends inside a block has reached the end of the file. */
 		at_end = !n || (n < r->piece && r->io_result % r->q->b->img->align);
-		drop_bounce(r);
+		request_free_bounce(r);
 	}
 	r->pos += n;
 	if (r->pos == r->len)
-		finish(r, 0);
+		request_finish(r, 0);
 	else if (at_end)
-		finish_with_zeroes(r);
+		request_finish_zeroes(r);
 	else
-		start_piece(r);
+		request_start_piece(r);
 }
 
-static void continue_write(struct block_req *r)
+static void request_continue_write(struct block_req *r)
 {
 	uint64_t n;
 
 	if (r->bounce && r->io_result < r->bounce_len)
 		r->io_result = ALIGN_DOWN(r->io_result, (int64_t)r->q->b->img->align);
-	n = piece_done(r);
-	drop_bounce(r);
+	n = request_piece_done(r);
+	request_free_bounce(r);
 	r->pos += n;
 	if (r->pos == r->len)
-		finish(r, 0);
+		request_finish(r, 0);
 	else if (!n)
-		finish(r, -EIO);
+		request_finish(r, -EIO);
 	else
-		start_piece(r);
+		request_start_piece(r);
 }
 
 void request_continue(struct block_req *r)
@@ -187,19 +188,20 @@ void request_continue(struct block_req *r)
 			image_sync_failed(img, (int)r->io_result, false, r->q->b);
 		else if (r->flags & BLOCK_FUA)
 			image_sync_failed(img, (int)r->io_result, true, NULL);
-		finish(r, (int)r->io_result);
+		request_finish(r, (int)r->io_result);
 		return;
 	}
 	if (r->op == BLOCK_READ)
-		continue_read(r);
+		request_continue_read(r);
 	else if (r->op == BLOCK_WRITE && !r->zeroes)
-		continue_write(r);
+		request_continue_write(r);
 	else
-		finish(r, 0);
+		request_finish(r, 0);
 }
 
-/* A flush of the guest that must fail without asking the kernel again: 0 or a negative errno. */
-static int flush_known_error(struct block *b)
+/* Returns the negative errno with which a flush of the guest must fail because of an earlier error,
+ * or 0. An error that another disk's flush or blocks_drain() has met is returned once. */
+static int block_take_flush_error(struct block *b)
 {
 	unsigned errors;
 
@@ -212,7 +214,7 @@ static int flush_known_error(struct block *b)
 	return 0;
 }
 
-static int check(const struct block *b, const struct block_req *r)
+static int request_check(const struct block *b, const struct block_req *r)
 {
 	if (!range_ok(r->offset, r->len, b->size))
 		return -EIO;
@@ -221,12 +223,12 @@ static int check(const struct block *b, const struct block_req *r)
 	return 0;
 }
 
-static void start_rw(struct block_queue *q, struct block_req *r)
+static void request_start_rw(struct block_queue *q, struct block_req *r)
 {
 	struct block *b = q->b;
 
 	if (!r->len) {
-		finish(r, 0);
+		request_finish(r, 0);
 		return;
 	}
 	if (unlikely(b->detect) && r->op == BLOCK_WRITE &&
@@ -238,20 +240,20 @@ static void start_rw(struct block_queue *q, struct block_req *r)
 		engine_start(q->en, r, true);
 		return;
 	}
-	start_piece(r);
+	request_start_piece(r);
 }
 
-static void start_null(struct block_queue *q, struct block_req *r)
+static void request_start_null(struct block_queue *q, struct block_req *r)
 {
 	if (r->op == BLOCK_READ && q->b->img->read_zeroes)
 		iov_zero(r->iov, r->iovcnt, r->skip, r->len);
-	finish(r, 0);
+	request_finish(r, 0);
 }
 
 void block_submit(struct block_queue *q, struct block_req *r)
 {
 	struct block *b = q->b;
-	int rc = check(b, r);
+	int rc = request_check(b, r);
 
 	r->q = q;
 	r->pos = 0;
@@ -262,31 +264,31 @@ void block_submit(struct block_queue *q, struct block_req *r)
 	probe4(block_start, r, r->op, r->offset, r->len);
 	engine_enter(q->en);
 	if (rc < 0) {
-		finish(r, rc);
+		request_finish(r, rc);
 		return;
 	}
 	if (b->img->no_flush)
 		r->flags &= ~BLOCK_FUA;
 	if (b->img->kind == IMAGE_NULL) {
-		start_null(q, r);
+		request_start_null(q, r);
 		return;
 	}
 	switch (r->op) {
 	case BLOCK_READ:
 	case BLOCK_WRITE:
-		start_rw(q, r);
+		request_start_rw(q, r);
 		break;
 	case BLOCK_FLUSH:
 		if (b->img->no_flush || b->img->read_only)
-			finish(r, 0);
-		else if ((rc = flush_known_error(b)))
-			finish(r, rc);
+			request_finish(r, 0);
+		else if ((rc = block_take_flush_error(b)))
+			request_finish(r, rc);
 		else
 			engine_start(q->en, r, false);
 		break;
 	case BLOCK_DISCARD:
 		if (!b->discard || !r->len) {
-			finish(r, 0);
+			request_finish(r, 0);
 			break;
 		}
 		r->io_offset = b->base + r->offset;
@@ -296,7 +298,7 @@ void block_submit(struct block_queue *q, struct block_req *r)
 		if (!b->discard)
 			r->flags &= ~BLOCK_MAY_UNMAP;
 		if (!r->len) {
-			finish(r, 0);
+			request_finish(r, 0);
 			break;
 		}
 		r->io_offset = b->base + r->offset;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* block.c - the disks of the machine: names, attachment, queues, and what QMP asks
  *
- * Control thread. While a device is attached its disk does not change, so the loops read it without
- * a lock; what they count is read here as it stands.
+ * Threads: the functions are called on the control thread, if block.h does not say otherwise. While
+ * a device is attached its disk does not change, so the loops read it without a lock. The counters
+ * of the loops are read here while they may change.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,12 +30,12 @@ void blocks_free(struct blocks *bs)
 {
 	if (!bs)
 		return;
-	/* Workers first: they hold on to engines. */
+	/* The workers must end first, as they use the engines. */
 	workers_free(bs->pool);
 	list_for_each (it, &bs->engines)
 		engine_free(list_entry(it, struct engine, link));
 	list_for_each (it, &bs->all)
-		list_entry(it, struct block, link)->parent = NULL;
+		list_entry(it, struct block, link)->child = NULL;
 	list_for_each (it, &bs->all)
 		block_free(list_entry(it, struct block, link));
 	free(bs);
@@ -68,8 +69,8 @@ void block_free(struct block *b)
 {
 	if (!b)
 		return;
-	if (b->parent)
-		b->parent->above--;
+	if (b->child)
+		b->child->parents--;
 	list_del(&b->link);
 	image_unref(b->img);
 	free(b->id);
@@ -110,7 +111,7 @@ int blocks_del_node(struct blocks *bs, const char *node_name, struct err *e)
 		return err_set(e, -EBUSY, "Node %s is in use by drive '%s'", node_name, b->id);
 	if (b->user)
 		return err_set(e, -EBUSY, "Node %s is in use by device '%s'", node_name, b->user);
-	if (b->above)
+	if (b->parents)
 		return err_set(e, -EBUSY, "Node '%s' is busy: another node is built on it",
 			       node_name);
 	block_free(b);
@@ -119,9 +120,10 @@ int blocks_del_node(struct blocks *bs, const char *node_name, struct err *e)
 
 /* --- attachment --- */
 
-/* What all devices on this image need together, with `extra` (not attached yet) among them. */
-static void permissions(const struct block *extra, const struct image *img, bool share_rw,
-			unsigned *perm, unsigned *unshared)
+/* Compute the permissions that all devices on this image need together. `extra` counts as attached,
+ * with `share_rw`. */
+static void image_permissions(const struct block *extra, const struct image *img, bool share_rw,
+			      unsigned *perm, unsigned *unshared)
 {
 	*perm = *unshared = 0;
 	list_for_each (it, &extra->bs->all) {
@@ -135,8 +137,9 @@ static void permissions(const struct block *extra, const struct image *img, bool
 	}
 }
 
-/* Two devices here on one image: the locks do not keep them apart. */
-static int check_neighbours(const struct block *b, const struct block_use *use, struct err *e)
+/* Check for a conflict with other devices of this process on the same image, which the image locks
+ * do not detect. */
+static int block_check_sharing(const struct block *b, const struct block_use *use, struct err *e)
 {
 	list_for_each (it, &b->bs->all) {
 		const struct block *o = list_entry(it, struct block, link);
@@ -167,9 +170,9 @@ int block_attach(struct block *b, const struct block_use *use, struct err *e)
 	user = strdup(use->user);
 	if (!user)
 		return err_nomem(e);
-	rc = b->img->kind == IMAGE_NULL ? 0 : check_neighbours(b, use, e);
+	rc = b->img->kind == IMAGE_NULL ? 0 : block_check_sharing(b, use, e);
 	if (!rc) {
-		permissions(b, b->img, use->share_rw, &perm, &unshared);
+		image_permissions(b, b->img, use->share_rw, &perm, &unshared);
 		rc = image_lock(b->img, perm, unshared, e);
 	}
 	if (rc < 0) {
@@ -193,12 +196,12 @@ void block_detach(struct block *b)
 		const struct block *o = list_entry(it, struct block, link);
 
 		if (o->img == b->img && o->user)
-			permissions(o, b->img, o->share_rw, &perm, &unshared);
+			image_permissions(o, b->img, o->share_rw, &perm, &unshared);
 	}
 	image_lock(b->img, perm, unshared, NULL);
 }
 
-static void sum_up(struct block_stats *s, const struct block_counters *c)
+static void stats_add(struct block_stats *s, const struct block_counters *c)
 {
 	for (unsigned op = 0; op < BLOCK_OPS; op++) {
 		s->ops[op] += atomic_load_explicit(&c->ops[op], memory_order_relaxed);
@@ -231,7 +234,7 @@ void block_queue_free(struct block_queue *q)
 {
 	if (!q)
 		return;
-	sum_up(&q->b->past, &q->count);
+	stats_add(&q->b->past, &q->count);
 	q->b->last_done = MAX(q->b->last_done, atomic_load(&q->count.last_done));
 	list_del(&q->link);
 	free(q);
@@ -290,7 +293,7 @@ void block_stats(const struct block *b, struct block_stats *out)
 	list_for_each (it, &b->queues) {
 		const struct block_queue *q = list_entry(it, struct block_queue, link);
 
-		sum_up(out, &q->count);
+		stats_add(out, &q->count);
 		last = MAX(last, atomic_load_explicit(&q->count.last_done, memory_order_relaxed));
 	}
 	out->idle_ns = last && now > last ? now - last : 0;

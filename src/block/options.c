@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* options.c - from -drive and -blockdev to open disks
  *
- * A node of QEMU's block graph is either a protocol (file, host_device, null-co: it holds the
- * image) or the format `raw` on top of one. Here both are a `struct block`; one that stands on
- * another shares its image. -drive describes at most one raw node and its protocol in one flat
- * list; -blockdev one node, whose `file` is the name of an older node or an inline child
- * (`file.driver`...).
+ * A node of QEMU's block graph is either a protocol (file, host_device, null-co), which holds the
+ * image, or the format `raw` with another node as its child. Here both are a `struct block`; a raw
+ * node shares the image of its child. -drive describes at most one raw node and its protocol node
+ * in one flat list. -blockdev describes one node, whose `file` is the name of an existing node or
+ * an inline child (`file.driver`, ...).
  *
- * Images are raw and never probed: a guest could write another format's header into its disk and so
- * name any file of the host.
+ * Images are raw and their format is never probed: a guest could write the header of another format
+ * into its disk, and so name any file of the host as a backing file.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ enum cache {
 enum media { MEDIA_DISK, MEDIA_CDROM };
 enum discard { DISCARD_IGNORE, DISCARD_OFF, DISCARD_UNMAP, DISCARD_ON };
 
-/* What a node may say about itself, raw or protocol. */
+/* The options of one node, raw or protocol. */
 struct layer {
 	char *driver, *filename, *node_name;
 	unsigned aio, discard, detect;
@@ -130,40 +130,41 @@ const struct opt block_drive_options[] = {
 static const struct opt *const drive_tables[] = {block_drive_options, block_node_options, NULL};
 static const struct opt *const node_tables[] = {block_node_options, NULL};
 
-static bool is(const char *s, const char *what)
+static bool string_equals(const char *s, const char *what)
 {
 	return s && !strcmp(s, what);
 }
 
-static bool is_null_driver(const char *driver)
+static bool driver_is_null(const char *driver)
 {
-	return is(driver, "null-co") || is(driver, "null-aio");
+	return string_equals(driver, "null-co") || string_equals(driver, "null-aio");
 }
 
-/* The names stay valid: block_info() shows them. */
-static const char *known_driver(const char *name)
+/* Returns the name as a constant, which block_info() can return later, or NULL if the driver is
+ * unknown. */
+static const char *driver_find(const char *name)
 {
 	static const char *const known[] = {"raw", "file", "host_device", "null-co", "null-aio"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
-		if (is(name, known[i]))
+		if (string_equals(name, known[i]))
 			return known[i];
 	return NULL;
 }
 
-/* What a path without a driver turned out to be. */
-static const char *driver_of(const struct image *img)
+/* Returns the protocol driver of an image that was opened without naming one. */
+static const char *image_driver(const struct image *img)
 {
 	return img->kind == IMAGE_FILE ? "file" : "host_device";
 }
 
-static int unknown_driver(const char *name, struct err *e)
+static int error_unknown_driver(const char *name, struct err *e)
 {
 	return err_set(e, -ENOTSUP, "Unknown driver '%s': images are raw here (format=raw)", name);
 }
 
-/* "file:" may stand before a path; another protocol is none of ours. */
-static int strip_protocol(const char **path, struct err *e)
+/* Skip the protocol "file:" before a path; refuse any other. */
+static int path_strip_protocol(const char **path, struct err *e)
 {
 	size_t len = strcspn(*path, ":/");
 
@@ -178,7 +179,7 @@ static int strip_protocol(const char **path, struct err *e)
 	return 0;
 }
 
-static int check_policy(const struct layer *l, struct err *e)
+static int layer_check_policy(const struct layer *l, struct err *e)
 {
 	if (l->detect == DETECT_UNMAP && l->discard < DISCARD_UNMAP)
 		return err_set(e, -EINVAL,
@@ -187,7 +188,7 @@ static int check_policy(const struct layer *l, struct err *e)
 	return 0;
 }
 
-static int check_layer(const struct layer *l, struct err *e)
+static int layer_check(const struct layer *l, struct err *e)
 {
 	if (l->aio == AIO_NATIVE && l->direct != OPT_ON)
 		return err_set(e, -EINVAL,
@@ -198,12 +199,13 @@ static int check_layer(const struct layer *l, struct err *e)
 	return 0;
 }
 
-/* Open what `l` describes; `path` is its file, `driver` NULL where the kind of file decides. */
-static int open_layer(struct image **img, const struct layer *l, const char *driver,
+/* Open the image that `l` describes. `path` is its file. `driver` is NULL if a regular file and a
+ * block device are both accepted. Returns 0, or -errno with `e`. */
+static int layer_open(struct image **img, const struct layer *l, const char *driver,
 		      const char *path, struct err *e)
 {
 	struct image_opts o = {
-		.kind = is(driver, "host_device") ? IMAGE_DEVICE : IMAGE_FILE,
+		.kind = string_equals(driver, "host_device") ? IMAGE_DEVICE : IMAGE_FILE,
 		.any_kind = !driver,
 		.filename = path,
 		.read_only = l->read_only,
@@ -214,24 +216,24 @@ static int open_layer(struct image **img, const struct layer *l, const char *dri
 		.locking = l->force_share ? OPT_OFF : l->locking,
 		.size = l->size ? l->size : NULL_SIZE,
 	};
-	int rc = check_layer(l, e);
+	int rc = layer_check(l, e);
 
 	if (rc < 0)
 		return rc;
-	if (is_null_driver(driver)) {
+	if (driver_is_null(driver)) {
 		o.kind = IMAGE_NULL;
 	} else {
 		if (!path)
 			return err_set(e, -EINVAL, "Parameter 'filename' is missing");
-		rc = strip_protocol(&o.filename, e);
+		rc = path_strip_protocol(&o.filename, e);
 		if (rc < 0)
 			return rc;
 	}
 	return image_open(img, &o, e);
 }
 
-/* The inline child takes from its parent what it does not say itself. */
-static void inherit(struct layer *child, const struct layer *parent)
+/* An inline child takes over the options of its parent that it does not set itself. */
+static void layer_inherit(struct layer *child, const struct layer *parent)
 {
 	if (child->direct == OPT_AUTO)
 		child->direct = parent->direct;
@@ -245,7 +247,7 @@ static void inherit(struct layer *child, const struct layer *parent)
 	child->force_share |= parent->force_share;
 }
 
-static int name_block(struct block *b, const char *id, const char *node_name, struct err *e)
+static int block_set_names(struct block *b, const char *id, const char *node_name, struct err *e)
 {
 	int rc = 0;
 
@@ -260,7 +262,7 @@ static int name_block(struct block *b, const char *id, const char *node_name, st
 	return 0;
 }
 
-static int check_name(struct blocks *bs, const char *name, struct err *e)
+static int node_check_name(struct blocks *bs, const char *name, struct err *e)
 {
 	struct block *b;
 
@@ -272,14 +274,14 @@ static int check_name(struct blocks *bs, const char *name, struct err *e)
 			       "'_'; at most 31)",
 			       name);
 	b = block_find(bs, name);
-	if (b && is(b->id, name))
+	if (b && string_equals(b->id, name))
 		return err_set(e, -EEXIST, "node-name=%s is conflicting with a device id", name);
 	if (b)
 		return err_set(e, -EEXIST, "Duplicate nodes with node-name='%s'", name);
 	return 0;
 }
 
-static int apply_range(struct block *b, uint64_t offset, uint64_t size, struct err *e)
+static int block_set_range(struct block *b, uint64_t offset, uint64_t size, struct err *e)
 {
 	if (offset % SECTOR)
 		return err_set(e, -EINVAL, "Specified offset is not multiple of %d", SECTOR);
@@ -295,15 +297,15 @@ static int apply_range(struct block *b, uint64_t offset, uint64_t size, struct e
 	return 0;
 }
 
-static void set_policy(struct block *b, const struct layer *l)
+static void block_set_policy(struct block *b, const struct layer *l)
 {
 	b->discard = l->discard >= DISCARD_UNMAP;
 	b->detect = l->detect;
 	b->read_only |= l->read_only;
 }
 
-static int make_block(struct blocks *bs, struct image *img, const char *driver, struct block **out,
-		      struct err *e)
+static int block_create(struct blocks *bs, struct image *img, const char *driver,
+			struct block **out, struct err *e)
 {
 	*out = block_new(bs, img, driver);
 	if (*out)
@@ -311,88 +313,90 @@ static int make_block(struct blocks *bs, struct image *img, const char *driver, 
 	return err_nomem(e);
 }
 
-/* The protocol node of its own that `file.node-name` asks for. */
-static int add_child(struct blocks *bs, struct image *img, const struct layer *l,
-		     const char *driver, struct block **child, struct err *e)
+/* Create a protocol node of its own if `file.node-name` asks for one. */
+static int block_add_protocol(struct blocks *bs, struct image *img, const struct layer *l,
+			      const char *driver, struct block **child, struct err *e)
 {
 	int rc;
 
 	if (!l->node_name)
 		return 0;
-	rc = make_block(bs, img, driver, child, e);
+	rc = block_create(bs, img, driver, child, e);
 	if (rc < 0)
 		return rc;
-	set_policy(*child, l);
-	return name_block(*child, NULL, l->node_name, e);
+	block_set_policy(*child, l);
+	return block_set_names(*child, NULL, l->node_name, e);
 }
 
-/* Name, range and policy of the node that `o` describes; it may stand on `child`. */
-static int finish_block(struct block *b, struct block *child, const struct node_opts *o,
+/* Set the names, range and policy of the node that `o` describes. `child` may be NULL. */
+static int block_finish(struct block *b, struct block *child, const struct node_opts *o,
 			struct err *e)
 {
-	int rc = name_block(b, o->id, o->top.node_name, e);
+	int rc = block_set_names(b, o->id, o->top.node_name, e);
 
-	if (!rc && is(b->driver, "raw"))
-		rc = apply_range(b, o->offset, o->top.size, e);
+	if (!rc && string_equals(b->driver, "raw"))
+		rc = block_set_range(b, o->offset, o->top.size, e);
 	if (rc < 0)
 		return rc;
-	set_policy(b, &o->top);
+	block_set_policy(b, &o->top);
 	if (child) {
-		b->parent = child;
-		child->above++;
+		b->child = child;
+		child->parents++;
 	}
 	return 0;
 }
 
-/* Open the image of `o` and put the nodes on it. `path`: the image file as the option has it. */
-static int build(struct blocks *bs, struct node_opts *o, const char *driver, const char *path,
-		 struct block **out, struct err *e)
+/* Open the image that `o` describes and create its nodes. `path` is the image file as it stands in
+ * the option, or NULL. */
+static int nodes_build(struct blocks *bs, struct node_opts *o, const char *driver, const char *path,
+		       struct block **out, struct err *e)
 {
-	bool raw = is(driver, "raw");
+	bool raw = string_equals(driver, "raw");
 	const char *protocol = raw ? o->file.driver : driver;
 	struct layer *l = raw ? &o->file : &o->top;
 	struct block *b = NULL, *child = NULL;
 	struct image *img = NULL;
 	int rc;
 
-	if (is(path, "null-co://") || is(path, "null-aio://"))
-		protocol = is(path, "null-co://") ? "null-co" : "null-aio";
-	if (protocol && (!known_driver(protocol) || is(protocol, "raw")))
-		return unknown_driver(protocol, e);
+	if (string_equals(path, "null-co://") || string_equals(path, "null-aio://"))
+		protocol = string_equals(path, "null-co://") ? "null-co" : "null-aio";
+	if (protocol && (!driver_find(protocol) || string_equals(protocol, "raw")))
+		return error_unknown_driver(protocol, e);
 	if (raw)
-		inherit(l, &o->top);
-	rc = open_layer(&img, l, protocol, path, e);
+		layer_inherit(l, &o->top);
+	rc = layer_open(&img, l, protocol, path, e);
 	if (!rc && raw)
-		rc = add_child(bs, img, l, protocol ? known_driver(protocol) : driver_of(img),
-			       &child, e);
+		rc = block_add_protocol(bs, img, l,
+					protocol ? driver_find(protocol) : image_driver(img),
+					&child, e);
 	if (!rc)
-		rc = make_block(bs, img, known_driver(driver), &b, e);
+		rc = block_create(bs, img, driver_find(driver), &b, e);
 	if (!rc)
-		rc = finish_block(b, child, o, e);
+		rc = block_finish(b, child, o, e);
 	if (rc < 0) {
 		block_free(b);
 		block_free(child);
 	}
-	image_unref(img); /* the nodes hold it now */
+	image_unref(img); /* the nodes have references of their own */
 	*out = b;
 	return rc;
 }
 
 /* --- -drive --- */
 
-static int check_interface(const struct node_opts *o, struct err *e)
+static int drive_check_interface(const struct node_opts *o, struct err *e)
 {
 	static const char *const qemu[] = {"virtio", "ide", "scsi", "floppy",
 					   "pflash", "mtd", "sd",   "xen"};
 
-	if (is(o->iface, "none"))
+	if (string_equals(o->iface, "none"))
 		return 0;
 	if (!o->iface)
 		return err_set(e, -EINVAL,
 			       "Parameter 'if' is missing: say if=none,id=ID here and -device "
 			       "virtio-blk-pci,drive=ID");
 	for (unsigned i = 0; i < ARRAY_SIZE(qemu); i++)
-		if (is(o->iface, qemu[i]))
+		if (string_equals(o->iface, qemu[i]))
 			return err_set(
 				e, -ENOTSUP,
 				"machine type does not support if=%s: say if=none,id=ID here "
@@ -401,14 +405,14 @@ static int check_interface(const struct node_opts *o, struct err *e)
 	return err_set(e, -EINVAL, "unsupported bus type '%s' (accepted: none)", o->iface);
 }
 
-static int check_drive(struct blocks *bs, const struct node_opts *o, struct err *e)
+static int drive_check(struct blocks *bs, const struct node_opts *o, struct err *e)
 {
 	struct block *other = o->id ? block_find(bs, o->id) : NULL;
 	int rc = o->id ? id_check("id", o->id, e) : 0;
 
 	if (rc < 0)
 		return rc;
-	if (other && is(other->id, o->id))
+	if (other && string_equals(other->id, o->id))
 		return id_taken(o->id, "drive", e);
 	if (other)
 		return err_set(e, -EEXIST, "Device with id '%s' conflicts with a node-name", o->id);
@@ -422,11 +426,11 @@ static int check_drive(struct blocks *bs, const struct node_opts *o, struct err 
 	if (o->copy_on_read)
 		return err_set(e, -ENOTSUP,
 			       "copy-on-read=on is not supported: raw images have no backing file");
-	return check_interface(o, e);
+	return drive_check_interface(o, e);
 }
 
-/* cache= is short for three settings, each of which can be said alone and then wins. */
-static void apply_cache(struct node_opts *o, bool *write_cache)
+/* cache= sets three options at once. One that is also given by itself has that value. */
+static void cache_apply(struct node_opts *o, bool *write_cache)
 {
 	bool direct =
 		o->cache == CACHE_NONE || o->cache == CACHE_OFF || o->cache == CACHE_DIRECTSYNC;
@@ -439,7 +443,7 @@ static void apply_cache(struct node_opts *o, bool *write_cache)
 	*write_cache = o->writeback == OPT_AUTO ? !through : o->writeback == OPT_ON;
 }
 
-static int add_drive(struct blocks *bs, struct kvs *k, struct node_opts *o, struct err *e)
+static int drive_add(struct blocks *bs, struct kvs *k, struct node_opts *o, struct err *e)
 {
 	const char *driver, *path, *unused;
 	bool write_cache;
@@ -447,38 +451,39 @@ static int add_drive(struct blocks *bs, struct kvs *k, struct node_opts *o, stru
 	int rc = opts_apply(drive_tables, k, o, e);
 
 	if (!rc)
-		rc = check_policy(&o->top, e);
+		rc = layer_check_policy(&o->top, e);
 	if (!rc)
-		rc = check_drive(bs, o, e);
+		rc = drive_check(bs, o, e);
 	if (!rc)
-		rc = check_name(bs, o->top.node_name, e);
+		rc = node_check_name(bs, o->top.node_name, e);
 	if (!rc)
-		rc = check_name(bs, o->file.node_name, e);
+		rc = node_check_name(bs, o->file.node_name, e);
 	if (rc < 0)
 		return rc;
 	driver = o->format ? o->format : o->top.driver;
-	if (driver && !known_driver(driver))
-		return unknown_driver(driver, e);
+	if (driver && !driver_find(driver))
+		return error_unknown_driver(driver, e);
 	unused = kvs_unused(k);
 	if (unused)
 		return err_set(
 			e, -EINVAL, "Block format 'raw' does not support the option '%s'%s", unused,
-			is(unused, "serial") ? " (say serial= in -device virtio-blk-pci)" : "");
+			string_equals(unused, "serial") ? " (say serial= in -device virtio-blk-pci)"
+							: "");
 	path = o->below ? o->below : o->top.filename ? o->top.filename : o->file.filename;
-	apply_cache(o, &write_cache);
+	cache_apply(o, &write_cache);
 	o->top.read_only |= o->readonly || o->media == MEDIA_CDROM;
-	if (!path && !is_null_driver(driver) && !is_null_driver(o->file.driver)) {
+	if (!path && !driver_is_null(driver) && !driver_is_null(o->file.driver)) {
 		if (driver)
 			return err_set(e, -EINVAL, "A block device must be specified for \"file\"");
-		rc = make_block(bs, NULL, "raw", &b, e);
+		rc = block_create(bs, NULL, "raw", &b, e);
 		if (rc < 0)
 			return rc;
-		rc = name_block(b, o->id, o->top.node_name, e);
+		rc = block_set_names(b, o->id, o->top.node_name, e);
 		if (rc < 0)
 			block_free(b);
 		return rc;
 	}
-	rc = build(bs, o, driver ? driver : "raw", path, &b, e);
+	rc = nodes_build(bs, o, driver ? driver : "raw", path, &b, e);
 	if (rc < 0)
 		return rc;
 	if (!driver && path)
@@ -493,7 +498,7 @@ static int add_drive(struct blocks *bs, struct kvs *k, struct node_opts *o, stru
 int blocks_add_drive(struct blocks *bs, struct kvs *k, struct err *e)
 {
 	struct node_opts o = {0};
-	int rc = add_drive(bs, k, &o, e);
+	int rc = drive_add(bs, k, &o, e);
 
 	opts_release(drive_tables, &o);
 	return rc;
@@ -501,8 +506,8 @@ int blocks_add_drive(struct blocks *bs, struct kvs *k, struct err *e)
 
 /* --- -blockdev --- */
 
-/* raw on a node that is there already. */
-static int add_above(struct blocks *bs, const struct node_opts *o, struct err *e)
+/* Create a raw node whose child is an existing node. */
+static int node_add_above(struct blocks *bs, const struct node_opts *o, struct err *e)
 {
 	struct block *below = block_find(bs, o->below), *b;
 	int rc;
@@ -512,27 +517,27 @@ static int add_above(struct blocks *bs, const struct node_opts *o, struct err *e
 			       o->below);
 	if (!below->img)
 		return err_set(e, -ENOMEDIUM, "Drive '%s' is empty", o->below);
-	rc = make_block(bs, below->img, "raw", &b, e);
+	rc = block_create(bs, below->img, "raw", &b, e);
 	if (rc < 0)
 		return rc;
 	b->base = below->base;
 	b->size = below->size;
 	b->read_only = below->read_only;
-	rc = apply_range(b, o->offset, o->top.size, e);
+	rc = block_set_range(b, o->offset, o->top.size, e);
 	if (!rc)
-		rc = name_block(b, NULL, o->top.node_name, e);
+		rc = block_set_names(b, NULL, o->top.node_name, e);
 	if (rc < 0) {
 		block_free(b);
 		return rc;
 	}
-	set_policy(b, &o->top);
+	block_set_policy(b, &o->top);
 	b->discard &= below->discard;
-	b->parent = below;
-	below->above++;
+	b->child = below;
+	below->parents++;
 	return 0;
 }
 
-static int add_node(struct blocks *bs, struct kvs *k, struct node_opts *o, struct err *e)
+static int node_add(struct blocks *bs, struct kvs *k, struct node_opts *o, struct err *e)
 {
 	const char *driver, *unused;
 	struct block *b;
@@ -543,41 +548,41 @@ static int add_node(struct blocks *bs, struct kvs *k, struct node_opts *o, struc
 	driver = o->top.driver;
 	if (!driver)
 		return err_set(e, -EINVAL, "Parameter 'driver' is missing");
-	if (!known_driver(driver))
-		return unknown_driver(driver, e);
+	if (!driver_find(driver))
+		return error_unknown_driver(driver, e);
 	unused = kvs_unused(k);
 	if (unused)
 		return err_set(e, -EINVAL, "Parameter '%s' is unexpected", unused);
 	if (!o->top.node_name)
 		return err_set(e, -EINVAL, "'node-name' must be specified for the root node");
-	rc = check_policy(&o->top, e);
+	rc = layer_check_policy(&o->top, e);
 	if (!rc)
-		rc = check_name(bs, o->top.node_name, e);
+		rc = node_check_name(bs, o->top.node_name, e);
 	if (!rc)
-		rc = check_name(bs, o->file.node_name, e);
+		rc = node_check_name(bs, o->file.node_name, e);
 	if (rc < 0)
 		return rc;
-	if (!is(driver, "raw")) {
+	if (!string_equals(driver, "raw")) {
 		if (o->below || o->file.driver || o->file.filename)
 			return err_set(e, -EINVAL,
 				       "Parameter 'file' is unexpected: '%s' has 'filename'",
 				       driver);
-		return build(bs, o, driver, o->top.filename, &b, e);
+		return nodes_build(bs, o, driver, o->top.filename, &b, e);
 	}
 	if (o->top.filename)
 		return err_set(e, -EINVAL, "Parameter 'filename' is unexpected: 'raw' has 'file'");
 	if (o->below)
-		return add_above(bs, o, e);
+		return node_add_above(bs, o, e);
 	if (!o->file.driver)
 		return err_set(e, -EINVAL, "Parameter '%s' is missing",
 			       o->file.filename ? "file.driver" : "file");
-	return build(bs, o, driver, o->file.filename, &b, e);
+	return nodes_build(bs, o, driver, o->file.filename, &b, e);
 }
 
 int blocks_add_node(struct blocks *bs, struct kvs *k, struct err *e)
 {
 	struct node_opts o = {0};
-	int rc = add_node(bs, k, &o, e);
+	int rc = node_add(bs, k, &o, e);
 
 	opts_release(node_tables, &o);
 	return rc;

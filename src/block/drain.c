@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /* drain.c - write everything to stable storage, for a pause and for the end
  *
- * Control thread, which does not sleep here: each loop says when nothing is in flight on it, then
- * the pool's threads flush the images, and a task of the control loop hands over the result.
+ * The control thread starts a drain and does not wait for it. It asks one engine after the other to
+ * post a task when no request is in flight on it. Then the workers flush the images, and the last
+ * one posts a task to the control loop, which reports the result.
  *
- * Who hears of an error of the kernel's write-back. The kernel tells it once for each open file, to
- * whoever synchronizes next, and the guest does not see that this was us. So it is noted in the
- * image (image_sync_failed()), for all disks on it. The calls of this folder that can meet one:
+ * Errors of the kernel's write-back: the kernel reports one once for each open file, to the next
+ * call that synchronizes the file. If that call is not the guest's flush, the guest would never
+ * learn of it. So the error is noted in the image (image_sync_failed()), for all disks on it. The
+ * calls of this folder that can return one:
  *
- *	fdatasync, IORING_OP_FSYNC	the guest's flush: fails, and is noted for the other disks
- *	RWF_DSYNC			the guest's write that is to be stable: the same
- *	fdatasync after write-zeroes	the same
- *	fdatasync here			logged, told to the caller, noted for all disks
- *	close				logged: nobody is attached any more
+ *	fdatasync, IORING_OP_FSYNC	the guest's flush fails; noted for the other disks
+ *	RWF_DSYNC			the guest's write with BLOCK_FUA fails; noted
+ *	fdatasync after write-zeroes	the guest's request with BLOCK_FUA fails; noted
+ *	fdatasync here			logged, returned to the caller, noted for all disks
+ *	close				logged only, as no device is attached any more
  *
- * Elsewhere: a shared folder's fsync (9p) answers its caller, also for the metadata beside the
- *file; what chardevs and filter-dump write is never synchronized, as nobody waits for it.
+ * In other folders: fsync in a shared folder (9p) returns the error to its caller, also for the
+ * metadata beside the file. The output of chardevs and of filter-dump is never synchronized, as
+ * nobody waits for it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -25,7 +28,7 @@
 #include "base/util.h"
 #include "block/internal.h"
 
-/* One image; the drain holds a reference. */
+/* One image to flush. The drain holds a reference to the image. */
 struct drain_image {
 	struct work work;
 	struct drain *drain;
@@ -38,15 +41,16 @@ struct drain {
 	struct loop *control;
 	void (*done)(void *arg, int rc);
 	void *arg;
-	struct list *engine; /* the last one that was asked, or the list's head */
+	struct list *engine; /* the one that was asked last, or the head of bs->engines */
 	struct loop_task idle;
-	atomic_uint left; /* images that are not flushed yet, and one */
+	atomic_uint left; /* images that are not flushed yet, plus 1 until all are submitted */
 	struct loop_task flushed;
 	unsigned n;
 	struct drain_image image[];
 };
 
-static void drain_flushed(struct loop_task *t)
+/* All images are flushed: log the errors, call done() and free the drain. On the control loop. */
+static void drain_finish(struct loop_task *t)
 {
 	struct drain *d = container_of(t, struct drain, flushed);
 	struct blocks *bs = d->bs;
@@ -67,14 +71,16 @@ static void drain_flushed(struct loop_task *t)
 	free(d);
 }
 
-static void drain_put(struct drain *d)
+/* Count one image as flushed; the last one ends the drain. Called on any thread. */
+static void drain_image_done(struct drain *d)
 {
 	if (atomic_fetch_sub(&d->left, 1) == 1)
 		loop_post(d->control, &d->flushed);
 }
 
-/* A thread of the pool. */
-static void image_flush(struct work *w)
+/* Run by a worker, as it sleeps: flush one image. After an earlier loss the kernel is not asked, as
+ * it would report success. */
+static void worker_flush(struct work *w)
 {
 	struct drain_image *di = container_of(w, struct drain_image, work);
 
@@ -85,16 +91,18 @@ static void image_flush(struct work *w)
 		if (di->rc < 0)
 			image_sync_failed(di->img, di->rc, false, NULL);
 	}
-	drain_put(di->drain);
+	drain_image_done(di->drain);
 }
 
-static bool needs_flush(const struct image *img)
+/* Tells whether the image has a cache that this process may have to write. */
+static bool image_needs_flush(const struct image *img)
 {
 	return img->kind != IMAGE_NULL && !img->read_only && !img->no_flush;
 }
 
-/* Nothing is in flight on the engine that was asked: ask the next one; after the last, flush. */
-static void drain_next(struct loop_task *t)
+/* Nothing is in flight on the engine that was asked: ask the next one, and flush the images after
+ * the last. On the control loop. */
+static void drain_ask_next(struct loop_task *t)
 {
 	struct drain *d = container_of(t, struct drain, idle);
 
@@ -105,7 +113,7 @@ static void drain_next(struct loop_task *t)
 	}
 	for (unsigned i = 0; i < d->n; i++)
 		workers_submit(d->bs->pool, &d->image[i].work, &d->image[i].work, 1);
-	drain_put(d);
+	drain_image_done(d);
 }
 
 int blocks_drain(struct blocks *bs, struct loop *control, void (*done)(void *arg, int rc),
@@ -116,10 +124,10 @@ int blocks_drain(struct blocks *bs, struct loop *control, void (*done)(void *arg
 
 	if (bs->drain)
 		return -EBUSY;
-	/* Without a pool no disk was ever used. */
+	/* Without a pool no queue was ever created, so no image has unwritten data. */
 	if (bs->pool)
 		list_for_each (it, &bs->images)
-			n += needs_flush(list_entry(it, struct image, link));
+			n += image_needs_flush(list_entry(it, struct image, link));
 	d = calloc(1, sizeof(*d) + n * sizeof(d->image[0]));
 	if (!d)
 		return -ENOMEM;
@@ -128,16 +136,16 @@ int blocks_drain(struct blocks *bs, struct loop *control, void (*done)(void *arg
 	d->done = done;
 	d->arg = arg;
 	d->engine = &bs->engines;
-	d->idle.fn = drain_next;
-	d->flushed.fn = drain_flushed;
+	d->idle.fn = drain_ask_next;
+	d->flushed.fn = drain_finish;
 	list_for_each (it, &bs->images) {
 		struct image *img = list_entry(it, struct image, link);
 
-		if (!bs->pool || !needs_flush(img))
+		if (!bs->pool || !image_needs_flush(img))
 			continue;
 		img->refs++;
 		d->image[d->n++] =
-			(struct drain_image){.work.fn = image_flush, .drain = d, .img = img};
+			(struct drain_image){.work.fn = worker_flush, .drain = d, .img = img};
 	}
 	atomic_init(&d->left, n + 1);
 	bs->drain = d;

@@ -202,7 +202,7 @@ void image_unref(struct image *img)
 	if (!img || --img->refs)
 		return;
 	list_del(&img->link);
-	/* A file system of the network may write what it holds only now. */
+	/* A network file system may write its cached data, and so fail, only in close(). */
 	if (img->fd >= 0 && close(img->fd) < 0)
 		log_err("closing '%s': %s", img->path, strerror(errno));
 	pthread_rwlock_destroy(&img->rmw_lock);
@@ -214,8 +214,9 @@ void image_sync_failed(struct image *img, int rc, bool written, struct block *to
 {
 	unsigned before;
 
-	/* Of a page that it could not write the kernel may keep nothing, and it would call the next
-	 * flush a success. But a write may have failed by itself, for want of room say. */
+	/* The kernel may have dropped pages that it could not write, and it would report success to
+	 * the next flush. A write can also fail by itself, as for lack of space: then the page
+	 * cache has lost nothing. */
 	if (!img->direct && (!written || rc == -EIO)) {
 		atomic_store(&img->lost, true);
 		return;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* netdev.c - the set of -netdev back ends, and what all of them share
  *
- * Owns the list of netdevs, the MAC addresses given out, and for each queue the watch on its
- * descriptor (types.c makes netdevs from options). The watch exists only while the client listens
- * or waits for room: a descriptor in an error state is reported by epoll whatever is asked for, so
- * an unwanted watch would spin. A descriptor that fails for good is not watched again. A back end
- * with connections also hears once, while nobody listens, that its peer has left.
+ * This file owns the list of netdevs, the MAC addresses that were assigned, and for each queue the
+ * watch on its descriptor (types.c makes netdevs from options). The watch exists only while the
+ * client listens or waits for room: epoll reports a descriptor in an error state whatever events
+ * are asked for, so the loop would spin on a watch that nobody needs. A descriptor that fails for
+ * good is not watched again. While the client does not listen, a back end with connections is told
+ * once that its peer has left.
  */
 #include "net/net.h"
 
@@ -30,10 +31,10 @@ struct netdevs {
 
 /* --- queues --- */
 
-static void watch_event(struct loop_fd *w, uint32_t events);
+static void netq_handle_event(struct loop_fd *w, uint32_t events);
 
-/* Bring the watch in line with what is wanted. */
-static void watch_update(struct netq *q)
+/* Watch the descriptor for the events that the client and the back end need now. */
+static void netq_update_watch(struct netq *q)
 {
 	uint32_t want = 0;
 	int rc = 0;
@@ -50,7 +51,7 @@ static void watch_update(struct netq *q)
 	else if (q->events)
 		rc = loop_fd_mod(q->loop, &q->watch, want);
 	else
-		rc = loop_fd_add(q->loop, &q->watch, q->fd, want, watch_event);
+		rc = loop_fd_add(q->loop, &q->watch, q->fd, want, netq_handle_event);
 	q->events = rc < 0 ? 0 : want;
 	if (rc < 0)
 		log_err("netdev %s: cannot wait for its descriptor: %s", q->nd->id, strerror(-rc));
@@ -63,12 +64,12 @@ void netq_room(struct netq *q)
 	if (!q->blocked || (class->flush && !class->flush(q)))
 		return;
 	q->blocked = q->unpolled = false;
-	watch_update(q);
+	netq_update_watch(q);
 	if (q->nd->client)
 		q->nd->client->writable(q->nd->client, q);
 }
 
-static void watch_event(struct loop_fd *w, uint32_t events)
+static void netq_handle_event(struct loop_fd *w, uint32_t events)
 {
 	struct netq *q = container_of(w, struct netq, watch);
 
@@ -80,17 +81,17 @@ static void watch_event(struct loop_fd *w, uint32_t events)
 			q->nd->client->readable(q->nd->client, q);
 	} else if ((q->events & EPOLLRDHUP) && (events & PEER_LEFT)) {
 		q->hung = true;
-		watch_update(q);
+		netq_update_watch(q);
 		q->nd->class->hang_up(q);
 	}
 }
 
-static void retry_due(struct loop_timer *t)
+static void netq_retry_due(struct loop_timer *t)
 {
 	netq_room(container_of(t, struct netq, retry));
 }
 
-static void ready_due(struct loop_timer *t)
+static void netq_ready_due(struct loop_timer *t)
 {
 	struct netq *q = container_of(t, struct netq, ready);
 
@@ -128,8 +129,9 @@ void netq_set_fd(struct netq *q, int fd)
 	q->events = 0;
 	q->hung = false;
 	q->fd = fd;
-	watch_update(q);
-	/* Whoever waits for room hears that there is nobody to wait for. */
+	netq_update_watch(q);
+	/* A client that waits for room must try again, as without a descriptor no event will
+	 * come. */
 	if (fd < 0 && q->blocked)
 		loop_timer_set(q->loop, &q->retry, 0);
 }
@@ -140,7 +142,7 @@ void netq_block(struct netq *q, enum netq_room who)
 	q->unpolled = who != NETQ_POLL;
 	if (who == NETQ_MOMENT)
 		loop_timer_set(q->loop, &q->retry, MOMENT_NS);
-	watch_update(q);
+	netq_update_watch(q);
 }
 
 int netq_start(struct netq *q, struct loop *loop, void *priv)
@@ -151,13 +153,13 @@ int netq_start(struct netq *q, struct loop *loop, void *priv)
 	q->priv = priv;
 	q->listen = q->blocked = q->unpolled = q->hung = q->dead = false;
 	q->events = 0;
-	q->retry.fn = retry_due;
-	q->ready.fn = ready_due;
+	q->retry.fn = netq_retry_due;
+	q->ready.fn = netq_ready_due;
 	if (q->nd->class->start)
 		rc = q->nd->class->start(q);
 	if (rc < 0)
 		q->loop = NULL;
-	watch_update(q);
+	netq_update_watch(q);
 	return rc;
 }
 
@@ -192,7 +194,7 @@ void netq_listen(struct netq *q, bool on)
 	if (q->listen == on)
 		return;
 	q->listen = on;
-	watch_update(q);
+	netq_update_watch(q);
 	if (on && q->nd->class->pending && q->nd->class->pending(q))
 		netq_ready(q);
 }
@@ -207,15 +209,16 @@ ssize_t netq_recv(struct netq *q, const struct iovec *iov, unsigned n)
 	if (rc < 0 && rc != -EAGAIN) {
 		log_err("netdev %s: receiving has failed for good: %s", q->nd->id, strerror(-rc));
 		q->dead = true;
-		watch_update(q);
+		netq_update_watch(q);
 	}
 	if (rc > 0 && !list_empty(&q->nd->dumps))
 		dumps_frame(&q->nd->dumps, q, DUMP_TX, iov, n, (size_t)rc);
 	return rc;
 }
 
-/* The rate limit says: not yet. */
-static bool must_wait(struct netq *q, uint64_t now)
+/* Tells whether the rate limit forbids a frame at `now`. Then the queue is blocked until the timer
+ * runs out. */
+static bool netq_must_wait(struct netq *q, uint64_t now)
 {
 	uint64_t ns = pace_wait(&q->nd->pace, now);
 
@@ -223,7 +226,7 @@ static bool must_wait(struct netq *q, uint64_t now)
 		return false;
 	q->blocked = q->unpolled = true;
 	loop_timer_set(q->loop, &q->retry, ns);
-	watch_update(q);
+	netq_update_watch(q);
 	return true;
 }
 
@@ -235,7 +238,7 @@ int netq_send(struct netq *q, const struct iovec *iov, unsigned n)
 
 	if (q->dead || !q->enabled)
 		return -ENETDOWN;
-	if (q->blocked || (nd->pace.rate && must_wait(q, now)))
+	if (q->blocked || (nd->pace.rate && netq_must_wait(q, now)))
 		return -EAGAIN;
 	rc = nd->class->send(q, iov, n);
 	if (rc == -EAGAIN && !q->blocked)
@@ -250,7 +253,7 @@ int netq_send(struct netq *q, const struct iovec *iov, unsigned n)
 unsigned netq_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
 {
 	const struct net_class *class = q->nd->class;
-	/* Where each frame is looked at, they go one by one. */
+	/* A rate limit and a dump need to see each frame, so the frames are sent one by one. */
 	bool plain = !q->nd->pace.rate && list_empty(&q->nd->dumps);
 
 	if (n > 1 && plain && class->send_batch && !q->dead && q->enabled && !q->blocked) {
@@ -281,7 +284,8 @@ struct netdevs *netdevs_new(struct loop *exits)
 	return nds;
 }
 
-static void report_done(void *arg)
+/* The call only waits until the tasks that were posted before it have run. */
+static void report_wait(void *arg)
 {
 }
 
@@ -291,9 +295,9 @@ void netdev_free(struct netdev *nd)
 	 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 	const struct opt *tables[] = {nd->class->options, NULL};
 
-	/* What was posted to the exit loop is done there before. */
+	/* A posted link report refers to `nd`: let the exit loop run it first. */
 	if (atomic_load(&nd->report.queued))
-		loop_call(nd->set->exits, report_done, NULL);
+		loop_call(nd->set->exits, report_wait, NULL);
 	if (nd->opened)
 		nd->class->close(nd);
 	dumps_free(&nd->dumps);
@@ -308,7 +312,7 @@ void netdevs_free(struct netdevs *nds)
 {
 	if (!nds)
 		return;
-	/* The last one first: a port of a hub uses a netdev that was there before. */
+	/* The newest first: a hub's port uses a netdev that was created before it. */
 	while (!list_empty(&nds->all))
 		netdev_free(list_entry(nds->all.prev, struct netdev, link));
 	free(nds);
@@ -330,7 +334,7 @@ struct netdev *netdevs_find(struct netdevs *nds, const char *id)
 	return NULL;
 }
 
-static int not_found(const char *name, struct err *e)
+static int netdev_not_found(const char *name, struct err *e)
 {
 	err_set(e, -ENODEV, "Device '%s' not found", name);
 	if (e)
@@ -348,7 +352,7 @@ int netdev_del(struct netdevs *nds, const char *id, struct err *e)
 	struct netdev *nd = netdevs_find(nds, id);
 
 	if (!nd)
-		return not_found(id, e);
+		return netdev_not_found(id, e);
 	if (nd->client)
 		return err_set(e, -EBUSY, "Netdev '%s' is in use by device '%s'", id,
 			       nd->client->name ? nd->client->name : "");
@@ -363,28 +367,30 @@ struct link_change {
 	bool up;
 };
 
-static bool is_up(const struct netdev *nd)
+/* Tells whether the guest is to see a link: `set_link` and the carrier must both be on. */
+static bool netdev_is_up(const struct netdev *nd)
 {
 	return nd->link_up && atomic_load(&((struct netdev *)nd)->carrier);
 }
 
-static void tell_client(struct netdev *nd)
+static void netdev_tell_client(struct netdev *nd)
 {
 	if (nd->client)
-		nd->client->link(nd->client, is_up(nd));
+		nd->client->link(nd->client, netdev_is_up(nd));
 }
 
-static void change_link(void *arg)
+/* Run on the exit loop, where the client's link() is called. */
+static void netdev_change_link(void *arg)
 {
 	struct link_change *c = arg;
 
 	c->nd->link_up = c->up;
-	tell_client(c->nd);
+	netdev_tell_client(c->nd);
 }
 
 void netdev_report_link(struct loop_task *t)
 {
-	tell_client(container_of(t, struct netdev, report));
+	netdev_tell_client(container_of(t, struct netdev, report));
 }
 
 void netq_set_carrier(struct netq *q, bool up)
@@ -394,7 +400,7 @@ void netq_set_carrier(struct netq *q, bool up)
 	if (atomic_exchange(&nd->carrier, up) == up)
 		return;
 	if (!q->loop || q->loop == nd->set->exits)
-		tell_client(nd);
+		netdev_tell_client(nd);
 	else
 		loop_post(nd->set->exits, &nd->report);
 }
@@ -419,8 +425,8 @@ int netdev_set_link(struct netdevs *nds, const char *name, bool up, struct err *
 				change.nd = nd;
 		}
 	if (!change.nd)
-		return not_found(name, e);
-	loop_call(nds->exits, change_link, &change);
+		return netdev_not_found(name, e);
+	loop_call(nds->exits, netdev_change_link, &change);
 	return 0;
 }
 
@@ -471,7 +477,7 @@ struct netdev *netdev_attach(struct netdevs *nds, const char *id, struct net_cli
 		return NULL;
 	}
 	nd->client = c;
-	if (!is_up(nd))
+	if (!netdev_is_up(nd))
 		c->link(c, false);
 	return nd;
 }
@@ -516,17 +522,17 @@ int netdev_set_pairs(struct netdev *nd, unsigned n)
 
 	if (!n || n > nd->pairs)
 		return -EINVAL;
-	/* Let go of a queue before the back end takes it out of use: its descriptor reports an
-	 * error from then on. */
+	/* Stop watching a queue before the back end disables it: its descriptor reports an error
+	 * from then on. */
 	for (unsigned i = n; i < nd->pairs; i++) {
 		nd->queue[i].enabled = false;
-		watch_update(&nd->queue[i]);
+		netq_update_watch(&nd->queue[i]);
 	}
 	if (nd->class->set_pairs)
 		rc = nd->class->set_pairs(nd, n);
 	for (unsigned i = 0; i < n && !rc; i++) {
 		nd->queue[i].enabled = true;
-		watch_update(&nd->queue[i]);
+		netq_update_watch(&nd->queue[i]);
 	}
 	return rc;
 }

@@ -5,17 +5,17 @@
  * alone, `local` then names the interface), or on a connected socket that was handed in. The format
  * is QEMU's: bare frames, no header.
  *
- * The socket is not connected but where it was handed in, so that a peer may come, go and come back
- * under the same address; frames for a peer that is not there are lost, as on a cable.
+ * This file does not connect its sockets, so that a peer may come, go and come back under the same
+ * address. Frames for a peer that does not exist are lost, as on a cable.
  *
- * Waiting for room. A socket's own send buffer is what usually runs out, and EPOLLOUT tells when it
- * is drained. A unix socket meets another limit as well: its peer's queue is short
- * (net.unix.max_dgram_qlen, 10 by default), and of that an unconnected socket learns nothing by
- * poll(). Linux tells a connected one. So `gauge` is a second socket that sends nothing and has no
- * name: it is connected to the peer whenever the peer's queue is full, and its EPOLLOUT means that
- * the peer has taken something. A peer that has connected its own socket to ours refuses the gauge
- * (EPERM), but has no such limit either. Only for ENOBUFS, from an interface without room, is there
- * no event: then a moment passes.
+ * Waiting for room: usually the socket's own send buffer is full, and EPOLLOUT reports when it has
+ * room again. A unix socket has a second limit, the peer's queue, which is short
+ * (net.unix.max_dgram_qlen, 10 by default). Linux reports room in the peer's queue only to a
+ * connected socket. So there is a second socket, `gauge`, which has no name and sends nothing. It
+ * is connected to the peer whenever the peer's queue is full, and its EPOLLOUT means that the peer
+ * has received a frame. If the peer has connected its own socket to ours, the kernel refuses to
+ * connect the gauge (EPERM), but then this limit does not exist. For ENOBUFS, when an interface has
+ * no room, there is no event: the frame is tried again after a moment.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,11 +31,11 @@ struct dgram {
 	struct netdev nd;
 	struct addr local, to;
 	struct addr *remote;  /* `to`, or NULL: connected */
-	bool bound;	      /* the local socket file is ours */
+	bool bound;	      /* the local socket file was created here */
 	int gauge;	      /* see above; -1: none */
 	struct loop_fd room;  /* its watch */
-	enum netq_room limit; /* who was to tell the last time; NETQ_MOMENT: not known */
-	bool moved;	      /* a frame has gone since */
+	enum netq_room limit; /* how room was reported the last time; NETQ_MOMENT: not known */
+	bool moved;	      /* a frame was sent since */
 	struct addr_opts o_local, o_remote;
 };
 
@@ -45,7 +45,7 @@ static const struct opt dgram_options[] = {
 	OPT_END,
 };
 
-static bool is_multicast(const struct addr *a)
+static bool addr_is_multicast(const struct addr *a)
 {
 	const struct sockaddr_in *in = (const struct sockaddr_in *)&a->u;
 
@@ -53,7 +53,7 @@ static bool is_multicast(const struct addr *a)
 }
 
 /* Bind to the group and join it, on the interface that `local` names if there is one. */
-static int join_group(struct dgram *d, int fd, struct err *e)
+static int dgram_join_group(struct dgram *d, int fd, struct err *e)
 {
 	struct sockaddr_in *group = (struct sockaddr_in *)&d->to.u;
 	struct ip_mreqn mreq = {.imr_multiaddr = group->sin_addr};
@@ -72,7 +72,7 @@ static int join_group(struct dgram *d, int fd, struct err *e)
 	return 0;
 }
 
-static int bind_local(struct dgram *d, int fd, struct err *e)
+static int dgram_bind_local(struct dgram *d, int fd, struct err *e)
 {
 	int on = 1;
 
@@ -119,7 +119,7 @@ static int dgram_open(struct netdev *nd, struct kvs *k, struct err *e)
 			e, -EINVAL,
 			"Parameter 'remote.type' does not accept value 'fd' (accepted: inet, "
 			"unix)");
-	if (!d->o_local.type && !is_multicast(&d->to))
+	if (!d->o_local.type && !addr_is_multicast(&d->to))
 		return err_set(e, -EINVAL, "Parameter 'local.type' is missing");
 	if (d->o_local.type && d->local.u.sa.sa_family != d->to.u.sa.sa_family)
 		return err_set(e, -EINVAL, "'local' and 'remote' are addresses of different kinds");
@@ -133,7 +133,7 @@ static int dgram_open(struct netdev *nd, struct kvs *k, struct err *e)
 		if (d->gauge < 0)
 			return err_set(e, d->gauge, "socket: %s", strerror(-d->gauge));
 	}
-	return is_multicast(&d->to) ? join_group(d, fd, e) : bind_local(d, fd, e);
+	return addr_is_multicast(&d->to) ? dgram_join_group(d, fd, e) : dgram_bind_local(d, fd, e);
 }
 
 static void dgram_close(struct netdev *nd)
@@ -153,44 +153,45 @@ static ssize_t dgram_recv(struct netq *q, const struct iovec *iov, unsigned n)
 	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = n};
 	ssize_t rc = recvmsg(q->fd, &msg, MSG_DONTWAIT);
 
-	/* Any other error is what became of an earlier frame, by whatever the network said about
-	 * it; the socket tells it once and goes on. */
+	/* Any other error is the network's answer to a frame that was sent earlier. The socket
+	 * reports it once and can still be used. */
 	if (rc < 0)
 		return errno == EBADF || errno == ENOTSOCK ? -errno : -EAGAIN;
-	/* A frame that was cut is not a frame. */
+	/* Drop a frame that did not fit into the buffer. */
 	return msg.msg_flags & MSG_TRUNC ? 0 : rc;
 }
 
 /* --- waiting for room --- */
 
-static void gauge_event(struct loop_fd *w, uint32_t events)
+static void dgram_gauge_event(struct loop_fd *w, uint32_t events)
 {
 	netq_room(&container_of(w, struct dgram, room)->nd.queue[0]);
 }
 
-/* Which of the two limits was met? */
-static enum netq_room find_limit(struct dgram *d)
+/* Find out which of the two limits was reached. Returns by which event room will be reported. */
+static enum netq_room dgram_find_limit(struct dgram *d)
 {
 	struct pollfd own = {.fd = d->nd.queue[0].fd, .events = POLLOUT};
 
 	if (poll(&own, 1, 0) != 1)
 		return NETQ_POLL;
-	/* Anew, as it may be another peer by now. */
+	/* Connect again each time, as another process may have bound the address meanwhile. */
 	return connect(d->gauge, &d->to.u.sa, d->to.len) < 0 ? NETQ_MOMENT : NETQ_TOLD;
 }
 
-/* Have the gauge report once. */
-static int watch_gauge(struct dgram *d, struct loop *loop)
+/* Let the gauge report room once. Returns 0 or -errno. */
+static int dgram_watch_gauge(struct dgram *d, struct loop *loop)
 {
 	const uint32_t events = EPOLLOUT | EPOLLONESHOT;
 
 	if (d->room.fd >= 0)
 		return loop_fd_mod(loop, &d->room, events);
-	return loop_fd_add(loop, &d->room, d->gauge, events, gauge_event);
+	return loop_fd_add(loop, &d->room, d->gauge, events, dgram_gauge_event);
 }
 
-/* The kernel took no frame, with `error`: choose who will tell when it takes one. It is the same as
- * the last time as long as that helped, which saves the calls to find out. */
+/* The kernel has refused a frame with `error`: choose the event that reports room. As long as
+ * frames were sent after the last event, the same one is used again, which saves the system calls
+ * of dgram_find_limit(). */
 static void dgram_wait(struct netq *q, int error)
 {
 	struct dgram *d = (struct dgram *)q->nd;
@@ -200,9 +201,9 @@ static void dgram_wait(struct netq *q, int error)
 		return;
 	}
 	if (!d->moved || d->limit == NETQ_MOMENT)
-		d->limit = find_limit(d);
+		d->limit = dgram_find_limit(d);
 	d->moved = false;
-	if (d->limit == NETQ_TOLD && watch_gauge(d, q->loop) < 0)
+	if (d->limit == NETQ_TOLD && dgram_watch_gauge(d, q->loop) < 0)
 		d->limit = NETQ_MOMENT;
 	netq_block(q, d->limit);
 }

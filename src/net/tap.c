@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* tap.c - -netdev tap: an interface of the host
  *
- * Owns one descriptor of /dev/net/tun per queue pair. They come from this file (ifname=, created
- * when it does not exist), from the caller (fd=, fds=) or from QEMU's bridge helper (helper=). With
- * IFF_VNET_HDR each frame carries the 12-byte virtio-net header, so that checksums and segmentation
- * are left to whoever does them best; the kernel checks the header again, whatever a guest wrote.
+ * This file owns one descriptor of /dev/net/tun per queue pair. It opens the interface by name
+ * (ifname=, created when it does not exist), or gets the descriptors from the caller (fd=, fds=) or
+ * from QEMU's bridge helper (helper=). With IFF_VNET_HDR each frame carries the 12-byte virtio-net
+ * header, so that checksums and segmentation can be left to the guest, the kernel or the hardware.
+ * The kernel checks the header again, so a guest may write anything into it.
  *
  * A pair that is not in use is detached (TUNSETQUEUE), or the kernel would steer flows to it.
  * Offloads are a property of the interface, set through the first queue, which is never detached.
  *
- * Wiring (bridge, scripts) is in tapif.c and happens once, at the begin and at the end.
+ * tapif.c adds the interface to a bridge or runs the scripts, once at the start and once at the
+ * end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,14 +37,14 @@
 #endif
 
 #define TUN_DEVICE "/dev/net/tun"
-#define BATCH_MIN  4 /* frames for which a ring is worth while */
+#define BATCH_MIN  4 /* from this number of frames on an io_uring is faster */
 
 struct tap {
 	struct netdev nd;
 	struct tapif itf;
 	short flags;	  /* IFF_*, as the interface was opened */
-	bool no_batch;	  /* this kernel does not write a batch at once */
-	struct heir heir; /* takes back what was done to the interface */
+	bool no_batch;	  /* the kernel does not write a batch within the call */
+	struct heir heir; /* the child process that runs tap_undo() at the end */
 
 	/* options */
 	char *ifname, *fd, *fds, *br, *helper, *script, *downscript;
@@ -79,13 +81,13 @@ static const struct opt tap_options[] = {
 };
 #undef ROW
 
-static bool is_no(const char *script)
+static bool script_is_no(const char *script)
 {
 	return !*script || !strcmp(script, "no");
 }
 
-/* What the options below decide is fixed in a descriptor that was handed in. */
-static int reject_with_fd(struct kvs *k, struct err *e)
+/* Refuse options whose values a descriptor from the caller has already. */
+static int tap_reject_with_fd(struct kvs *k, struct err *e)
 {
 	static const char *const fixed[] = {"ifname",	"script", "downscript",
 					    "vnet_hdr", "queues", "br"};
@@ -98,7 +100,7 @@ static int reject_with_fd(struct kvs *k, struct err *e)
 	return 0;
 }
 
-/* Size of the header, send buffer, and what offloads there are. */
+/* Set the sizes of the header and of the send buffer, and find out which offloads exist. */
 static int tap_setup(struct tap *t, int fd, struct err *e)
 {
 	int hdr = NET_HDR_LEN, sndbuf = t->sndbuf ? (int)t->sndbuf : INT_MAX;
@@ -119,9 +121,9 @@ static int tap_setup(struct tap *t, int fd, struct err *e)
 	return 0;
 }
 
-/* --- descriptors that were handed in --- */
+/* --- descriptors from the caller --- */
 
-static int adopt_one(struct tap *t, struct netq *q, int fd, struct err *e)
+static int tap_adopt_fd(struct tap *t, struct netq *q, int fd, struct err *e)
 {
 	struct ifreq ifr = {0};
 	int fl = fcntl(fd, F_GETFL);
@@ -168,7 +170,7 @@ static int tap_adopt(struct tap *t, const char *list, struct err *e)
 			rc = err_set(e, -EINVAL, "'%s' is not the number of a file descriptor",
 				     word);
 		else
-			rc = adopt_one(t, &t->nd.queue[i], (int)fd, e);
+			rc = tap_adopt_fd(t, &t->nd.queue[i], (int)fd, e);
 	}
 	free(copy);
 	if (!rc && i != n)
@@ -179,8 +181,9 @@ static int tap_adopt(struct tap *t, const char *list, struct err *e)
 
 /* --- an interface by name --- */
 
-/* One more queue of the interface t->itf.name (which may be a pattern the first time). */
-static int open_queue(struct tap *t, struct netq *q, struct err *e)
+/* Open one more queue of the interface t->itf.name, which may be a pattern ("tap%d") for the first
+ * queue. */
+static int tap_open_queue(struct tap *t, struct netq *q, struct err *e)
 {
 	struct ifreq ifr = {.ifr_flags = t->flags};
 	int rc;
@@ -191,7 +194,7 @@ static int open_queue(struct tap *t, struct netq *q, struct err *e)
 	memcpy(ifr.ifr_name, t->itf.name, IFNAMSIZ);
 	rc = ioctl(q->fd, TUNSETIFF, &ifr);
 	if (rc < 0 && errno == EINVAL && !q->index && !(t->flags & IFF_MULTI_QUEUE)) {
-		/* It exists and was made for several queues. */
+		/* The interface exists and was created for several queues. */
 		ifr.ifr_flags = t->flags |= IFF_MULTI_QUEUE;
 		rc = ioctl(q->fd, TUNSETIFF, &ifr);
 	}
@@ -202,13 +205,13 @@ static int open_queue(struct tap *t, struct netq *q, struct err *e)
 	return tap_setup(t, q->fd, e);
 }
 
-/* In the child, at the end. */
+/* Run by the child process at the end: undo what was done to the interface. */
 static void tap_undo(void *arg)
 {
 	struct tap *t = arg;
 	struct err e;
 
-	if (is_no(t->script))
+	if (script_is_no(t->script))
 		tapif_leave(&t->itf);
 	else if (tapif_script(&t->itf, t->downscript, &e) < 0)
 		log_warn("netdev %s: %s", t->nd.id, e.text);
@@ -229,19 +232,19 @@ static int tap_create(struct tap *t, struct err *e)
 		   (t->queues > 1 ? IFF_MULTI_QUEUE : 0);
 	rc = netdev_alloc_queues(&t->nd, t->queues, e);
 	for (unsigned i = 0; i < t->queues && !rc; i++)
-		rc = open_queue(t, &t->nd.queue[i], e);
-	if (!rc && !is_no(t->script)) {
+		rc = tap_open_queue(t, &t->nd.queue[i], e);
+	if (!rc && !script_is_no(t->script)) {
 		rc = tapif_script(&t->itf, t->script, e);
-		undo = !is_no(t->downscript);
+		undo = !script_is_no(t->downscript);
 	} else if (!rc && t->br) {
 		rc = tapif_join(&t->itf, t->br, e);
-		/* An interface of our own vanishes with its queues. */
+		/* An interface that was created here vanishes with its queues. */
 		undo = existed && *t->itf.bridge;
 	}
 	return !rc && undo ? heir_start(&t->heir, CAP_NET_ADMIN, tap_undo, t, e) : rc;
 }
 
-/* QEMU's helper knows the bridge and makes the interface, with the header. */
+/* QEMU's helper creates the interface, with IFF_VNET_HDR, and adds it to the bridge. */
 static int tap_by_helper(struct tap *t, struct kvs *k, struct err *e)
 {
 	static const char *const excluded[] = {"ifname",     "fd",	 "fds",	   "script",
@@ -261,7 +264,7 @@ static int tap_by_helper(struct tap *t, struct kvs *k, struct err *e)
 
 /* --- vhost: the options only, the device opens it --- */
 
-static unsigned words(const char *list)
+static unsigned list_count_words(const char *list)
 {
 	unsigned n = 1;
 
@@ -276,7 +279,7 @@ static int tap_vhost(struct tap *t, struct kvs *k, struct err *e)
 {
 	const char *fds = t->vhostfd ? t->vhostfd : t->vhostfds;
 
-	/* Each of them means it, unless vhost=off. */
+	/* Each of these options turns vhost on, unless vhost= is given. */
 	t->nd.has_vhost = kvs_get(k, "vhost") ? t->vhost : fds || t->vhostforce;
 	t->nd.vhost = (struct net_vhost){.fds = fds, .force = t->vhostforce};
 	if (!fds)
@@ -286,11 +289,11 @@ static int tap_vhost(struct tap *t, struct kvs *k, struct err *e)
 			       "Parameters 'vhostfd' and 'vhostfds' exclude each other");
 	if (!t->nd.has_vhost)
 		return err_set(e, -EINVAL, "vhostfd(s)= is not valid without vhost");
-	if (words(fds) != t->nd.pairs)
+	if (list_count_words(fds) != t->nd.pairs)
 		return err_set(e, -EINVAL,
 			       "The number of vhostfds passed (%u) does not match the number of "
 			       "queue pairs (%u)",
-			       words(fds), t->nd.pairs);
+			       list_count_words(fds), t->nd.pairs);
 	return 0;
 }
 
@@ -311,7 +314,7 @@ static int tap_open(struct netdev *nd, struct kvs *k, struct err *e)
 		return err_set(e, -EINVAL, "Parameter 'fd' expects one number, not '%s' (see fds=)",
 			       t->fd);
 	if (t->fd || t->fds) {
-		rc = reject_with_fd(k, e);
+		rc = tap_reject_with_fd(k, e);
 		if (!rc)
 			rc = tap_adopt(t, t->fd ? t->fd : t->fds, e);
 	} else {
@@ -324,7 +327,7 @@ static void tap_close(struct netdev *nd)
 {
 	struct tap *t = (struct tap *)nd;
 
-	/* A script wants to see the interface. */
+	/* The script needs the interface, which may vanish with its queues. */
 	heir_end(&t->heir);
 	for (unsigned i = 0; i < nd->pairs; i++)
 		if (nd->queue[i].fd >= 0)
@@ -335,7 +338,7 @@ static ssize_t tap_recv(struct netq *q, const struct iovec *iov, unsigned n)
 {
 	ssize_t rc = readv(q->fd, iov, n);
 
-	/* EINVAL: the kernel has dropped this frame, whose offload it could not tell us. */
+	/* EINVAL: the kernel has dropped a frame whose offload the header cannot describe. */
 	if (rc < 0)
 		return errno == EINVAL ? 0 : -errno;
 	return rc;
@@ -346,7 +349,8 @@ static int tap_send(struct netq *q, const struct iovec *iov, unsigned n)
 	return writev(q->fd, iov, n) < 0 ? -errno : 0;
 }
 
-/* With a send buffer that has no end there is always room, so no frame has to be given back. */
+/* Only without a limit of the send buffer: then there is always room, so no frame has to be
+ * returned to the caller. */
 static int tap_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
 {
 	struct tap *t = (struct tap *)q->nd;
@@ -357,7 +361,7 @@ static int tap_send_batch(struct netq *q, const struct net_frame *f, unsigned n)
 		q->batch = tapring_new(q->fd);
 	if (q->batch && tapring_send(q->batch, f, n))
 		return (int)n;
-	/* What could be sent has been sent; from now on without. */
+	/* tapring_send() has sent what it could. Later frames go without the ring. */
 	t->no_batch = true;
 	return q->batch ? (int)n : -1;
 }
@@ -402,7 +406,7 @@ static int tap_set_pairs(struct netdev *nd, unsigned n)
 	for (unsigned i = 1; i < nd->pairs; i++) {
 		struct ifreq ifr = {.ifr_flags = i < n ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
 
-		/* EINVAL: it is in that state already. */
+		/* EINVAL: the queue is in that state already. */
 		if (t->flags & IFF_MULTI_QUEUE && ioctl(nd->queue[i].fd, TUNSETQUEUE, &ifr) < 0 &&
 		    errno != EINVAL)
 			rc = -errno;

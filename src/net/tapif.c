@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* tapif.c - see tapif.h
  *
- * Plain ioctls on a socket: they work in every network namespace, without netlink and without a
- * helper process.
+ * The interface is changed by ioctls on a socket: they work in every network namespace and need
+ * neither netlink nor a helper process.
  */
 #include "net/tapif.h"
 
@@ -20,15 +20,16 @@
 
 extern char **environ;
 
-static int control_socket(void)
+/* Returns a socket for the ioctls, which the caller closes, or -errno. */
+static int socket_open_control(void)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	return fd < 0 ? -errno : fd;
 }
 
-/* Add the interface to a bridge or take it out. 0 or -errno. */
-static int bridge_port(int fd, const char *br, const char *name, unsigned long request)
+/* Add the interface to a bridge or remove it, as `request` says. Returns 0 or -errno. */
+static int bridge_change_port(int fd, const char *br, const char *name, unsigned long request)
 {
 	struct ifreq ifr = {0};
 
@@ -37,8 +38,9 @@ static int bridge_port(int fd, const char *br, const char *name, unsigned long r
 	return !ifr.ifr_ifindex || ioctl(fd, request, &ifr) < 0 ? -errno : 0;
 }
 
-/* Set or clear IFF_UP; *changed tells whether it was otherwise before. 0 or -errno. */
-static int set_up(int fd, const char *name, bool up, bool *changed)
+/* Set or clear IFF_UP. `*changed` tells whether the flag had the other value. Returns 0 or
+ * -errno. */
+static int netif_set_up(int fd, const char *name, bool up, bool *changed)
 {
 	struct ifreq ifr = {0};
 
@@ -62,19 +64,19 @@ int tapif_join(struct tapif *t, const char *br, struct err *e)
 		log_info("tap %s: there is no bridge '%s' to join", t->name, br);
 		return 0;
 	}
-	fd = control_socket();
+	fd = socket_open_control();
 	if (fd < 0)
 		return err_set(e, fd, "socket: %s", strerror(-fd));
-	rc = bridge_port(fd, br, t->name, SIOCBRADDIF);
+	rc = bridge_change_port(fd, br, t->name, SIOCBRADDIF);
 	if (rc == -EBUSY) {
-		/* A port of some bridge already: somebody else's wiring. */
+		/* It is a port of a bridge already, which somebody else has set up. */
 		rc = 0;
 	} else if (rc == -EOPNOTSUPP) {
 		log_info("tap %s: '%s' is not a bridge", t->name, br);
 		rc = 0;
 	} else if (!rc) {
 		memcpy(t->bridge, br, strlen(br) + 1);
-		rc = set_up(fd, t->name, true, &t->raised);
+		rc = netif_set_up(fd, t->name, true, &t->raised);
 	}
 	close(fd);
 	if (rc < 0)
@@ -87,13 +89,13 @@ void tapif_leave(struct tapif *t)
 	bool changed;
 	int fd, rc;
 
-	/* An interface that has gone took its membership along. */
+	/* An interface that no longer exists is no port of the bridge either. */
 	if (!*t->bridge || !if_nametoindex(t->name))
 		return;
-	fd = control_socket();
-	rc = fd < 0 ? fd : bridge_port(fd, t->bridge, t->name, SIOCBRDELIF);
+	fd = socket_open_control();
+	rc = fd < 0 ? fd : bridge_change_port(fd, t->bridge, t->name, SIOCBRDELIF);
 	if (!rc && t->raised)
-		rc = set_up(fd, t->name, false, &changed);
+		rc = netif_set_up(fd, t->name, false, &changed);
 	if (rc < 0)
 		log_warn("tap %s: could not leave bridge '%s': %s", t->name, t->bridge,
 			 strerror(-rc));

@@ -234,10 +234,10 @@ int query_blockstats(struct qmp_call *call)
 
 /* --- PCI --- */
 
-static const char *pci_class_name(unsigned class, char *buf, size_t size)
+static const char *pci_class_name(unsigned code, char *buf, size_t size)
 {
 	static const struct {
-		unsigned class;
+		unsigned code;
 		const char *name;
 	} names[] = {{0x0100, "SCSI controller"},
 		     {0x0180, "Storage controller"},
@@ -249,9 +249,9 @@ static const char *pci_class_name(unsigned class, char *buf, size_t size)
 		     {0x1005, "Random number generator"}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
-		if (names[i].class == class)
+		if (names[i].code == code)
 			return names[i].name;
-	snprintf(buf, size, "Class %04x", class);
+	snprintf(buf, size, "Class %04x", code);
 	return buf;
 }
 
@@ -274,15 +274,15 @@ static json_t *bars_describe(const struct pci_fn *fn)
 
 static json_t *function_describe(struct pci_fn *fn)
 {
-	unsigned class = pci_cfg_read(fn, 0x0a, 2);
+	unsigned code = pci_cfg_read(fn, 0x0a, 2);
 	char buf[32];
 
 	return json_pack(
 		"{s:i, s:i, s:i, s:s, s:i, s:i, s:{s:i, s:s}, s:{s:i, s:i, s:i, s:i}, s:o}", "bus",
 		0, "slot", fn->devfn >> 3, "function", fn->devfn & 7, "qdev_id",
 		fn->id ? fn->id : "", "irq", (int)pci_cfg_read(fn, 0x3c, 1), "irq_pin",
-		(int)pci_cfg_read(fn, 0x3d, 1), "class_info", "class", (int)class, "desc",
-		pci_class_name(class, buf, sizeof(buf)), "id", "device",
+		(int)pci_cfg_read(fn, 0x3d, 1), "class_info", "class", (int)code, "desc",
+		pci_class_name(code, buf, sizeof(buf)), "id", "device",
 		(int)pci_cfg_read(fn, 0x02, 2), "vendor", (int)pci_cfg_read(fn, 0x00, 2),
 		"subsystem", (int)pci_cfg_read(fn, 0x2e, 2), "subsystem-vendor",
 		(int)pci_cfg_read(fn, 0x2c, 2), "regions", bars_describe(fn));

@@ -16,10 +16,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "chardev/wire.h"
+#include "chardev/fd_stream.h"
 
 struct file {
-	struct wire w;
+	struct fd_stream w;
 	int in, out;
 	bool append;
 	char *path, *input_path;
@@ -31,9 +31,9 @@ static struct file *file_from_chardev(struct chardev *cd)
 }
 
 /* The input has ended; the output still works. */
-static void file_lost(struct wire *w)
+static void file_lost(struct fd_stream *w)
 {
-	wire_end_input(w);
+	fd_stream_end_input(w);
 	chardev_is_closed(&w->cd);
 }
 
@@ -41,7 +41,7 @@ static void file_init(struct chardev *cd)
 {
 	struct file *f = file_from_chardev(cd);
 
-	wire_init(&f->w);
+	fd_stream_init(&f->w);
 	f->w.lost = file_lost;
 	f->in = f->out = -1;
 }
@@ -49,7 +49,7 @@ static void file_init(struct chardev *cd)
 static int file_start(struct chardev *cd, struct err *e)
 {
 	struct file *f = file_from_chardev(cd);
-	int rc = wire_begin(&f->w, f->in, f->out);
+	int rc = fd_stream_begin(&f->w, f->in, f->out);
 
 	return rc < 0 ? err_set(e, rc, "chardev '%s': cannot watch: %s", cd->id, strerror(-rc)) : 0;
 }
@@ -116,10 +116,10 @@ const struct chardev_class chardev_file = {
 	.init = file_init,
 	.open = file_open,
 	.start = file_start,
-	.stop = wire_stop,
-	.write = wire_write,
-	.pause = wire_pause,
-	.drop = wire_drop,
+	.stop = fd_stream_stop,
+	.write = fd_stream_write,
+	.pause = fd_stream_pause,
+	.drop = fd_stream_drop,
 	.close = file_close,
 };
 
@@ -166,9 +166,9 @@ const struct chardev_class chardev_pipe = {
 	.init = file_init,
 	.open = pipe_open,
 	.start = file_start,
-	.stop = wire_stop,
-	.write = wire_write,
-	.pause = wire_pause,
-	.drop = wire_drop,
+	.stop = fd_stream_stop,
+	.write = fd_stream_write,
+	.pause = fd_stream_pause,
+	.drop = fd_stream_drop,
 	.close = file_close,
 };

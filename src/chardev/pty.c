@@ -21,12 +21,12 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "chardev/wire.h"
+#include "chardev/fd_stream.h"
 
 #define POLL_NS 1000000000ULL
 
 struct pty {
-	struct wire w;
+	struct fd_stream w;
 	int master;
 	char *name; /* "/dev/pts/3" */
 	char *path;
@@ -52,7 +52,7 @@ static void pty_await_client(struct pty *p)
 	if (p->w.in >= 0 || !p->w.cd.user)
 		return;
 	loop_timer_del(&p->timer);
-	if (!pty_has_client(p) || wire_begin(&p->w, p->master, p->master) < 0)
+	if (!pty_has_client(p) || fd_stream_begin(&p->w, p->master, p->master) < 0)
 		loop_timer_set(p->w.cd.loop, &p->timer, POLL_NS);
 }
 
@@ -61,11 +61,11 @@ static void pty_timer_expired(struct loop_timer *t)
 	pty_await_client(container_of(t, struct pty, timer));
 }
 
-static void pty_lost(struct wire *w)
+static void pty_lost(struct fd_stream *w)
 {
 	struct pty *p = container_of(w, struct pty, w);
 
-	wire_end(w);
+	fd_stream_end(w);
 	loop_timer_set(w->cd.loop, &p->timer, POLL_NS);
 	chardev_is_closed(&w->cd);
 }
@@ -74,7 +74,7 @@ static void pty_init(struct chardev *cd)
 {
 	struct pty *p = pty_from_chardev(cd);
 
-	wire_init(&p->w);
+	fd_stream_init(&p->w);
 	p->w.lost = pty_lost;
 	p->w.input_stays = true;
 	p->master = -1;
@@ -132,7 +132,7 @@ static int pty_start(struct chardev *cd, struct err *e)
 static void pty_stop(struct chardev *cd)
 {
 	loop_timer_del(&pty_from_chardev(cd)->timer);
-	wire_stop(cd);
+	fd_stream_stop(cd);
 }
 
 static size_t pty_write(struct chardev *cd, const char *buf, size_t len)
@@ -141,7 +141,7 @@ static size_t pty_write(struct chardev *cd, const char *buf, size_t len)
 
 	if (p->w.in < 0)
 		pty_await_client(p);
-	return wire_write(cd, buf, len);
+	return fd_stream_write(cd, buf, len);
 }
 
 static void pty_drop(struct chardev *cd)
@@ -189,7 +189,7 @@ const struct chardev_class chardev_pty = {
 	.start = pty_start,
 	.stop = pty_stop,
 	.write = pty_write,
-	.pause = wire_pause,
+	.pause = fd_stream_pause,
 	.drop = pty_drop,
 	.close = pty_close,
 };

@@ -30,7 +30,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "chardev/wire.h"
+#include "chardev/fd_stream.h"
 #include "net/addr.h"
 
 #define BACKLOG 16
@@ -38,7 +38,7 @@
 #define MS_NS	1000000ULL
 
 struct sock {
-	struct wire w;
+	struct fd_stream w;
 	struct addr addr;
 	int listen_fd, client_fd; /* -1: none */
 	struct loop_fd listener;
@@ -153,7 +153,7 @@ static int sock_begin_session(struct sock *s, int fd)
 
 	s->client_fd = fd;
 	sock_update_name(s);
-	rc = wire_begin(&s->w, fd, fd);
+	rc = fd_stream_begin(&s->w, fd, fd);
 	if (rc < 0) {
 		close(fd);
 		s->client_fd = -1;
@@ -164,7 +164,7 @@ static int sock_begin_session(struct sock *s, int fd)
 
 static void sock_end_session(struct sock *s)
 {
-	wire_end(&s->w);
+	fd_stream_end(&s->w);
 	close(s->client_fd);
 	s->client_fd = -1;
 	sock_update_name(s);
@@ -181,7 +181,7 @@ static void sock_drop(struct chardev *cd)
 	chardev_is_closed(cd);
 }
 
-static void sock_lost(struct wire *w)
+static void sock_lost(struct fd_stream *w)
 {
 	sock_drop(&w->cd);
 }
@@ -277,7 +277,7 @@ static void sock_init(struct chardev *cd)
 {
 	struct sock *s = sock_from_chardev(cd);
 
-	wire_init(&s->w);
+	fd_stream_init(&s->w);
 	s->w.lost = sock_lost;
 	s->w.socket = true;
 	s->listen_fd = s->client_fd = s->pending_fd = s->listener.fd = s->pending.fd = -1;
@@ -583,8 +583,8 @@ const struct chardev_class chardev_socket = {
 	.open = sock_open,
 	.start = sock_start,
 	.stop = sock_stop,
-	.write = wire_write,
-	.pause = wire_pause,
+	.write = fd_stream_write,
+	.pause = fd_stream_pause,
 	.drop = sock_drop,
 	.close = sock_close,
 };

@@ -19,10 +19,10 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "chardev/wire.h"
+#include "chardev/fd_stream.h"
 
 struct stdio {
-	struct wire w;
+	struct fd_stream w;
 	bool signal;
 	int fd[2];
 	bool opened[2]; /* opened again through /proc: to be closed */
@@ -36,9 +36,9 @@ static struct stdio *stdio_from_chardev(struct chardev *cd)
 	return container_of(cd, struct stdio, w.cd);
 }
 
-static void stdio_lost(struct wire *w)
+static void stdio_lost(struct fd_stream *w)
 {
-	wire_end_input(w);
+	fd_stream_end_input(w);
 	chardev_is_closed(&w->cd);
 }
 
@@ -46,7 +46,7 @@ static void stdio_init(struct chardev *cd)
 {
 	struct stdio *s = stdio_from_chardev(cd);
 
-	wire_init(&s->w);
+	fd_stream_init(&s->w);
 	s->w.lost = stdio_lost;
 	for (unsigned i = 0; i < 2; i++)
 		s->fd[i] = s->flags[i] = -1;
@@ -107,7 +107,7 @@ static void stdio_stop(struct chardev *cd)
 {
 	struct stdio *s = stdio_from_chardev(cd);
 
-	wire_stop(cd);
+	fd_stream_stop(cd);
 	if (s->raw)
 		tcsetattr(STDIN_FILENO, TCSANOW, &s->was);
 	s->raw = false;
@@ -119,7 +119,7 @@ static int stdio_start(struct chardev *cd, struct err *e)
 	int rc;
 
 	stdio_make_raw(s);
-	rc = wire_begin(&s->w, s->fd[0], s->fd[1]);
+	rc = fd_stream_begin(&s->w, s->fd[0], s->fd[1]);
 	return rc < 0 ? err_set(e, rc, "stdio: cannot watch: %s", strerror(-rc)) : 0;
 }
 
@@ -153,8 +153,8 @@ const struct chardev_class chardev_stdio = {
 	.open = stdio_open,
 	.start = stdio_start,
 	.stop = stdio_stop,
-	.write = wire_write,
-	.pause = wire_pause,
-	.drop = wire_drop,
+	.write = fd_stream_write,
+	.pause = fd_stream_pause,
+	.drop = fd_stream_drop,
 	.close = stdio_close,
 };

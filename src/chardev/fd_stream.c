@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* wire.c - see wire.h
+/* fd_stream.c - see fd_stream.h
  *
  * Reading. The input is watched while the front end has not paused it, with one read() per turn of
  * the loop. epoll refuses a regular file, so a deferred task reads that, also once per turn.
@@ -16,48 +16,48 @@
  * A callback may end the session and begin another. Code that continues after a callback compares
  * `session` with the value that it had before.
  */
-#include "chardev/wire.h"
+#include "chardev/fd_stream.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-static bool wire_wants_input(const struct wire *w)
+static bool fd_stream_wants_input(const struct fd_stream *w)
 {
 	return w->in >= 0 && !w->cd.paused;
 }
 
-static void wire_report_room(struct wire *w)
+static void fd_stream_report_room(struct fd_stream *w)
 {
 	w->want_room = false;
 	chardev_is_writable(&w->cd);
 }
 
-static void wire_output_ready(struct loop_fd *watch, uint32_t events)
+static void fd_stream_output_ready(struct loop_fd *watch, uint32_t events)
 {
-	struct wire *w = container_of(watch, struct wire, out_watch);
+	struct fd_stream *w = container_of(watch, struct fd_stream, out_watch);
 
 	loop_fd_del(w->cd.loop, watch);
-	wire_report_room(w);
+	fd_stream_report_room(w);
 }
 
 /* Have epoll, or the deferred task, report the events that can be handled now. */
-static void wire_update_watch(struct wire *w)
+static void fd_stream_update_watch(struct fd_stream *w)
 {
 	bool shared = w->in >= 0 && w->in == w->out;
 	uint32_t events =
-		(wire_wants_input(w) ? EPOLLIN : 0) | (shared && w->want_room ? EPOLLOUT : 0);
+		(fd_stream_wants_input(w) ? EPOLLIN : 0) | (shared && w->want_room ? EPOLLOUT : 0);
 
 	if (w->in_watch.fd >= 0)
 		loop_fd_mod(w->cd.loop, &w->in_watch, events);
-	else if ((w->hung_up || w->unwatched) && wire_wants_input(w))
+	else if ((w->hung_up || w->unwatched) && fd_stream_wants_input(w))
 		loop_defer(w->cd.loop, &w->again);
 	if (!shared && w->want_room && w->out_watch.fd < 0)
-		loop_fd_add(w->cd.loop, &w->out_watch, w->out, EPOLLOUT, wire_output_ready);
+		loop_fd_add(w->cd.loop, &w->out_watch, w->out, EPOLLOUT, fd_stream_output_ready);
 }
 
-static void wire_read(struct wire *w)
+static void fd_stream_read(struct fd_stream *w)
 {
 	char buf[CHARDEV_READ_MAX];
 	ssize_t n = read(w->in, buf, sizeof(buf));
@@ -69,53 +69,53 @@ static void wire_read(struct wire *w)
 	}
 }
 
-static void wire_input_ready(struct loop_fd *watch, uint32_t events)
+static void fd_stream_input_ready(struct loop_fd *watch, uint32_t events)
 {
-	struct wire *w = container_of(watch, struct wire, in_watch);
+	struct fd_stream *w = container_of(watch, struct fd_stream, in_watch);
 	unsigned session = w->session;
 
 	if (events & EPOLLOUT) {
-		wire_report_room(w);
+		fd_stream_report_room(w);
 		if (w->session != session || w->in < 0)
 			return;
-		wire_update_watch(w);
+		fd_stream_update_watch(w);
 	}
 	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
-	if (wire_wants_input(w)) {
-		wire_read(w);
+	if (fd_stream_wants_input(w)) {
+		fd_stream_read(w);
 	} else if ((events & (EPOLLHUP | EPOLLERR)) && w->input_stays) {
 		w->lost(w);
 	} else if (events & (EPOLLHUP | EPOLLERR)) {
 		loop_fd_del(w->cd.loop, watch);
 		w->hung_up = true;
 		if (w->want_room)
-			wire_report_room(w);
+			fd_stream_report_room(w);
 	}
 }
 
-static void wire_read_deferred(struct loop_task *t)
+static void fd_stream_read_deferred(struct loop_task *t)
 {
-	struct wire *w = container_of(t, struct wire, again);
+	struct fd_stream *w = container_of(t, struct fd_stream, again);
 	unsigned session = w->session;
 
 	if (w->in < 0 || !w->cd.user || w->in_watch.fd >= 0)
 		return;
-	if (wire_wants_input(w))
-		wire_read(w);
+	if (fd_stream_wants_input(w))
+		fd_stream_read(w);
 	if (w->session == session)
-		wire_update_watch(w);
+		fd_stream_update_watch(w);
 }
 
 /* --- for the kinds --- */
 
-void wire_init(struct wire *w)
+void fd_stream_init(struct fd_stream *w)
 {
 	w->in = w->out = w->in_watch.fd = w->out_watch.fd = -1;
-	w->again.fn = wire_read_deferred;
+	w->again.fn = fd_stream_read_deferred;
 }
 
-int wire_begin(struct wire *w, int in, int out)
+int fd_stream_begin(struct fd_stream *w, int in, int out)
 {
 	int rc = 0;
 
@@ -124,8 +124,8 @@ int wire_begin(struct wire *w, int in, int out)
 	w->out = out;
 	w->hung_up = w->unwatched = w->want_room = false;
 	if (in >= 0)
-		rc = loop_fd_add(w->cd.loop, &w->in_watch, in, wire_wants_input(w) ? EPOLLIN : 0,
-				 wire_input_ready);
+		rc = loop_fd_add(w->cd.loop, &w->in_watch, in,
+				 fd_stream_wants_input(w) ? EPOLLIN : 0, fd_stream_input_ready);
 	if (rc == -EPERM) {
 		w->unwatched = true;
 		rc = 0;
@@ -134,12 +134,12 @@ int wire_begin(struct wire *w, int in, int out)
 		w->in = w->out = -1;
 		return rc;
 	}
-	wire_update_watch(w);
+	fd_stream_update_watch(w);
 	chardev_is_open(&w->cd);
 	return 0;
 }
 
-void wire_end_input(struct wire *w)
+void fd_stream_end_input(struct fd_stream *w)
 {
 	if (w->in_watch.fd >= 0)
 		loop_fd_del(w->cd.loop, &w->in_watch);
@@ -147,9 +147,9 @@ void wire_end_input(struct wire *w)
 	w->session++;
 }
 
-void wire_end(struct wire *w)
+void fd_stream_end(struct fd_stream *w)
 {
-	wire_end_input(w);
+	fd_stream_end_input(w);
 	if (w->out_watch.fd >= 0)
 		loop_fd_del(w->cd.loop, &w->out_watch);
 	w->out = -1;
@@ -158,9 +158,9 @@ void wire_end(struct wire *w)
 
 /* --- for struct chardev_class --- */
 
-size_t wire_write(struct chardev *cd, const char *buf, size_t len)
+size_t fd_stream_write(struct chardev *cd, const char *buf, size_t len)
 {
-	struct wire *w = container_of(cd, struct wire, cd);
+	struct fd_stream *w = container_of(cd, struct fd_stream, cd);
 	size_t done = 0;
 
 	while (w->out >= 0 && done < len) {
@@ -172,7 +172,7 @@ size_t wire_write(struct chardev *cd, const char *buf, size_t len)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
 			w->want_room = true;
-			wire_update_watch(w);
+			fd_stream_update_watch(w);
 			return done;
 		}
 		if (n < 0) {
@@ -185,25 +185,25 @@ size_t wire_write(struct chardev *cd, const char *buf, size_t len)
 	return len;
 }
 
-void wire_pause(struct chardev *cd)
+void fd_stream_pause(struct chardev *cd)
 {
-	struct wire *w = container_of(cd, struct wire, cd);
+	struct fd_stream *w = container_of(cd, struct fd_stream, cd);
 
 	if (w->in >= 0)
-		wire_update_watch(w);
+		fd_stream_update_watch(w);
 }
 
-void wire_stop(struct chardev *cd)
+void fd_stream_stop(struct chardev *cd)
 {
-	wire_end(container_of(cd, struct wire, cd));
+	fd_stream_end(container_of(cd, struct fd_stream, cd));
 }
 
-void wire_drop(struct chardev *cd)
+void fd_stream_drop(struct chardev *cd)
 {
-	struct wire *w = container_of(cd, struct wire, cd);
+	struct fd_stream *w = container_of(cd, struct fd_stream, cd);
 
 	if (w->in < 0 && w->out < 0)
 		return;
-	wire_end(w);
+	fd_stream_end(w);
 	chardev_is_closed(cd);
 }

@@ -101,7 +101,7 @@ static bool start_request(struct virtio_9p *d, struct vchain *c)
 	s->free = d->free;
 	d->free = s;
 	if (rc == -EAGAIN) {
-		vq_rewind(d->vq, c);
+		vq_unpop(d->vq, c);
 		loop_timer_set(vq_loop(d->vq), &d->timer, wait);
 		return false;
 	}

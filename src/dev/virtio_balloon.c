@@ -119,7 +119,7 @@ static void serve_stats(struct virtio_balloon *b, struct vqueue *vq)
 	if (!c)
 		return;
 	parse(&b->stats, c);
-	vq_rewind(vq, c);
+	vq_unpop(vq, c);
 	b->seen = true;
 }
 

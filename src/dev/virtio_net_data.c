@@ -88,7 +88,7 @@ static void take(struct net_pair *p, struct gather *g, size_t want)
 static void give_back(struct net_pair *p, struct gather *g)
 {
 	while (g->n > g->first)
-		vq_rewind(p->rx, g->chain[--g->n]);
+		vq_unpop(p->rx, g->chain[--g->n]);
 }
 
 /* Copy to offset `off` of the gathered chains, which have the room. */
@@ -353,7 +353,7 @@ static bool send_all(struct net_pair *p, struct outgoing *o)
 	for (unsigned i = 0; i < sent; i++)
 		vq_push(p->tx, o->chain[i], 0);
 	while (o->n > sent)
-		vq_rewind(p->tx, o->chain[--o->n]);
+		vq_unpop(p->tx, o->chain[--o->n]);
 	o->n = o->used = 0;
 	vq_publish(p->tx);
 	return all;
@@ -410,7 +410,7 @@ void net_tx(struct net_pair *p)
 
 		if (!append(p, &o, c, len)) {
 			/* It comes again, as the first one of the next batch. */
-			vq_rewind(p->tx, c);
+			vq_unpop(p->tx, c);
 			if (!send_all(p, &o))
 				return;
 		}

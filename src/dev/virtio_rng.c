@@ -155,7 +155,7 @@ static void rng_kick(struct vqueue *vq)
 			return;
 		got = c->in_len ? serve(r, c) : 0;
 		if (got < 0) {
-			vq_rewind(vq, c);
+			vq_unpop(vq, c);
 			return;
 		}
 		vq_push(vq, c, (uint32_t)got);

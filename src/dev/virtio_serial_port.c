@@ -131,7 +131,7 @@ static void settle(struct serial_port *p, struct batch *b, size_t took, bool all
 		if (!all && (took < n || c->pulled < c->out_len)) {
 			p->out_done = begin + MIN(took, n);
 			while (b->n > i)
-				vq_rewind(vq, b->c[--b->n]);
+				vq_unpop(vq, b->c[--b->n]);
 			return;
 		}
 		took -= all ? 0 : n;

@@ -102,7 +102,7 @@ static void vsock_tx(struct virtio_vsock *d)
 		if (n >= 0 &&
 		    !vsock_packet(d->s, &h, iov, (unsigned)n, vdev_has(&d->v, VSOCK_F_SEQPACKET))) {
 			d->tx_waits = true;
-			vq_rewind(vq, c);
+			vq_unpop(vq, c);
 			return;
 		}
 		vq_push(vq, c, 0);
@@ -142,7 +142,7 @@ static void vsock_rx(struct virtio_vsock *d)
 		if (c->in_len <= VSOCK_HDR_LEN) {
 			vq_push(vq, c, 0);
 		} else if (!fill(d, c)) {
-			vq_rewind(vq, c);
+			vq_unpop(vq, c);
 			break;
 		}
 	}

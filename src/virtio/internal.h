@@ -109,7 +109,10 @@ struct vqueue {
 	uint16_t last_avail; /* next entry to pop */
 	uint16_t avail_idx;  /* last value read */
 	uint16_t used_idx;   /* next entry to fill */
-	uint16_t published;  /* used index the guest sees */
+	union {
+		uint16_t published;   /* split ring: used index the guest sees */
+		uint16_t batch_first; /* packed ring: place of the batch's first descriptor */
+	};
 	bool avail_wrap, used_wrap; /* packed ring, as are the next three */
 	uint16_t batch, taken, first_flags;
 	bool event_idx, indirect, in_order;

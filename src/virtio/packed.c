@@ -14,7 +14,7 @@
  * counter, and its device breaks.
  *
  * Fields of struct vqueue: last_avail and avail_wrap (next place to look at), used_idx and
- * used_wrap (next place to fill), published (first place of the batch), batch (places filled
+ * used_wrap (next place to fill), batch_first (first place of the batch), batch (places filled
  * since), taken (places of chains that are not published).
  */
 #include "virtio/ring.h"
@@ -36,29 +36,29 @@
 #define AT_ID	 12
 #define AT_FLAGS 14
 
-static uint64_t event_size(unsigned n)
+static uint64_t packed_event_size(unsigned n)
 {
 	return EVENT_SIZE;
 }
 
-static bool size_ok(unsigned n)
+static bool packed_size_ok(unsigned n)
 {
 	return n > 0;
 }
 
 static void packed_start(struct vqueue *vq)
 {
-	vq->last_avail = vq->used_idx = vq->published = vq->batch = vq->taken = 0;
+	vq->last_avail = vq->used_idx = vq->batch_first = vq->batch = vq->taken = 0;
 	vq->avail_wrap = vq->used_wrap = true;
 	vq->notify_off = false;
 }
 
-static uint8_t *place(struct vqueue *vq, unsigned i)
+static uint8_t *packed_desc_at(struct vqueue *vq, unsigned i)
 {
 	return ring_area(&vq->desc_area, (size_t)i * DESC_SIZE);
 }
 
-static void forward(struct vqueue *vq, uint16_t *at, bool *wrap, unsigned by)
+static void packed_advance(struct vqueue *vq, uint16_t *at, bool *wrap, unsigned by)
 {
 	unsigned next = *at + by;
 
@@ -69,49 +69,50 @@ static void forward(struct vqueue *vq, uint16_t *at, bool *wrap, unsigned by)
 	*at = (uint16_t)next;
 }
 
-static bool is_available(uint16_t flags, bool wrap)
+static bool desc_is_available(uint16_t flags, bool wrap)
 {
 	return !!(flags & DESC_AVAIL) == wrap && !!(flags & DESC_USED) != wrap;
 }
 
 /* Is the next place available? Pairs with the driver's barrier between a chain and the flags of its
  * first descriptor. */
-static bool has_chain(struct vqueue *vq)
+static bool packed_has_chain(struct vqueue *vq)
 {
-	return is_available(load16(place(vq, vq->last_avail) + AT_FLAGS, __ATOMIC_ACQUIRE),
-			    vq->avail_wrap);
+	return desc_is_available(
+		load16(packed_desc_at(vq, vq->last_avail) + AT_FLAGS, __ATOMIC_ACQUIRE),
+		vq->avail_wrap);
 }
 
-static void set_notify(struct vqueue *vq, uint16_t flags)
+static void packed_set_notify(struct vqueue *vq, uint16_t flags)
 {
 	store16(ring_area(&vq->used_area, EVENT_FLAGS), flags, __ATOMIC_RELAXED);
 	vq->notify_off = flags == EVENT_DISABLE;
 }
 
 /* As in the split ring: ask for a notification, then look once more. */
-static bool still_empty(struct vqueue *vq)
+static bool packed_enable_notify(struct vqueue *vq)
 {
 	if (vq->event_idx) {
 		store16(ring_area(&vq->used_area, EVENT_OFF),
 			vq->last_avail | (vq->avail_wrap ? EVENT_WRAP : 0), __ATOMIC_RELAXED);
 		/* The driver reads flags and offset in this order. */
 		__atomic_thread_fence(__ATOMIC_RELEASE);
-		set_notify(vq, EVENT_DESC);
+		packed_set_notify(vq, EVENT_DESC);
 	} else if (vq->notify_off) {
-		set_notify(vq, EVENT_ENABLE);
+		packed_set_notify(vq, EVENT_ENABLE);
 	}
 	/* Pairs with the driver's barrier between making a descriptor available and reading this
 	 * structure. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return !has_chain(vq);
+	return !packed_has_chain(vq);
 }
 
-static void hush(struct vqueue *vq)
+static void packed_disable_notify(struct vqueue *vq)
 {
-	set_notify(vq, EVENT_DISABLE);
+	packed_set_notify(vq, EVENT_DISABLE);
 }
 
-static enum verdict walk(struct vqueue *vq, struct chain_slot *s)
+static enum verdict packed_load_chain(struct vqueue *vq, struct chain_slot *s)
 {
 	bool wrap = vq->avail_wrap;
 	uint16_t at = vq->last_avail;
@@ -120,8 +121,8 @@ static enum verdict walk(struct vqueue *vq, struct chain_slot *s)
 		struct desc d;
 		enum verdict verdict;
 
-		ring_load_desc((const uint64_t *)place(vq, at), true, &d);
-		if (!is_available(d.flags, wrap))
+		ring_load_desc((const uint64_t *)packed_desc_at(vq, at), true, &d);
+		if (!desc_is_available(d.flags, wrap))
 			return CHAIN_BREAK; /* the rest of a chain must be there when its head is */
 		s->c.head = d.id;	    /* the buffer id of the last one counts */
 		s->places++;
@@ -136,7 +137,7 @@ static enum verdict walk(struct vqueue *vq, struct chain_slot *s)
 			s->rejected = true;
 		if (!(d.flags & DESC_NEXT))
 			return s->rejected ? CHAIN_REJECT : CHAIN_OK;
-		forward(vq, &at, &wrap, 1);
+		packed_advance(vq, &at, &wrap, 1);
 	}
 	return CHAIN_BREAK;
 }
@@ -148,10 +149,10 @@ static struct vchain *packed_pop(struct vqueue *vq)
 		struct chain_slot *s;
 		struct vchain *c;
 
-		if (!ring_fresh(vq) || (!has_chain(vq) && still_empty(vq)))
+		if (!ring_fresh(vq) || (!packed_has_chain(vq) && packed_enable_notify(vq)))
 			return NULL;
 		if (!vq->event_idx && !vq->notify_off)
-			set_notify(vq, EVENT_DISABLE);
+			packed_set_notify(vq, EVENT_DISABLE);
 		c = vq_chain_get(vq);
 		if (!c) {
 			vdev_break(vq->v, "queue %u: more chains in flight than the ring holds",
@@ -159,7 +160,7 @@ static struct vchain *packed_pop(struct vqueue *vq)
 			return NULL;
 		}
 		s = container_of(c, struct chain_slot, c);
-		verdict = walk(vq, s);
+		verdict = packed_load_chain(vq, s);
 		if (verdict == CHAIN_BREAK || vq->taken + s->places > vq->num) {
 			vdev_break(vq->v, "queue %u: malformed chain at descriptor %u", vq->index,
 				   vq->last_avail);
@@ -168,7 +169,7 @@ static struct vchain *packed_pop(struct vqueue *vq)
 		}
 		s->at = vq->last_avail;
 		vq->taken += s->places;
-		forward(vq, &vq->last_avail, &vq->avail_wrap, s->places);
+		packed_advance(vq, &vq->last_avail, &vq->avail_wrap, s->places);
 		if (verdict == CHAIN_OK)
 			return c;
 		vq_push(vq, c, 0);
@@ -178,7 +179,7 @@ static struct vchain *packed_pop(struct vqueue *vq)
 	return NULL;
 }
 
-static bool packed_rewind(struct vqueue *vq, const struct chain_slot *s)
+static bool packed_unpop(struct vqueue *vq, const struct chain_slot *s)
 {
 	if (vq->last_avail != (s->at + s->places) % vq->num)
 		return false;
@@ -189,15 +190,15 @@ static bool packed_rewind(struct vqueue *vq, const struct chain_slot *s)
 	return true;
 }
 
-static uint16_t used_flags(const struct vqueue *vq, bool wrote)
+static uint16_t packed_used_flags(const struct vqueue *vq, bool wrote)
 {
 	return (vq->used_wrap ? DESC_AVAIL | DESC_USED : 0) | (wrote ? DESC_WRITE : 0);
 }
 
 static void packed_push(struct vqueue *vq, const struct chain_slot *s, uint32_t written)
 {
-	uint8_t *d = place(vq, vq->used_idx);
-	uint16_t flags = used_flags(vq, written);
+	uint8_t *d = packed_desc_at(vq, vq->used_idx);
+	uint16_t flags = packed_used_flags(vq, written);
 
 	store32(d + AT_LEN, written);
 	store16(d + AT_ID, (uint16_t)s->c.head, __ATOMIC_RELAXED);
@@ -206,11 +207,11 @@ static void packed_push(struct vqueue *vq, const struct chain_slot *s, uint32_t 
 		 * first one. */
 		store16(d + AT_FLAGS, flags, __ATOMIC_RELAXED);
 	} else {
-		vq->published = vq->used_idx;
+		vq->batch_first = vq->used_idx;
 		vq->first_flags = flags;
 	}
 	vq->batch += (uint16_t)s->places;
-	forward(vq, &vq->used_idx, &vq->used_wrap, s->places);
+	packed_advance(vq, &vq->used_idx, &vq->used_wrap, s->places);
 }
 
 static bool packed_publish(struct vqueue *vq)
@@ -223,7 +224,7 @@ static bool packed_publish(struct vqueue *vq)
 	vq->taken -= vq->batch;
 	vq->batch = 0;
 	/* Pairs with the driver's barrier between the flags and the rest of a used descriptor. */
-	store16(place(vq, vq->published) + AT_FLAGS, vq->first_flags, __ATOMIC_RELEASE);
+	store16(packed_desc_at(vq, vq->batch_first) + AT_FLAGS, vq->first_flags, __ATOMIC_RELEASE);
 	/* Pairs with the driver's barrier between writing its event structure and its last look at
 	 * the ring. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -240,17 +241,17 @@ static bool packed_publish(struct vqueue *vq)
 }
 
 const struct ring_ops packed_ring = {
-	.driver_size = event_size,
-	.device_size = event_size,
+	.driver_size = packed_event_size,
+	.device_size = packed_event_size,
 	.driver_align = 4,
 	.device_align = 4,
-	.size_ok = size_ok,
+	.size_ok = packed_size_ok,
 	.start = packed_start,
-	.has_chain = has_chain,
-	.hush = hush,
-	.still_empty = still_empty,
+	.has_chain = packed_has_chain,
+	.disable_notify = packed_disable_notify,
+	.enable_notify = packed_enable_notify,
 	.pop = packed_pop,
-	.rewind = packed_rewind,
+	.unpop = packed_unpop,
 	.push = packed_push,
 	.publish = packed_publish,
 };

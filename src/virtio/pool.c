@@ -25,7 +25,7 @@
 #define SLOTS_FEW   64 /* not worth a timer */
 #define BLOCKS_MANY 64 /* 1 MiB: the allocator is told to return it to the kernel */
 
-static void trim_later(struct vqueue *vq)
+static void pool_trim_later(struct vqueue *vq)
 {
 	struct chain_pool *p = &vq->pool;
 
@@ -37,7 +37,7 @@ static void trim_later(struct vqueue *vq)
 	loop_timer_set(vq->loop, &p->timer, TRIM_NS);
 }
 
-static void blocks_free(struct chain_pool *p, unsigned n)
+static void pool_free_blocks(struct chain_pool *p, unsigned n)
 {
 	bool many = n >= BLOCKS_MANY;
 
@@ -53,14 +53,14 @@ static void blocks_free(struct chain_pool *p, unsigned n)
 		malloc_trim(0);
 }
 
-static bool is_idle(const struct vqueue *vq)
+static bool queue_is_idle(const struct vqueue *vq)
 {
 	return !vq->inflight && (vq->pool.turn == vq->turn ||
 				 atomic_load(&((struct vqueue *)vq)->state) == VQ_STOPPED);
 }
 
 /* Nothing is in flight: forget what was in the slots, and what the device keeps for each. */
-static void slots_forget(struct vqueue *vq)
+static void pool_forget_slots(struct vqueue *vq)
 {
 	struct chain_pool *p = &vq->pool;
 
@@ -71,29 +71,29 @@ static void slots_forget(struct vqueue *vq)
 		vq->v->ops->idle(vq);
 }
 
-static bool has_spare(const struct chain_pool *p)
+static bool pool_has_spare(const struct chain_pool *p)
 {
 	return p->blocks || p->used > SLOTS_FEW;
 }
 
 /* At a time when nobody has a chain in hand. */
-static void run_trim(struct loop_timer *t)
+static void pool_run_trim(struct loop_timer *t)
 {
 	struct chain_pool *p = container_of(t, struct chain_pool, timer);
 	struct vqueue *vq = container_of(p, struct vqueue, pool);
-	bool idle = is_idle(vq);
+	bool idle = queue_is_idle(vq);
 
 	p->trimming = false;
-	blocks_free(p, idle ? p->n_free : p->least);
+	pool_free_blocks(p, idle ? p->n_free : p->least);
 	if (idle && p->used > SLOTS_FEW)
-		slots_forget(vq);
-	if (has_spare(p))
-		trim_later(vq);
+		pool_forget_slots(vq);
+	if (pool_has_spare(p))
+		pool_trim_later(vq);
 }
 
 void pool_init(struct vqueue *vq)
 {
-	vq->pool.timer.fn = run_trim;
+	vq->pool.timer.fn = pool_run_trim;
 }
 
 int pool_start(struct vqueue *vq)
@@ -101,7 +101,7 @@ int pool_start(struct vqueue *vq)
 	struct chain_pool *p = &vq->pool;
 
 	if (p->used > SLOTS_FEW)
-		slots_forget(vq);
+		pool_forget_slots(vq);
 	free(p->slots);
 	p->slots = malloc(vq->num * sizeof(*p->slots));
 	p->free = NULL;
@@ -112,24 +112,24 @@ int pool_start(struct vqueue *vq)
 
 void pool_stop(struct vqueue *vq)
 {
-	if (has_spare(&vq->pool))
-		trim_later(vq);
+	if (pool_has_spare(&vq->pool))
+		pool_trim_later(vq);
 }
 
 void pool_free(struct vqueue *vq)
 {
 	loop_timer_del(&vq->pool.timer);
-	blocks_free(&vq->pool, vq->pool.n_free);
+	pool_free_blocks(&vq->pool, vq->pool.n_free);
 	free(vq->pool.slots);
 }
 
 /* The next one in line, whose memory is perhaps touched for the first time. */
-static struct chain_slot *slot_first_use(struct vqueue *vq)
+static struct chain_slot *pool_first_use(struct vqueue *vq)
 {
 	struct chain_pool *p = &vq->pool;
 
 	if (p->used == SLOTS_FEW)
-		trim_later(vq);
+		pool_trim_later(vq);
 	return &p->slots[p->used++];
 }
 
@@ -141,7 +141,7 @@ struct vchain *vq_chain_get(struct vqueue *vq)
 	if (s)
 		p->free = s->free_next;
 	else if (p->used < vq->num)
-		s = slot_first_use(vq);
+		s = pool_first_use(vq);
 	else
 		return NULL;
 	s->block = NULL;
@@ -169,7 +169,7 @@ struct iovec *vq_chain_grow(struct vchain *c)
 		if (!b)
 			return NULL;
 		p->blocks++;
-		trim_later(c->vq);
+		pool_trim_later(c->vq);
 	}
 	memcpy(b->iov, s->iov, sizeof(s->iov));
 	s->block = b;

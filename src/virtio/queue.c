@@ -58,7 +58,7 @@ void *vq_priv(const struct vqueue *vq)
 	return vq->priv;
 }
 
-static void flush(struct vqueue *vq)
+static void queue_publish(struct vqueue *vq)
 {
 	int state = atomic_load(&vq->state);
 
@@ -68,7 +68,7 @@ static void flush(struct vqueue *vq)
 }
 
 /* The queue's loop: what was asked for is done, say so to the exit loop. */
-static void report_if_idle(struct vqueue *vq)
+static void queue_report_if_idle(struct vqueue *vq)
 {
 	if (!vq->report || vq->inflight)
 		return;
@@ -78,7 +78,7 @@ static void report_if_idle(struct vqueue *vq)
 		pool_stop(vq);
 		atomic_store(&vq->state, VQ_STOPPED);
 	} else {
-		flush(vq); /* whoever waits for the pause may look at guest memory */
+		queue_publish(vq); /* whoever waits for the pause may look at guest memory */
 	}
 	/* From here on the exit loop may start the queue anew. */
 	atomic_fetch_or(&vq->reported, vq->report);
@@ -96,7 +96,7 @@ void vq_chain_put(struct vchain *c)
 
 	gmem_unpin(vq->v->hv->mem, c->iov, (unsigned)c->n_out + c->n_in);
 	pool_put(vq, s);
-	report_if_idle(vq);
+	queue_report_if_idle(vq);
 }
 
 /* --- the data path --- */
@@ -125,8 +125,8 @@ struct vchain *vq_pop(struct vqueue *vq)
 	return c;
 }
 
-/* To the used ring, if anybody may and will read it. */
-static void push(struct vqueue *vq, struct chain_slot *s, uint32_t written)
+/* Put a chain in the used ring, unless the device may not write or nobody will read it. */
+static void queue_push_used(struct vqueue *vq, struct chain_slot *s, uint32_t written)
 {
 	int state = atomic_load_explicit(&vq->state, memory_order_relaxed);
 
@@ -141,16 +141,16 @@ static void push(struct vqueue *vq, struct chain_slot *s, uint32_t written)
 	vq_chain_put(&s->c);
 }
 
-/* §2.7.9: used in the order in which they became available. What is done early waits for its
- * elders. */
-static void push_in_order(struct vqueue *vq)
+/* §2.7.9: used in the order in which they became available. A chain
+ * that is done early waits for those popped before it. */
+static void queue_push_in_order(struct vqueue *vq)
 {
 	while (!list_empty(&vq->pool.by_age)) {
 		struct chain_slot *s = list_entry(vq->pool.by_age.next, struct chain_slot, order);
 
 		if (!s->done)
 			break;
-		push(vq, s, s->written);
+		queue_push_used(vq, s, s->written);
 	}
 }
 
@@ -160,17 +160,17 @@ void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written)
 
 	probe4(virtqueue_push, vq->v->fn.id, vq->index, c->head, written);
 	if (likely(!vq->in_order)) {
-		push(vq, s, written);
+		queue_push_used(vq, s, written);
 		return;
 	}
 	s->done = true;
 	s->written = written;
-	push_in_order(vq);
+	queue_push_in_order(vq);
 }
 
-void vq_rewind(struct vqueue *vq, struct vchain *c)
+void vq_unpop(struct vqueue *vq, struct vchain *c)
 {
-	if (vq->ring->rewind(vq, container_of(c, struct chain_slot, c))) {
+	if (vq->ring->unpop(vq, container_of(c, struct chain_slot, c))) {
 		vq->drained = false;
 		vq_chain_put(c);
 	} else
@@ -181,20 +181,20 @@ void vq_drop(struct vqueue *vq, struct vchain *c)
 {
 	vq_chain_put(c);
 	if (vq->in_order)
-		push_in_order(vq);
+		queue_push_in_order(vq);
 }
 
 void vq_publish(struct vqueue *vq)
 {
-	flush(vq);
+	queue_publish(vq);
 }
 
-static void run_flush(struct loop_task *t)
+static void queue_run_publish(struct loop_task *t)
 {
-	flush(container_of(t, struct vqueue, flush_task));
+	queue_publish(container_of(t, struct vqueue, flush_task));
 }
 
-static void run_kick(struct loop_task *t)
+static void queue_run_kick(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, kick_task);
 
@@ -203,7 +203,7 @@ static void run_kick(struct loop_task *t)
 	vq->in_kick = true;
 	vq->v->ops->kick(vq);
 	vq->in_kick = false;
-	flush(vq);
+	queue_publish(vq);
 }
 
 void vq_kick(struct vqueue *vq)
@@ -224,51 +224,51 @@ void vq_doorbell(struct vqueue *vq)
 		vq_kick(vq);
 }
 
-/* --- a loop that looks at the ring instead of waiting for a bell --- */
+/* --- polling: the loop reads the ring instead of waiting for a notification --- */
 
-/* Only at a ring that the device has seen empty: one that waits for something else knows when to go
- * on. */
-static bool may_look(struct vqueue *vq)
+/* The loop polls only a ring that the device has seen empty. If it is not empty, the device waits for
+ * something else (a back end, say) and knows itself when to go on. */
+static bool queue_may_poll(struct vqueue *vq)
 {
 	return vq->drained && !vq->served && vq_ready(vq) && atomic_load(&vq->v->fn.master) &&
 	       !atomic_load(&vq->v->state->broken) && ring_fresh(vq);
 }
 
-static enum loop_look look(struct loop_poller *p)
+static enum loop_look queue_poll(struct loop_poller *p)
 {
 	struct vqueue *vq = container_of(p, struct vqueue, poller);
 
-	if (!may_look(vq) || !vq->ring->has_chain(vq))
+	if (!queue_may_poll(vq) || !vq->ring->has_chain(vq))
 		return LOOP_NOTHING;
 	loop_defer(vq->loop, &vq->kick_task);
 	return LOOP_WORK;
 }
 
-static void look_begin(struct loop_poller *p)
+static void queue_poll_begin(struct loop_poller *p)
 {
 	struct vqueue *vq = container_of(p, struct vqueue, poller);
 
-	if (may_look(vq))
-		vq->ring->hush(vq);
+	if (queue_may_poll(vq))
+		vq->ring->disable_notify(vq);
 }
 
-static void look_end(struct loop_poller *p)
+static void queue_poll_end(struct loop_poller *p)
 {
 	struct vqueue *vq = container_of(p, struct vqueue, poller);
 
-	if (may_look(vq) && !vq->ring->still_empty(vq))
+	if (queue_may_poll(vq) && !vq->ring->enable_notify(vq))
 		loop_defer(vq->loop, &vq->kick_task);
 }
 
 /* --- a server --- */
 
-static void serve_begin(struct vqueue *vq)
+static void server_start(struct vqueue *vq)
 {
 	struct vq_where w = {.num = vq->num};
 
 	if (vq->inflight || !vq->ring->take_back)
 		return;
-	flush(vq);
+	queue_publish(vq);
 	if (!ring_fresh(vq) || vq->desc_area.segs != 1 || vq->avail_area.segs != 1 ||
 	    vq->used_area.segs != 1)
 		return;
@@ -280,12 +280,12 @@ static void serve_begin(struct vqueue *vq)
 		return;
 	vq->served = true;
 	atomic_store(&vq->kick_fd, vq->server->kick_fd);
-	/* Chains whose bell rang before. */
+	/* Chains may be there whose doorbell rang before the server had the queue. */
 	eventfd_write(vq->server->kick_fd, 1);
 }
 
-/* The device's turn again; somebody has to kick. */
-static void serve_end(struct vqueue *vq)
+/* Take the queue back from the server. The caller has to have the device's kick() called. */
+static void server_stop(struct vqueue *vq)
 {
 	if (!vq->served)
 		return;
@@ -294,8 +294,8 @@ static void serve_end(struct vqueue *vq)
 	vq->ring->take_back(vq, vq->server->stop(vq->server));
 }
 
-/* Bring who serves in line with who may. */
-static void serve_update(struct vqueue *vq)
+/* Start the server if it may run and does not, stop it if it runs and may not. */
+static void server_update(struct vqueue *vq)
 {
 	bool may = vq->server && vq_ready(vq) && atomic_load(&vq->v->fn.master) &&
 		   !atomic_load(&vq->v->state->broken);
@@ -303,25 +303,25 @@ static void serve_update(struct vqueue *vq)
 	if (may && !vq->served) {
 		if (vq->v->ops->quiesce)
 			vq->v->ops->quiesce(vq);
-		serve_begin(vq);
+		server_start(vq);
 	} else if (!may) {
-		serve_end(vq);
+		server_stop(vq);
 	}
 	if (!vq->served && vq_ready(vq))
 		vq_kick(vq);
 }
 
-static void run_serve(struct loop_task *t)
+static void server_run_update(struct loop_task *t)
 {
-	serve_update(container_of(t, struct vqueue, serve_task));
+	server_update(container_of(t, struct vqueue, serve_task));
 }
 
 bool vq_serve_by(struct vqueue *vq, struct vq_server *s)
 {
 	if (vq->server != s)
-		serve_end(vq);
+		server_stop(vq);
 	vq->server = s;
-	serve_update(vq);
+	server_update(vq);
 	return vq->served;
 }
 
@@ -334,7 +334,7 @@ void vq_interrupt(struct vqueue *vq)
 /* --- start, pause, stop --- */
 
 /* Run `t` on the queue's loop: now if this is its thread, else soon. */
-static void on_loop(struct vqueue *vq, struct loop_task *t)
+static void queue_run_on_loop(struct vqueue *vq, struct loop_task *t)
 {
 	if (loop_is_mine(vq->loop))
 		t->fn(t);
@@ -342,25 +342,25 @@ static void on_loop(struct vqueue *vq, struct loop_task *t)
 		loop_post(vq->loop, t);
 }
 
-static void run_stale(struct loop_task *t)
+static void ring_run_stale(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, stale_task);
 
-	/* A server takes its leave before it hears of this, and has pinned the ring anew if it is
-	 * back. */
+	/* A server unpins the ring before this task runs; if it serves again, it has pinned the ring
+	 * anew. */
 	if (!vq->served)
 		ring_let_go(vq);
 }
 
-static void ring_stale(struct gmem_holder *h)
+static void ring_mark_stale(struct gmem_holder *h)
 {
 	struct vqueue *vq = container_of(h, struct vqueue, holder);
 
 	if (vq->live)
-		on_loop(vq, &vq->stale_task);
+		queue_run_on_loop(vq, &vq->stale_task);
 }
 
-static void run_start(struct loop_task *t)
+static void queue_run_start(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, start_task);
 
@@ -376,13 +376,13 @@ static void run_start(struct loop_task *t)
 	loop_poller_add(vq->loop, &vq->poller);
 	atomic_store(&vq->state, atomic_load(&vq->v->state->held) ? VQ_PAUSED : VQ_RUNNING);
 	/* The guest may have added chains before. */
-	serve_update(vq);
+	server_update(vq);
 }
 
 void vq_master_changed(struct vqueue *vq)
 {
-	/* The queues go on where they stood. */
-	on_loop(vq, &vq->serve_task);
+	/* A queue keeps its position in the ring while bus mastering is off. */
+	queue_run_on_loop(vq, &vq->serve_task);
 }
 
 void vq_start(struct vqueue *vq)
@@ -393,17 +393,17 @@ void vq_start(struct vqueue *vq)
 	vq->event_idx = vdev_has(vq->v, VIRTIO_F_EVENT_IDX);
 	vq->indirect = vdev_has(vq->v, VIRTIO_F_INDIRECT_DESC);
 	vq->in_order = vdev_has(vq->v, VIRTIO_F_IN_ORDER);
-	on_loop(vq, &vq->start_task);
+	queue_run_on_loop(vq, &vq->start_task);
 }
 
-static void run_stop(struct loop_task *t)
+static void queue_run_stop(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, stop_task);
 	int state = atomic_load(&vq->state);
 	unsigned asked = 0;
 
 	if (state == VQ_RUNNING || state == VQ_PAUSED) {
-		serve_end(vq);
+		server_stop(vq);
 		atomic_store(&vq->state, VQ_STOPPING);
 		/* Nothing must be reported from inside quiesce(): it may give back the last chain.
 		 */
@@ -413,48 +413,48 @@ static void run_stop(struct loop_task *t)
 			vq->v->ops->quiesce(vq);
 	}
 	vq->report = asked | REPORT_STOP;
-	report_if_idle(vq);
+	queue_report_if_idle(vq);
 }
 
 void vq_stop(struct vqueue *vq)
 {
 	vq->want_stop = vq->stop_asked = true;
-	on_loop(vq, &vq->stop_task);
+	queue_run_on_loop(vq, &vq->stop_task);
 }
 
-static void run_pause(struct loop_task *t)
+static void queue_run_pause(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, pause_task);
 
 	if (atomic_load(&vq->state) == VQ_RUNNING)
 		atomic_store(&vq->state, VQ_PAUSED);
-	serve_end(vq);
+	server_stop(vq);
 	vq->report |= REPORT_PAUSE;
-	report_if_idle(vq);
+	queue_report_if_idle(vq);
 }
 
 void vq_pause(struct vqueue *vq)
 {
 	vq->want_pause = true;
-	on_loop(vq, &vq->pause_task);
+	queue_run_on_loop(vq, &vq->pause_task);
 }
 
-static void run_resume(struct loop_task *t)
+static void queue_run_resume(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, resume_task);
 
 	if (atomic_load(&vq->state) != VQ_PAUSED)
 		return;
 	atomic_store(&vq->state, VQ_RUNNING);
-	serve_update(vq);
+	server_update(vq);
 }
 
 void vq_resume(struct vqueue *vq)
 {
-	on_loop(vq, &vq->resume_task);
+	queue_run_on_loop(vq, &vq->resume_task);
 }
 
-static void run_idle(struct loop_task *t)
+static void queue_run_idle(struct loop_task *t)
 {
 	vdev_queue_idle(container_of(t, struct vqueue, idle_task));
 }
@@ -470,20 +470,21 @@ struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop
 	vq->index = (uint16_t)index;
 	vq->size = vq->size_max = (uint16_t)size;
 	atomic_store(&vq->vector, VIRTIO_NO_VECTOR);
-	vq->poller = (struct loop_poller){.look = look, .begin = look_begin, .end = look_end};
-	vq->kick_task.fn = run_kick;
-	vq->flush_task.fn = run_flush;
-	vq->start_task.fn = run_start;
-	vq->stop_task.fn = run_stop;
-	vq->pause_task.fn = run_pause;
-	vq->resume_task.fn = run_resume;
-	vq->serve_task.fn = run_serve;
-	vq->stale_task.fn = run_stale;
+	vq->poller = (struct loop_poller){
+		.look = queue_poll, .begin = queue_poll_begin, .end = queue_poll_end};
+	vq->kick_task.fn = queue_run_kick;
+	vq->flush_task.fn = queue_run_publish;
+	vq->start_task.fn = queue_run_start;
+	vq->stop_task.fn = queue_run_stop;
+	vq->pause_task.fn = queue_run_pause;
+	vq->resume_task.fn = queue_run_resume;
+	vq->serve_task.fn = server_run_update;
+	vq->stale_task.fn = ring_run_stale;
 	pool_init(vq);
-	vq->holder.stale = ring_stale;
+	vq->holder.stale = ring_mark_stale;
 	gmem_holder_add(v->hv->mem, &vq->holder);
 	atomic_store(&vq->kick_fd, -1);
-	vq->idle_task.fn = run_idle;
+	vq->idle_task.fn = queue_run_idle;
 	return vq;
 }
 

@@ -36,7 +36,7 @@ struct vqueue;
 
 /* One request of the guest. iov[0 .. n_out) is what the device may read, iov[n_out .. n_out + n_in)
  * what it may write; pull and put move the cursors. The struct belongs to the queue and is valid
- * until push, rewind or drop. */
+ * until push, unpop or drop. */
 struct vchain {
 	struct vqueue *vq;
 	struct iovec *iov;
@@ -58,7 +58,7 @@ void vq_push(struct vqueue *vq, struct vchain *c, uint32_t written);
 /* Give the chain that was popped last back to the ring, as if it had not been popped. Newest first.
  * Where a younger one was used already (one that was refused while this one was held, say) the ring
  * cannot take it back: it is pushed with nothing written. */
-void vq_rewind(struct vqueue *vq, struct vchain *c);
+void vq_unpop(struct vqueue *vq, struct vchain *c);
 /* Forget a chain without an entry in the used ring: only while the queue is being stopped
  * (quiesce). */
 void vq_drop(struct vqueue *vq, struct vchain *c);

@@ -13,7 +13,7 @@ uint8_t *ring_area_slow(const struct ring_area *a, size_t off)
 	return (uint8_t *)a->seg[i].iov_base + off;
 }
 
-static int pin_area(struct vqueue *vq, struct ring_area *a, uint64_t gpa, uint64_t len)
+static int area_pin(struct vqueue *vq, struct ring_area *a, uint64_t gpa, uint64_t len)
 {
 	int n = gmem_pin(vq->v->hv->mem, gpa, len, a->seg, RING_SEGMENTS);
 
@@ -21,7 +21,7 @@ static int pin_area(struct vqueue *vq, struct ring_area *a, uint64_t gpa, uint64
 	return n > 0 ? 0 : -1;
 }
 
-static void unpin_area(struct vqueue *vq, struct ring_area *a)
+static void area_unpin(struct vqueue *vq, struct ring_area *a)
 {
 	gmem_unpin(vq->v->hv->mem, a->seg, a->segs);
 	a->segs = 0;
@@ -30,9 +30,9 @@ static void unpin_area(struct vqueue *vq, struct ring_area *a)
 int ring_map(struct vqueue *vq)
 {
 	vq->gen = gmem_generation(vq->v->hv->mem);
-	if (pin_area(vq, &vq->desc_area, vq->desc, (uint64_t)DESC_SIZE * vq->num) == 0 &&
-	    pin_area(vq, &vq->avail_area, vq->avail, vq->ring->driver_size(vq->num)) == 0 &&
-	    pin_area(vq, &vq->used_area, vq->used, vq->ring->device_size(vq->num)) == 0)
+	if (area_pin(vq, &vq->desc_area, vq->desc, (uint64_t)DESC_SIZE * vq->num) == 0 &&
+	    area_pin(vq, &vq->avail_area, vq->avail, vq->ring->driver_size(vq->num)) == 0 &&
+	    area_pin(vq, &vq->used_area, vq->used, vq->ring->device_size(vq->num)) == 0)
 		return 0;
 	ring_unmap(vq);
 	return -1;
@@ -40,9 +40,9 @@ int ring_map(struct vqueue *vq)
 
 void ring_unmap(struct vqueue *vq)
 {
-	unpin_area(vq, &vq->desc_area);
-	unpin_area(vq, &vq->avail_area);
-	unpin_area(vq, &vq->used_area);
+	area_unpin(vq, &vq->desc_area);
+	area_unpin(vq, &vq->avail_area);
+	area_unpin(vq, &vq->used_area);
 	vq->gen = 0;
 }
 

@@ -29,15 +29,19 @@ struct ring_ops {
 	bool (*size_ok)(unsigned n);
 	/* A ring that was just set up. */
 	void (*start)(struct vqueue *vq);
-	/* The ring was seen empty. Is there a chain now? Tell the driver that it need not notify;
-	 * that it must, and look again: is it still empty? For a loop that looks itself. */
+	/* Has the driver made a chain available that was not popped yet? Only reads the ring. */
 	bool (*has_chain)(struct vqueue *vq);
-	void (*hush)(struct vqueue *vq);
-	bool (*still_empty)(struct vqueue *vq);
-	/* See vq_pop(), vq_rewind(); NULL when there is no chain now, false when it was not the
+	/* Tell the driver that it need not notify (§2.7.10, §2.8.10): the loop polls the ring. */
+	void (*disable_notify)(struct vqueue *vq);
+	/* Ask the driver for a notification, then read the ring once more, because the driver may
+	 * have added a chain before it saw the request. Returns true when the ring is still empty,
+	 * so that the caller may wait; false when there is a chain, for which no notification need
+	 * come. (Linux' function of this name returns the opposite.) */
+	bool (*enable_notify)(struct vqueue *vq);
+	/* See vq_pop(), vq_unpop(); NULL when there is no chain now, false when it was not the
 	 * last one taken. */
 	struct vchain *(*pop)(struct vqueue *vq);
-	bool (*rewind)(struct vqueue *vq, const struct chain_slot *s);
+	bool (*unpop)(struct vqueue *vq, const struct chain_slot *s);
 	/* Put a chain in the used state; the guest sees it with publish(). */
 	void (*push)(struct vqueue *vq, const struct chain_slot *s, uint32_t written);
 	/* True when the guest wants an interrupt for what was published. */

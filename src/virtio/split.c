@@ -18,17 +18,17 @@
 #define AVAIL_SIZE(n) (RING_ENTRIES + AVAIL_ENTRY * (n) + 2)
 #define USED_SIZE(n)  (RING_ENTRIES + USED_ENTRY * (n) + 2)
 
-static uint64_t driver_size(unsigned n)
+static uint64_t split_driver_size(unsigned n)
 {
 	return AVAIL_SIZE((uint64_t)n);
 }
 
-static uint64_t device_size(unsigned n)
+static uint64_t split_device_size(unsigned n)
 {
 	return USED_SIZE((uint64_t)n);
 }
 
-static bool size_ok(unsigned n)
+static bool split_size_ok(unsigned n)
 {
 	return is_pow2(n);
 }
@@ -42,15 +42,15 @@ static void split_start(struct vqueue *vq)
 static void split_take_back(struct vqueue *vq, uint16_t next)
 {
 	vq->last_avail = vq->avail_idx = next;
-	/* The index is where the server left it, or what the guest made of it: then it has lost
-	 * count of its own ring, no more. */
+	/* The server left the used index in the ring. A guest that has overwritten it harms only its
+	 * own ring. */
 	vq->used_idx = vq->published =
 		load16(ring_area(&vq->used_area, RING_IDX), __ATOMIC_RELAXED);
-	/* The flag may be set. */
+	/* The server may have set the flag, so enable_notify() has to clear it. */
 	vq->notify_off = true;
 }
 
-static enum verdict walk(struct vqueue *vq, struct vchain *c, unsigned head)
+static enum verdict split_load_chain(struct vqueue *vq, struct vchain *c, unsigned head)
 {
 	unsigned i = head;
 
@@ -76,7 +76,7 @@ static enum verdict walk(struct vqueue *vq, struct vchain *c, unsigned head)
 
 /* The queue was seen empty: ask for a notification, then look once more, because the guest may have
  * added a chain before it saw that we ask. */
-static bool still_empty(struct vqueue *vq)
+static bool split_enable_notify(struct vqueue *vq)
 {
 	if (vq->event_idx) {
 		store16(ring_area(&vq->used_area, RING_ENTRIES + USED_ENTRY * (size_t)vq->num),
@@ -92,13 +92,15 @@ static bool still_empty(struct vqueue *vq)
 	return vq->avail_idx == vq->last_avail;
 }
 
-static bool has_chain(struct vqueue *vq)
+/* For split_pop(): is there a chain? If not, notifications are on afterwards; if so, they are off,
+ * unless event indices are used, where an index that is passed asks for nothing more. */
+static bool split_prepare_pop(struct vqueue *vq)
 {
 	if (vq->avail_idx != vq->last_avail)
 		return true;
 	/* Pairs with the driver's barrier between filling an entry and storing avail.idx. */
 	vq->avail_idx = load16(ring_area(&vq->avail_area, RING_IDX), __ATOMIC_ACQUIRE);
-	if (vq->avail_idx == vq->last_avail && still_empty(vq))
+	if (vq->avail_idx == vq->last_avail && split_enable_notify(vq))
 		return false;
 	if (!vq->event_idx && !vq->notify_off) {
 		store16(ring_area(&vq->used_area, RING_FLAGS), USED_NO_NOTIFY, __ATOMIC_RELAXED);
@@ -107,14 +109,14 @@ static bool has_chain(struct vqueue *vq)
 	return true;
 }
 
-static bool has_news(struct vqueue *vq)
+static bool split_has_chain(struct vqueue *vq)
 {
 	return load16(ring_area(&vq->avail_area, RING_IDX), __ATOMIC_RELAXED) != vq->last_avail;
 }
 
-/* With event indices there is no "never": an index that lies just behind is not reached before
- * 65535 more chains, and the loop looks sooner than that. */
-static void hush(struct vqueue *vq)
+/* An event index cannot say "never". The index just behind the current one is reached only after
+ * 65535 more chains, and the loop polls the ring long before that. */
+static void split_disable_notify(struct vqueue *vq)
 {
 	if (vq->event_idx) {
 		store16(ring_area(&vq->used_area, RING_ENTRIES + USED_ENTRY * (size_t)vq->num),
@@ -132,7 +134,7 @@ static struct vchain *split_pop(struct vqueue *vq)
 		struct vchain *c;
 		uint16_t head;
 
-		if (!ring_fresh(vq) || !has_chain(vq))
+		if (!ring_fresh(vq) || !split_prepare_pop(vq))
 			return NULL;
 		if ((uint16_t)(vq->avail_idx - vq->last_avail) > vq->num) {
 			vdev_break(vq->v,
@@ -159,7 +161,7 @@ static struct vchain *split_pop(struct vqueue *vq)
 		}
 		c->head = head;
 		container_of(c, struct chain_slot, c)->at = vq->last_avail++;
-		switch (walk(vq, c, head)) {
+		switch (split_load_chain(vq, c, head)) {
 		case CHAIN_OK:
 			return c;
 		case CHAIN_REJECT:
@@ -172,12 +174,12 @@ static struct vchain *split_pop(struct vqueue *vq)
 			return NULL;
 		}
 	}
-	/* There may be more: the next turn looks, as no bell will ring for them. */
+	/* The driver need not notify for chains that are left, so kick() must run in the next turn. */
 	vq_kick(vq);
 	return NULL;
 }
 
-static bool split_rewind(struct vqueue *vq, const struct chain_slot *s)
+static bool split_unpop(struct vqueue *vq, const struct chain_slot *s)
 {
 	if (vq->last_avail != (uint16_t)(s->at + 1))
 		return false;
@@ -215,17 +217,17 @@ static bool split_publish(struct vqueue *vq)
 }
 
 const struct ring_ops split_ring = {
-	.driver_size = driver_size,
-	.device_size = device_size,
+	.driver_size = split_driver_size,
+	.device_size = split_device_size,
 	.driver_align = 2,
 	.device_align = 4,
-	.size_ok = size_ok,
+	.size_ok = split_size_ok,
 	.start = split_start,
-	.has_chain = has_news,
-	.hush = hush,
-	.still_empty = still_empty,
+	.has_chain = split_has_chain,
+	.disable_notify = split_disable_notify,
+	.enable_notify = split_enable_notify,
 	.pop = split_pop,
-	.rewind = split_rewind,
+	.unpop = split_unpop,
 	.push = split_push,
 	.publish = split_publish,
 	.take_back = split_take_back,

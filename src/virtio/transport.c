@@ -47,15 +47,15 @@ enum region { REGION_COMMON, REGION_ISR, REGION_DEVICE, REGION_NOTIFY };
 
 /* --- common configuration (§4.1.4.3) --- */
 
-static struct vqueue *selected(struct vdev *v)
+static struct vqueue *queue_selected(struct vdev *v)
 {
 	return v->state->queue_select < v->queues ? v->vq[v->state->queue_select] : NULL;
 }
 
 /* May the driver still change the selected queue's layout? */
-static struct vqueue *programmable(struct vdev *v)
+static struct vqueue *queue_programmable(struct vdev *v)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	return vq && !vq->enabled && !v->state->resetting ? vq : NULL;
 }
@@ -106,7 +106,7 @@ static void set_accepted(struct vdev *v, uint64_t x)
 		st->accepted = (st->accepted & ~0xffffffffULL) | x;
 }
 
-static unsigned valid_vector(struct vdev *v, uint64_t x)
+static unsigned vector_or_none(struct vdev *v, uint64_t x)
 {
 	return x < msix_vectors(&v->fn) ? (unsigned)x : VIRTIO_NO_VECTOR;
 }
@@ -118,7 +118,7 @@ static uint64_t get_config_vector(struct vdev *v)
 
 static void set_config_vector(struct vdev *v, uint64_t x)
 {
-	atomic_store(&v->state->config_vector, valid_vector(v, x));
+	atomic_store(&v->state->config_vector, vector_or_none(v, x));
 }
 
 static uint64_t get_num_queues(struct vdev *v)
@@ -153,14 +153,14 @@ static void set_queue_select(struct vdev *v, uint64_t x)
 
 static uint64_t get_queue_size(struct vdev *v)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	return vq ? vq->size : 0;
 }
 
 static void set_queue_size(struct vdev *v, uint64_t x)
 {
-	struct vqueue *vq = programmable(v);
+	struct vqueue *vq = queue_programmable(v);
 
 	if (vq && x <= vq->size_max && vdev_ring(v)->size_ok((unsigned)x))
 		vq->size = (uint16_t)x;
@@ -168,29 +168,29 @@ static void set_queue_size(struct vdev *v, uint64_t x)
 
 static uint64_t get_queue_vector(struct vdev *v)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	return vq ? atomic_load(&vq->vector) : 0;
 }
 
 static void set_queue_vector(struct vdev *v, uint64_t x)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	if (vq)
-		atomic_store(&vq->vector, valid_vector(v, x));
+		atomic_store(&vq->vector, vector_or_none(v, x));
 }
 
 static uint64_t get_queue_enable(struct vdev *v)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	return vq && vq->enabled && !vq->resetting;
 }
 
 static void set_queue_enable(struct vdev *v, uint64_t x)
 {
-	struct vqueue *vq = programmable(v);
+	struct vqueue *vq = queue_programmable(v);
 
 	if (vq && x == 1)
 		vdev_queue_enable(v, vq);
@@ -198,19 +198,19 @@ static void set_queue_enable(struct vdev *v, uint64_t x)
 
 static uint64_t get_queue_notify_off(struct vdev *v)
 {
-	return selected(v) ? v->state->queue_select : 0;
+	return queue_selected(v) ? v->state->queue_select : 0;
 }
 
 static uint64_t get_queue_desc(struct vdev *v)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	return vq ? vq->desc : 0;
 }
 
 static void set_queue_desc(struct vdev *v, uint64_t x)
 {
-	struct vqueue *vq = programmable(v);
+	struct vqueue *vq = queue_programmable(v);
 
 	if (vq)
 		vq->desc = x;
@@ -218,14 +218,14 @@ static void set_queue_desc(struct vdev *v, uint64_t x)
 
 static uint64_t get_queue_driver(struct vdev *v)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	return vq ? vq->avail : 0;
 }
 
 static void set_queue_driver(struct vdev *v, uint64_t x)
 {
-	struct vqueue *vq = programmable(v);
+	struct vqueue *vq = queue_programmable(v);
 
 	if (vq)
 		vq->avail = x;
@@ -233,14 +233,14 @@ static void set_queue_driver(struct vdev *v, uint64_t x)
 
 static uint64_t get_queue_device(struct vdev *v)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	return vq ? vq->used : 0;
 }
 
 static void set_queue_device(struct vdev *v, uint64_t x)
 {
-	struct vqueue *vq = programmable(v);
+	struct vqueue *vq = queue_programmable(v);
 
 	if (vq)
 		vq->used = x;
@@ -249,14 +249,14 @@ static void set_queue_device(struct vdev *v, uint64_t x)
 /* §4.1.4.3.1: 1 while the reset goes on, 0 when it is done. */
 static uint64_t get_queue_reset(struct vdev *v)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	return vq && vq->resetting;
 }
 
 static void set_queue_reset(struct vdev *v, uint64_t x)
 {
-	struct vqueue *vq = selected(v);
+	struct vqueue *vq = queue_selected(v);
 
 	if (vq && x == 1)
 		vdev_queue_reset(v, vq);
@@ -358,7 +358,7 @@ static void device_write(struct vdev *v, unsigned off, uint64_t data, unsigned s
 		v->ops->config_written(v, off, i);
 }
 
-static void notify(struct vdev *v, uint64_t off, unsigned size)
+static void queue_notify(struct vdev *v, uint64_t off, unsigned size)
 {
 	uint64_t q = off / v->state->notify_stride;
 
@@ -374,7 +374,7 @@ static struct vdev *vdev_of(struct pci_fn *fn)
 	return container_of(fn, struct vdev, fn);
 }
 
-static uint64_t bar_read(struct pci_fn *fn, uint64_t off, unsigned size)
+static uint64_t virtio_bar_read(struct pci_fn *fn, uint64_t off, unsigned size)
 {
 	struct vdev *v = vdev_of(fn);
 	unsigned in = off % REGION_SIZE;
@@ -391,7 +391,7 @@ static uint64_t bar_read(struct pci_fn *fn, uint64_t off, unsigned size)
 	}
 }
 
-static void bar_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned size)
+static void virtio_bar_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned size)
 {
 	struct vdev *v = vdev_of(fn);
 	unsigned in = off % REGION_SIZE;
@@ -406,16 +406,16 @@ static void bar_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned s
 		device_write(v, in, data, size);
 		break;
 	default:
-		notify(v, off - NOTIFY_BASE, size);
+		queue_notify(v, off - NOTIFY_BASE, size);
 	}
 }
 
-static const struct pci_bar_ops virtio_bar = {bar_read, bar_write};
+static const struct pci_bar_ops virtio_bar = {virtio_bar_read, virtio_bar_write};
 
 /* --- access through configuration space (§4.1.4.9) --- */
 
 /* The access that the capability describes now; false when it describes none. */
-static bool window(struct vdev *v, uint64_t *off, unsigned *size)
+static bool window_locate(struct vdev *v, uint64_t *off, unsigned *size)
 {
 	const uint8_t *cap = &v->fn.cfg[v->state->cap_pci_cfg];
 	uint32_t len = get_le32(cap + CAP_LENGTH);
@@ -426,7 +426,7 @@ static bool window(struct vdev *v, uint64_t *off, unsigned *size)
 	       range_ok(*off, len, v->fn.bar[VIRTIO_BAR].size);
 }
 
-static bool touches_window(struct vdev *v, unsigned off, unsigned len)
+static bool window_is_touched(struct vdev *v, unsigned off, unsigned len)
 {
 	unsigned at = v->state->cap_pci_cfg + CAP_EXTRA;
 
@@ -439,9 +439,9 @@ static void cfg_reading(struct pci_fn *fn, unsigned off, unsigned len)
 	uint64_t at;
 	unsigned size;
 
-	if (touches_window(v, off, len) && window(v, &at, &size))
+	if (window_is_touched(v, off, len) && window_locate(v, &at, &size))
 		put_le32(&fn->cfg[v->state->cap_pci_cfg + CAP_EXTRA],
-			 (uint32_t)bar_read(fn, at, size));
+			 (uint32_t)virtio_bar_read(fn, at, size));
 }
 
 static void cfg_written(struct pci_fn *fn, unsigned off, unsigned len)
@@ -450,11 +450,11 @@ static void cfg_written(struct pci_fn *fn, unsigned off, unsigned len)
 	uint64_t at;
 	unsigned size;
 
-	if (touches_window(v, off, len) && window(v, &at, &size))
-		bar_write(fn, at,
-			  get_le32(&fn->cfg[v->state->cap_pci_cfg + CAP_EXTRA]) &
-				  (uint32_t)((1ULL << (8 * size)) - 1),
-			  size);
+	if (window_is_touched(v, off, len) && window_locate(v, &at, &size))
+		virtio_bar_write(fn, at,
+				 get_le32(&fn->cfg[v->state->cap_pci_cfg + CAP_EXTRA]) &
+					 (uint32_t)((1ULL << (8 * size)) - 1),
+				 size);
 	if (off <= PCI_COMMAND && off + len > PCI_COMMAND)
 		for (unsigned i = 0; i < v->queues; i++)
 			vq_master_changed(v->vq[i]);
@@ -467,7 +467,7 @@ static void fn_reset(struct pci_fn *fn)
 
 /* --- set-up --- */
 
-static uint8_t add_cap(struct vdev *v, uint8_t type, uint8_t len, uint32_t offset, uint32_t length)
+static uint8_t cap_add(struct vdev *v, uint8_t type, uint8_t len, uint32_t offset, uint32_t length)
 {
 	uint8_t at = pci_cap_add(&v->fn, PCI_CAP_ID_VENDOR, len);
 	uint8_t *cap = &v->fn.cfg[at];
@@ -489,14 +489,14 @@ int transport_init(struct vdev *v, unsigned vectors, struct err *e)
 	v->state->notify_stride = stride;
 	while (bar < NOTIFY_BASE + notify_len)
 		bar *= 2;
-	add_cap(v, CAP_COMMON, CAP_LEN, REGION_COMMON * REGION_SIZE, REGION_SIZE);
-	add_cap(v, CAP_ISR, CAP_LEN, REGION_ISR * REGION_SIZE, REGION_SIZE);
+	cap_add(v, CAP_COMMON, CAP_LEN, REGION_COMMON * REGION_SIZE, REGION_SIZE);
+	cap_add(v, CAP_ISR, CAP_LEN, REGION_ISR * REGION_SIZE, REGION_SIZE);
 	if (v->config_len)
-		add_cap(v, CAP_DEVICE, CAP_LEN, REGION_DEVICE * REGION_SIZE, REGION_SIZE);
-	at = add_cap(v, CAP_NOTIFY, CAP_LEN + 4, NOTIFY_BASE, (uint32_t)notify_len);
+		cap_add(v, CAP_DEVICE, CAP_LEN, REGION_DEVICE * REGION_SIZE, REGION_SIZE);
+	at = cap_add(v, CAP_NOTIFY, CAP_LEN + 4, NOTIFY_BASE, (uint32_t)notify_len);
 	put_le32(&v->fn.cfg[at + CAP_EXTRA], (uint32_t)stride);
 
-	at = add_cap(v, CAP_PCI, CAP_LEN + 4, 0, 0);
+	at = cap_add(v, CAP_PCI, CAP_LEN + 4, 0, 0);
 	v->state->cap_pci_cfg = at;
 	v->fn.cfg[at + CAP_BAR] = 0;
 	wmask = &v->fn.wmask[at];

@@ -1,6 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* vdev.c - a virtio device's life: feature negotiation, status, reset, configuration, interrupts
  *
+ * Primer. A driver brings a device up by writing bits to the status register, in this order (Virtio
+ * 1.3 §3.1.1, §2.1): ACKNOWLEDGE (it has found the device), DRIVER (it knows how to drive it),
+ * FEATURES_OK (the features are agreed), DRIVER_OK (the device may work). FAILED says that the driver
+ * has given up, DEVICE_NEEDS_RESET that the device has: only a reset helps then.
+ *
+ * Features (§2.2): the device offers a set of bits, the driver writes the subset that it wants, then
+ * sets FEATURES_OK and reads it back. The bit stays 0 if the device does not agree. The set is fixed
+ * from then on.
+ *
+ * Queues (§4.1.5.1.3): between FEATURES_OK and DRIVER_OK the driver selects each queue, writes its
+ * size and the addresses of its three areas in guest memory, and enables it. A queue starts to be
+ * served when it is enabled and DRIVER_OK is set.
+ *
+ * Reset (§2.4): the driver writes 0 to the status register and reads it until it is 0. From that
+ * moment the device must not touch the queues or the memory of their requests. A single queue can
+ * be reset as well (§2.6.1).
+ *
  * Everything runs on the exit loop, but vdev_break() and the interrupts, which any loop may call.
  * The status register (Virtio 1.3 §2.1, §3.1) only ever gains bits until the driver writes 0. That
  * begins a reset: the queues are asked to stop, each reports when it is idle, and with the last
@@ -43,7 +60,7 @@ bool vdev_running(const struct vdev *v)
 
 /* --- interrupts --- */
 
-static void interrupt(struct vdev *v, unsigned vector, unsigned isr)
+static void device_interrupt(struct vdev *v, unsigned vector, unsigned isr)
 {
 	if (msix_enabled(&v->fn)) {
 		if (vector != VIRTIO_NO_VECTOR)
@@ -56,12 +73,12 @@ static void interrupt(struct vdev *v, unsigned vector, unsigned isr)
 
 void vdev_queue_interrupt(struct vqueue *vq)
 {
-	interrupt(vq->v, atomic_load(&vq->vector), ISR_QUEUE);
+	device_interrupt(vq->v, atomic_load(&vq->vector), ISR_QUEUE);
 }
 
 static void vdev_config_interrupt(struct vdev *v)
 {
-	interrupt(v, atomic_load(&v->state->config_vector), ISR_CONFIG);
+	device_interrupt(v, atomic_load(&v->state->config_vector), ISR_CONFIG);
 }
 
 void vdev_config_changed(struct vdev *v)
@@ -73,10 +90,10 @@ void vdev_config_changed(struct vdev *v)
 
 /* --- status and reset --- */
 
-/* All are marked before the first is asked: it may report at once, and must not be taken for the
- * last. Those that do not run are not asked: a reset of a device that was not started is over at
- * once, whatever loops its queues have, and so status 0 means that it is. */
-static void stop_queues(struct vdev *v)
+/* All queues are marked before the first is asked to stop, because it may report at once and must not
+ * be taken for the last one. Queues that do not run are not asked: so the reset of a device that was
+ * not started ends within the write, whatever loops its queues have. */
+static void device_stop_queues(struct vdev *v)
 {
 	for (unsigned i = 0; i < v->queues; i++)
 		v->vq[i]->want_stop = v->vq[i]->live;
@@ -85,7 +102,7 @@ static void stop_queues(struct vdev *v)
 			vq_stop(v->vq[i]);
 }
 
-static bool any_waiting(const struct vdev *v)
+static bool device_has_waiting_queue(const struct vdev *v)
 {
 	for (unsigned i = 0; i < v->queues; i++)
 		if (v->vq[i]->want_stop || v->vq[i]->want_pause)
@@ -103,7 +120,7 @@ static void queue_clear(struct vqueue *vq)
 }
 
 /* All queues are idle: nothing is left of what the driver set up. */
-static void reset_done(struct vdev *v)
+static void device_finish_reset(struct vdev *v)
 {
 	struct vdev_state *st = v->state;
 
@@ -129,9 +146,9 @@ void vdev_reset(struct vdev *v)
 	if (v->state->resetting)
 		return;
 	v->state->resetting = true;
-	stop_queues(v);
-	if (v->state->resetting && !any_waiting(v))
-		reset_done(v);
+	device_stop_queues(v);
+	if (v->state->resetting && !device_has_waiting_queue(v))
+		device_finish_reset(v);
 }
 
 void vdev_queue_idle(struct vqueue *vq)
@@ -149,10 +166,10 @@ void vdev_queue_idle(struct vqueue *vq)
 			queue_clear(vq);
 		vq->want_stop = vq->stop_asked = vq->live = false;
 	}
-	if (!news || any_waiting(v))
+	if (!news || device_has_waiting_queue(v))
 		return;
 	if (st->resetting)
-		reset_done(v);
+		device_finish_reset(v);
 	if (st->paused) {
 		void (*done)(void *arg) = st->paused;
 
@@ -161,7 +178,7 @@ void vdev_queue_idle(struct vqueue *vq)
 	}
 }
 
-static void start(struct vdev *v)
+static void device_start(struct vdev *v)
 {
 	v->state->started = true;
 	if (v->ops->start)
@@ -200,7 +217,7 @@ void vdev_set_status(struct vdev *v, uint8_t status)
 	/* vdev_break() may set its bit at the same time. */
 	atomic_fetch_or(&st->status, next);
 	if (next & ~old & STATUS_DRIVER_OK)
-		start(v);
+		device_start(v);
 }
 
 void vdev_queue_enable(struct vdev *v, struct vqueue *vq)
@@ -240,7 +257,7 @@ void vdev_queue_reset(struct vdev *v, struct vqueue *vq)
 
 /* --- a device that the guest broke --- */
 
-static void run_break(struct loop_task *t)
+static void device_run_break(struct loop_task *t)
 {
 	struct vdev_state *st = container_of(t, struct vdev_state, break_task);
 	struct vdev *v = st->v;
@@ -249,7 +266,7 @@ static void run_break(struct loop_task *t)
 		return; /* it was reset meanwhile */
 	log_guest(&v->fn.rate, vdev_name(v), "%s; the device needs a reset", st->why);
 	trace(device_break, vdev_name(v), "%s", st->why);
-	stop_queues(v);
+	device_stop_queues(v);
 	if (atomic_fetch_or(&st->status, STATUS_NEEDS_RESET) & STATUS_DRIVER_OK)
 		vdev_config_interrupt(v);
 }
@@ -409,7 +426,7 @@ int vdev_init(struct vdev *v, const struct vdev_ops *ops, const char *kind, stru
 	if (!v->state)
 		return err_nomem(e);
 	v->state->v = v;
-	v->state->break_task.fn = run_break;
+	v->state->break_task.fn = device_run_break;
 	atomic_store(&v->state->config_vector, VIRTIO_NO_VECTOR);
 	pci_fn_init(&v->fn, kind, &ident);
 	if (v->opt_disable_modern)

@@ -184,8 +184,8 @@ static void rewind_over_a_refused_one(void **state)
 	first = vq_pop(vq);
 	third = vq_pop(vq);
 	assert_non_null(third);
-	vq_rewind(vq, third);
-	vq_rewind(vq, first);
+	vq_unpop(vq, third);
+	vq_unpop(vq, first);
 	b.hold = false;
 	turn();
 	assert_int_equal(used_idx(), 3);
@@ -217,7 +217,7 @@ static void rewind_packed(void **state)
 			}
 			assert_null(vq_pop(vq));
 			for (unsigned i = 3; turns < 2 && i--;)
-				vq_rewind(vq, c[i]);
+				vq_unpop(vq, c[i]);
 		}
 		for (unsigned i = 0; i < 3; i++)
 			answer(vq, c[i]);

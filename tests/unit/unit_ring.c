@@ -442,7 +442,7 @@ static void rewind_newest_first(void **state)
 	assert_null(vq_pop(vq));
 	assert_int_equal(vq_inflight(vq), 5);
 	for (unsigned i = 5; i-- > 2;)
-		vq_rewind(vq, c[i]);
+		vq_unpop(vq, c[i]);
 	assert_int_equal(vq_inflight(vq), 2);
 	for (unsigned i = 2; i < 5; i++) {
 		c[i] = vq_pop(vq);

@@ -111,7 +111,7 @@ struct vdev *dev_vdev(struct dev *d)
 }
 
 /* Undo everything, whatever stage it reached. */
-static void destroy(struct dev *d, bool realized)
+static void dev_destroy(struct dev *d, bool realized)
 {
 	void *base = d->fn ? (void *)d->fn : d->sub;
 	const struct opt *tables[4];
@@ -210,7 +210,7 @@ static int realize_sub(struct dev_env *env, struct dev *d, struct err *e, bool *
 
 /* --- coming and going --- */
 
-static int realize(struct dev_env *env, struct dev *d, struct err *e, bool *realized)
+static int dev_realize(struct dev_env *env, struct dev *d, struct err *e, bool *realized)
 {
 	const struct dev_class *c = d->class;
 	int rc;
@@ -247,7 +247,7 @@ static struct dev *dev_new(const struct dev_class *c)
 	return d;
 }
 
-static int add(struct dev_env *env, struct kvs *k, bool hot, struct err *e)
+static int dev_add_one(struct dev_env *env, struct kvs *k, bool hot, struct err *e)
 {
 	const char *name = kvs_get(k, "driver");
 	const struct opt *tables[4];
@@ -274,13 +274,13 @@ static int add(struct dev_env *env, struct kvs *k, bool hot, struct err *e)
 	if (rc == 0)
 		rc = check_options(env, d, k, e);
 	if (rc == 0)
-		rc = realize(env, d, e, &realized);
+		rc = dev_realize(env, d, e, &realized);
 	if (rc == 0 && d->fn)
 		rc = pci_bus_plug(env->bus, d->fn, e);
 	if (rc == 0 && c->bus && name_bus(env, d) < 0)
 		rc = err_nomem(e);
 	if (rc < 0) {
-		destroy(d, realized);
+		dev_destroy(d, realized);
 		return rc;
 	}
 	list_add_tail(&env->devices, &d->link);
@@ -290,12 +290,12 @@ static int add(struct dev_env *env, struct kvs *k, bool hot, struct err *e)
 
 int dev_add(struct dev_env *env, struct kvs *k, struct err *e)
 {
-	return add(env, k, false, e);
+	return dev_add_one(env, k, false, e);
 }
 
 int dev_hotplug(struct dev_env *env, struct kvs *k, struct err *e)
 {
-	return add(env, k, true, e);
+	return dev_add_one(env, k, true, e);
 }
 
 int dev_unplug(struct dev_env *env, const char *id, struct err *e)
@@ -312,7 +312,7 @@ int dev_unplug(struct dev_env *env, const char *id, struct err *e)
 			       d->sub ? d->class->on_bus : "pcie.0");
 	list_del(&d->link);
 	trace(device_unplug, id, "%s", d->class->name);
-	destroy(d, true);
+	dev_destroy(d, true);
 	return 0;
 }
 
@@ -324,5 +324,5 @@ void dev_free_all(struct dev_env *env)
 	while ((it = list_pop(&env->devices)))
 		list_add_head(&back, it);
 	while ((it = list_pop(&back)))
-		destroy(list_entry(it, struct dev, link), true);
+		dev_destroy(list_entry(it, struct dev, link), true);
 }

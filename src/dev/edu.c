@@ -80,7 +80,7 @@ static const struct field edu_fields[] = {
 	FIELD_END,
 };
 
-static struct edu *of(struct pci_fn *fn)
+static struct edu *edu_of(struct pci_fn *fn)
 {
 	return container_of(fn, struct edu, fn);
 }
@@ -103,7 +103,7 @@ static void ack_irq(struct edu *d, uint32_t bits)
 		pci_intx_set(&d->fn, false);
 }
 
-static void compute(struct edu *d, uint32_t n)
+static void edu_compute(struct edu *d, uint32_t n)
 {
 	d->factorial = n < 34; /* 34! has the factor 2^32 */
 	for (; d->factorial && n > 1; n--)
@@ -112,7 +112,7 @@ static void compute(struct edu *d, uint32_t n)
 		raise_irq(d, IRQ_FACT);
 }
 
-static void transfer(struct edu *d)
+static void edu_transfer(struct edu *d)
 {
 	bool to_ram = d->cmd & CMD_TO_RAM;
 	uint64_t ram = (to_ram ? d->dst : d->src) & d->dma_mask;
@@ -135,7 +135,7 @@ static void transfer(struct edu *d)
 
 static uint64_t edu_read(struct pci_fn *fn, uint64_t off, unsigned size)
 {
-	struct edu *d = of(fn);
+	struct edu *d = edu_of(fn);
 
 	if (size != 4 && (size != 8 || off < REG_DMA))
 		return UINT64_MAX;
@@ -165,7 +165,7 @@ static uint64_t edu_read(struct pci_fn *fn, uint64_t off, unsigned size)
 
 static void edu_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned size)
 {
-	struct edu *d = of(fn);
+	struct edu *d = edu_of(fn);
 
 	if (size != 4 && (size != 8 || off < REG_DMA))
 		return;
@@ -176,7 +176,7 @@ static void edu_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned s
 		d->liveness = ~(uint32_t)data;
 		break;
 	case REG_FACTORIAL:
-		compute(d, (uint32_t)data);
+		edu_compute(d, (uint32_t)data);
 		break;
 	case REG_STATUS:
 		d->status = data & STATUS_IRQ;
@@ -199,7 +199,7 @@ static void edu_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned s
 	case REG_CMD:
 		d->cmd = data & CMD_BITS;
 		if (d->cmd & CMD_RUN)
-			transfer(d);
+			edu_transfer(d);
 		break;
 	}
 }
@@ -208,7 +208,7 @@ static const struct pci_bar_ops edu_bar = {edu_read, edu_write};
 
 static void edu_reset(struct pci_fn *fn)
 {
-	struct edu *d = of(fn);
+	struct edu *d = edu_of(fn);
 
 	d->liveness = d->factorial = d->status = d->irq = 0;
 	d->src = d->dst = d->count = d->cmd = 0;
@@ -226,7 +226,7 @@ static int edu_realize(struct pci_fn *fn, struct dev_env *env, struct err *e)
 		.revision = 0x10,
 	};
 
-	of(fn)->env = env;
+	edu_of(fn)->env = env;
 	pci_fn_init(fn, "edu", &ident);
 	msi_init(fn);
 	pci_cap_express(fn); /* QEMU's has none: for the function-level reset */

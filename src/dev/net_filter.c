@@ -16,7 +16,8 @@ void net_filter_reset(struct net_filter *f, const uint8_t mac[6])
 	memset(f->vlans, 0xff, sizeof(f->vlans));
 }
 
-static bool listed(const struct net_filter *f, unsigned from, unsigned n, const uint8_t *mac)
+static bool filter_lists_mac(const struct net_filter *f, unsigned from, unsigned n,
+			     const uint8_t *mac)
 {
 	for (unsigned i = from; i < from + n; i++)
 		if (!memcmp(f->table[i], mac, sizeof(f->table[i])))
@@ -47,8 +48,8 @@ bool net_filter_pass(const struct net_filter *f, const uint8_t *frame, size_t le
 	if (!memcmp(frame, broadcast, sizeof(broadcast)))
 		return !f->nobcast;
 	if (frame[0] & 1)
-		return !f->nomulti &&
-		       (f->allmulti || f->multi_overflow || listed(f, f->uni, f->multi, frame));
+		return !f->nomulti && (f->allmulti || f->multi_overflow ||
+				       filter_lists_mac(f, f->uni, f->multi, frame));
 	return !f->nouni && (f->alluni || f->uni_overflow || !memcmp(frame, f->mac, 6) ||
-			     listed(f, 0, f->uni, frame));
+			     filter_lists_mac(f, 0, f->uni, frame));
 }

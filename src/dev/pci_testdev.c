@@ -67,14 +67,14 @@ static const struct field testdev_fields[] = {
 	FIELD_END,
 };
 
-static struct testdev *of(struct pci_fn *fn)
+static struct testdev *testdev_of(struct pci_fn *fn)
 {
 	return container_of(fn, struct testdev, fn);
 }
 
 static uint64_t header_read(struct pci_fn *fn, uint64_t off, unsigned size)
 {
-	struct testdev *d = of(fn);
+	struct testdev *d = testdev_of(fn);
 	uint8_t header[HEADER_LEN + 8] = {0};
 	uint8_t out[8] = {0};
 
@@ -92,7 +92,7 @@ static uint64_t header_read(struct pci_fn *fn, uint64_t off, unsigned size)
 
 static void header_write(struct pci_fn *fn, uint64_t off, uint64_t data, unsigned size)
 {
-	struct testdev *d = of(fn);
+	struct testdev *d = testdev_of(fn);
 
 	if (size < 8)
 		data &= (1ULL << (8 * size)) - 1;
@@ -130,7 +130,7 @@ static int testdev_realize(struct pci_fn *fn, struct dev_env *env, struct err *e
 		.subdevice = PCI_SUBDEVICE_ID_QEMU,
 		.class = 0x00ff00,
 	};
-	struct testdev *d = of(fn);
+	struct testdev *d = testdev_of(fn);
 
 	if (d->membar && (d->membar < BAR_SIZE || !is_pow2(d->membar)))
 		return err_set(e, -EINVAL,

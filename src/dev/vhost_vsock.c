@@ -55,38 +55,39 @@ static const struct opt vhost_vsock_options[] = {
 	OPT_END,
 };
 
-static struct vhost_vsock *of(struct vdev *v)
+static struct vhost_vsock *vhost_vsock_of(struct vdev *v)
 {
 	return (struct vhost_vsock *)v;
 }
 
-static int run(struct vhost *vh, bool on)
+static int vhost_set_running(struct vhost *vh, bool on)
 {
 	return kvhost_vsock_run(vhost_fd(vh), on);
 }
 
-static void failed(struct vhost *vh, unsigned index)
+static void vhost_report_failed(struct vhost *vh, unsigned index)
 {
 	vdev_break(vhost_ctx(vh), "queue %u: vhost has given up", index);
 }
 
-static const struct vhost_ops vhost_vsock_ops = {.all = run, .failed = failed};
+static const struct vhost_ops vhost_vsock_ops = {.all = vhost_set_running,
+						 .failed = vhost_report_failed};
 
-static void start(struct vdev *v)
+static void vhost_vsock_start(struct vdev *v)
 {
 	struct err e;
 
-	if (vhost_start(of(v)->vhost, v->features & FOR_KERNEL, &e) < 0)
+	if (vhost_start(vhost_vsock_of(v)->vhost, v->features & FOR_KERNEL, &e) < 0)
 		vdev_break(v, "%s", e.text);
 }
 
-static void reset(struct vdev *v)
+static void vhost_vsock_reset(struct vdev *v)
 {
-	vhost_stop(of(v)->vhost);
+	vhost_stop(vhost_vsock_of(v)->vhost);
 }
 
 /* Chains wait for the kernel. */
-static void kick(struct vqueue *vq)
+static void vhost_vsock_kick(struct vqueue *vq)
 {
 }
 
@@ -126,9 +127,9 @@ static int open_vhost(struct vhost_vsock *d, struct err *e)
 		      : 0;
 }
 
-static int realize(struct vdev *v, struct dev_env *env, struct err *e)
+static int vhost_vsock_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
-	struct vhost_vsock *d = of(v);
+	struct vhost_vsock *d = vhost_vsock_of(v);
 	int rc = vsock_check_cid(d->guest_cid, e);
 
 	if (rc == 0)
@@ -144,9 +145,9 @@ static int realize(struct vdev *v, struct dev_env *env, struct err *e)
 	return choose_features(d, e);
 }
 
-static void unrealize(struct vdev *v)
+static void vhost_vsock_unrealize(struct vdev *v)
 {
-	struct vhost_vsock *d = of(v);
+	struct vhost_vsock *d = vhost_vsock_of(v);
 
 	vhost_free(d->vhost);
 	d->vhost = NULL;
@@ -155,11 +156,11 @@ static void unrealize(struct vdev *v)
 static const struct vdev_ops ops = {
 	.virtio_id = VSOCK_VIRTIO_ID,
 	.pci_class = VSOCK_PCI_CLASS,
-	.realize = realize,
-	.unrealize = unrealize,
-	.start = start,
-	.reset = reset,
-	.kick = kick,
+	.realize = vhost_vsock_realize,
+	.unrealize = vhost_vsock_unrealize,
+	.start = vhost_vsock_start,
+	.reset = vhost_vsock_reset,
+	.kick = vhost_vsock_kick,
 };
 
 const struct dev_class dev_vhost_vsock = {

@@ -79,25 +79,25 @@ static const struct opt balloon_options[] = {
 	OPT_END,
 };
 
-static struct virtio_balloon *of(struct vdev *v)
+static struct virtio_balloon *balloon_of(struct vdev *v)
 {
 	return (struct virtio_balloon *)v;
 }
 
 /* --- statistics --- */
 
-static void forget(struct balloon_stats *s)
+static void stats_forget(struct balloon_stats *s)
 {
 	for (unsigned i = 0; i < BALLOON_STATS; i++)
 		s->value[i] = -1;
 	s->updated = 0;
 }
 
-static void parse(struct balloon_stats *s, struct vchain *c)
+static void stats_parse(struct balloon_stats *s, struct vchain *c)
 {
 	uint8_t entry[ENTRY_SIZE];
 
-	forget(s);
+	stats_forget(s);
 	for (unsigned i = 0; i < ENTRIES_MAX && vchain_pull(c, entry, sizeof(entry)); i++)
 		if (get_le16(entry) < BALLOON_STATS)
 			s->value[get_le16(entry)] = (int64_t)get_le64(entry + 2);
@@ -118,7 +118,7 @@ static void serve_stats(struct virtio_balloon *b, struct vqueue *vq)
 	}
 	if (!c)
 		return;
-	parse(&b->stats, c);
+	stats_parse(&b->stats, c);
 	vq_unpop(vq, c);
 	b->seen = true;
 }
@@ -131,17 +131,17 @@ static void set_timer(struct virtio_balloon *b)
 		loop_timer_del(&b->timer);
 }
 
-static void ask(struct virtio_balloon *b)
+static void stats_ask(struct virtio_balloon *b)
 {
 	b->wanted = true;
 	vq_kick(b->v.vq[STATS]);
 }
 
-static void time_up(struct loop_timer *t)
+static void stats_run_timer(struct loop_timer *t)
 {
 	struct virtio_balloon *b = container_of(t, struct virtio_balloon, timer);
 
-	ask(b);
+	stats_ask(b);
 	set_timer(b);
 }
 
@@ -149,7 +149,7 @@ static void time_up(struct loop_timer *t)
 
 static void balloon_kick(struct vqueue *vq)
 {
-	struct virtio_balloon *b = of(vq_dev(vq));
+	struct virtio_balloon *b = balloon_of(vq_dev(vq));
 	struct vchain *c;
 
 	if (vq_index(vq) == STATS) {
@@ -163,7 +163,7 @@ static void balloon_kick(struct vqueue *vq)
 static void balloon_quiesce(struct vqueue *vq)
 {
 	if (vq_index(vq) == STATS)
-		of(vq_dev(vq))->seen = false;
+		balloon_of(vq_dev(vq))->seen = false;
 }
 
 /* --- for the control plane --- */
@@ -210,7 +210,7 @@ static void set_interval(void *arg)
 
 	q->b->interval = q->number;
 	if (first)
-		ask(q->b); /* at once, as QEMU does */
+		stats_ask(q->b); /* at once, as QEMU does */
 	set_timer(q->b);
 }
 
@@ -240,22 +240,22 @@ uint64_t virtio_balloon_held(struct pci_fn *fn)
 
 static void balloon_start(struct vdev *v)
 {
-	set_timer(of(v));
+	set_timer(balloon_of(v));
 }
 
 static void balloon_reset(struct vdev *v)
 {
-	struct virtio_balloon *b = of(v);
+	struct virtio_balloon *b = balloon_of(v);
 
 	loop_timer_del(&b->timer);
 	b->seen = b->wanted = false;
-	forget(&b->stats);
+	stats_forget(&b->stats);
 	memset(v->config, 0, CFG_LEN);
 }
 
 static int balloon_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
-	struct virtio_balloon *b = of(v);
+	struct virtio_balloon *b = balloon_of(v);
 	int rc;
 
 	if (b->free_page_hint || b->free_page_reporting)
@@ -263,8 +263,8 @@ static int balloon_realize(struct vdev *v, struct dev_env *env, struct err *e)
 			       "%s=on: a Xen guest gives memory back through Xen's balloon driver "
 			       "(xl mem-set), only off is accepted",
 			       b->free_page_hint ? "free-page-hint" : "free-page-reporting");
-	b->timer.fn = time_up;
-	forget(&b->stats);
+	b->timer.fn = stats_run_timer;
+	stats_forget(&b->stats);
 	rc = vdev_config_init(v, CFG_LEN, e);
 	if (rc < 0)
 		return rc;
@@ -283,7 +283,7 @@ static int balloon_realize(struct vdev *v, struct dev_env *env, struct err *e)
 
 static void balloon_unrealize(struct vdev *v)
 {
-	loop_timer_del(&of(v)->timer);
+	loop_timer_del(&balloon_of(v)->timer);
 }
 
 static const struct vdev_ops balloon_ops = {

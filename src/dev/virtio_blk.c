@@ -211,7 +211,7 @@ static int fill_config(struct blk *d, struct err *e)
 	return 0;
 }
 
-static uint64_t features(const struct blk *d)
+static uint64_t blk_features(const struct blk *d)
 {
 	uint64_t f = F_SEG_MAX | F_GEOMETRY | F_BLK_SIZE | F_TOPOLOGY;
 
@@ -304,7 +304,7 @@ static int blk_realize(struct vdev *v, struct dev_env *env, struct err *e)
 		rc = fill_config(d, e);
 	if (!rc)
 		rc = add_queues(d, env, e);
-	v->offered |= features(d);
+	v->offered |= blk_features(d);
 	return rc;
 }
 

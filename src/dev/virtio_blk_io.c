@@ -51,7 +51,7 @@ static void req_put(struct blk_req *r)
 }
 
 /* Answer `c`: `data` bytes before the status byte are valid. */
-static void complete(struct blk_queue *q, struct vchain *c, uint8_t status, uint64_t data)
+static void blk_complete(struct blk_queue *q, struct vchain *c, uint8_t status, uint64_t data)
 {
 	uint64_t room = c->in_len - 1;
 
@@ -72,7 +72,7 @@ static void io_done(struct block_req *io, int ret)
 			  name[io->op], (unsigned long long)io->len, (unsigned long long)io->offset,
 			  strerror(-ret));
 	req_put(r);
-	complete(q, c, ret ? S_IOERR : S_OK, data);
+	blk_complete(q, c, ret ? S_IOERR : S_OK, data);
 }
 
 /* `iov` is the data from byte `skip` on, as in struct block_req. */
@@ -95,8 +95,8 @@ static void submit_data(struct blk_queue *q, struct vchain *c, enum block_op op,
 	block_submit(q->disk, &r->io);
 }
 
-static void submit(struct blk_queue *q, struct vchain *c, enum block_op op, unsigned flags,
-		   uint64_t offset, uint64_t len)
+static void blk_submit(struct blk_queue *q, struct vchain *c, enum block_op op, unsigned flags,
+		       uint64_t offset, uint64_t len)
 {
 	submit_data(q, c, op, flags, offset, len, NULL, 0, 0);
 }
@@ -110,7 +110,7 @@ static bool range_of(const struct blk *d, uint64_t sector, uint64_t len, uint64_
 	       range_ok(*offset, len, d->capacity * BLK_SECTOR);
 }
 
-static unsigned fua(const struct blk *d)
+static unsigned blk_fua_flag(const struct blk *d)
 {
 	return atomic_load_explicit(&d->wce, memory_order_relaxed) ? 0 : BLOCK_FUA;
 }
@@ -142,7 +142,7 @@ static bool start_write(struct blk_queue *q, struct vchain *c, uint64_t sector)
 		iov++;
 		n--;
 	}
-	submit_data(q, c, BLOCK_WRITE, fua(q->d), offset, len, iov, n, skip);
+	submit_data(q, c, BLOCK_WRITE, blk_fua_flag(q->d), offset, len, iov, n, skip);
 	return true;
 }
 
@@ -172,10 +172,11 @@ static bool start_segment(struct blk_queue *q, struct vchain *c, uint32_t type, 
 	    !range_of(d, get_le64(segment), sectors * BLK_SECTOR, &offset))
 		return false;
 	if (zeroes)
-		submit(q, c, BLOCK_WRITE_ZEROES, fua(d) | (flags ? BLOCK_MAY_UNMAP : 0), offset,
-		       sectors * BLK_SECTOR);
+		blk_submit(q, c, BLOCK_WRITE_ZEROES,
+			   blk_fua_flag(d) | (flags ? BLOCK_MAY_UNMAP : 0), offset,
+			   sectors * BLK_SECTOR);
 	else
-		submit(q, c, BLOCK_DISCARD, 0, offset, sectors * BLK_SECTOR);
+		blk_submit(q, c, BLOCK_DISCARD, 0, offset, sectors * BLK_SECTOR);
 	return true;
 }
 
@@ -191,7 +192,7 @@ static uint64_t put_serial(struct blk *d, struct vchain *c)
 }
 
 /* One chain with room for the status: it goes to the disk, or is answered at once. */
-static void handle(struct blk_queue *q, struct vchain *c)
+static void blk_handle(struct blk_queue *q, struct vchain *c)
 {
 	uint8_t header[HEADER_LEN], status = S_IOERR;
 	uint64_t sector, data = 0;
@@ -207,7 +208,7 @@ static void handle(struct blk_queue *q, struct vchain *c)
 			taken = start_write(q, c, sector);
 			break;
 		case T_FLUSH:
-			submit(q, c, BLOCK_FLUSH, 0, 0, 0);
+			blk_submit(q, c, BLOCK_FLUSH, 0, 0, 0);
 			taken = true;
 			break;
 		case T_DISCARD:
@@ -223,7 +224,7 @@ static void handle(struct blk_queue *q, struct vchain *c)
 		}
 	}
 	if (!taken)
-		complete(q, c, status, data);
+		blk_complete(q, c, status, data);
 }
 
 void blk_kick(struct vqueue *vq)
@@ -233,7 +234,7 @@ void blk_kick(struct vqueue *vq)
 
 	while ((c = vq_pop(vq))) {
 		if (c->in_len) {
-			handle(q, c);
+			blk_handle(q, c);
 			continue;
 		}
 		vdev_break(&q->d->v, "request without a status byte");

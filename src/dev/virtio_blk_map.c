@@ -14,8 +14,8 @@
 #include "iothread/iothread.h"
 
 /* The queues that entry `i` names. Their number, or -errno with `e`. */
-static int assign(struct blk *d, unsigned i, const char *id, struct loop *l, struct loop **loops,
-		  struct err *e)
+static int blk_assign_loop(struct blk *d, unsigned i, const char *id, struct loop *l,
+			   struct loop **loops, struct err *e)
 {
 	const char *text;
 	char key[64];
@@ -80,7 +80,7 @@ static int by_mapping(struct blk *d, struct dev_env *env, struct loop **loops, s
 					     "iothread-vq-mapping: IOThread \"%s\" is there twice",
 					     id);
 		if (!rc)
-			rc = assign(d, n, id, each[n], loops, e);
+			rc = blk_assign_loop(d, n, id, each[n], loops, e);
 		if (rc < 0)
 			goto out;
 		with_vqs += rc > 0;

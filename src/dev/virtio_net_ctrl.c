@@ -39,7 +39,7 @@ static const struct {
 	{NET_F_CTRL_RX_EXTRA, offsetof(struct net_filter, nobcast)},
 };
 
-static uint64_t left(const struct vchain *c)
+static uint64_t chain_bytes_left(const struct vchain *c)
 {
 	return c->out_len - c->pulled;
 }
@@ -47,7 +47,7 @@ static uint64_t left(const struct vchain *c)
 /* Pull all that is left, if it is exactly `len` bytes. */
 static bool pull_exactly(struct vchain *c, void *buf, size_t len)
 {
-	return left(c) == len && vchain_pull(c, buf, len);
+	return chain_bytes_left(c) == len && vchain_pull(c, buf, len);
 }
 
 static int ctrl_rx(struct virtio_net *n, unsigned cmd, struct vchain *c)
@@ -97,10 +97,10 @@ static int ctrl_mac_table(struct virtio_net *n, struct vchain *c)
 
 	/* No list of the right length is longer than two rings of pages; do not walk what a
 	 * hostile guest may claim. */
-	if (left(c) > 2 * MiB)
+	if (chain_bytes_left(c) > 2 * MiB)
 		return CTRL_ERR;
 	if (!pull_macs(c, &f, 0, &f.uni, &f.uni_overflow) ||
-	    !pull_macs(c, &f, f.uni, &f.multi, &f.multi_overflow) || left(c))
+	    !pull_macs(c, &f, f.uni, &f.multi, &f.multi_overflow) || chain_bytes_left(c))
 		return CTRL_ERR;
 	n->filter = f;
 	net_filter_changed(n);
@@ -193,7 +193,7 @@ static int ctrl_offloads(struct virtio_net *n, unsigned cmd, struct vchain *c)
 	return net_apply_offloads(n, wanted) < 0 ? CTRL_ERR : CTRL_OK;
 }
 
-static uint8_t execute(struct virtio_net *n, struct vchain *c)
+static uint8_t ctrl_execute(struct virtio_net *n, struct vchain *c)
 {
 	uint8_t hdr[2]; /* class, command */
 
@@ -224,7 +224,7 @@ void net_ctrl(struct virtio_net *n, struct vqueue *vq)
 	while ((c = vq_pop(vq))) {
 		/* Without room for the answer the driver could not tell what became of the
 		 * command: it is not done. */
-		uint8_t ack = c->in_len ? execute(n, c) : CTRL_ERR;
+		uint8_t ack = c->in_len ? ctrl_execute(n, c) : CTRL_ERR;
 
 		vq_push(vq, c, vchain_put(c, &ack, 1) ? 1 : 0);
 	}

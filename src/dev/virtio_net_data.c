@@ -62,7 +62,7 @@ struct gather {
 
 /* Take chains until there is room for `want` bytes. Without mergeable buffers a frame has one
  * chain, whatever its size. */
-static void take(struct net_pair *p, struct gather *g, size_t want)
+static void gather_take_chains(struct net_pair *p, struct gather *g, size_t want)
 {
 	bool mergeable = vdev_has(&p->n->v, NET_F_MRG_RXBUF);
 	struct vchain *c;
@@ -92,7 +92,7 @@ static void give_back(struct net_pair *p, struct gather *g)
 }
 
 /* Copy to offset `off` of the gathered chains, which have the room. */
-static void put(struct gather *g, uint64_t off, const void *buf, size_t len)
+static void gather_put(struct gather *g, uint64_t off, const void *buf, size_t len)
 {
 	const uint8_t *from = buf;
 
@@ -114,7 +114,7 @@ static void put(struct gather *g, uint64_t off, const void *buf, size_t len)
 
 /* The first `len` bytes of the gathered chains hold a header and a frame: complete the header
  * and hand them over. */
-static void deliver(struct net_pair *p, struct gather *g, size_t len)
+static void rx_deliver(struct net_pair *p, struct gather *g, size_t len)
 {
 	const struct net_hdr none = {0};
 	uint8_t le[2], flags = 0;
@@ -124,11 +124,11 @@ static void deliver(struct net_pair *p, struct gather *g, size_t len)
 	while (covered < len && g->first + k < g->n)
 		covered += g->chain[g->first + k++]->in_len;
 	if (!p->n->has_hdr)
-		put(g, 0, &none, sizeof(none));
+		gather_put(g, 0, &none, sizeof(none));
 	else if (!vdev_has(&p->n->v, NET_F_GUEST_CSUM))
-		put(g, offsetof(struct net_hdr, flags), &flags, sizeof(flags));
+		gather_put(g, offsetof(struct net_hdr, flags), &flags, sizeof(flags));
 	put_le16(le, k);
-	put(g, offsetof(struct net_hdr, num_buffers), le, sizeof(le));
+	gather_put(g, offsetof(struct net_hdr, num_buffers), le, sizeof(le));
 	while (k--) {
 		struct vchain *c = g->chain[g->first++];
 		uint64_t part = MIN(c->in_len, len);
@@ -140,7 +140,7 @@ static void deliver(struct net_pair *p, struct gather *g, size_t len)
 }
 
 /* Follow the sizes of frames: up at once, down after a while. */
-static void learn(struct net_pair *p, size_t len)
+static void rx_learn_size(struct net_pair *p, size_t len)
 {
 	p->peak = MAX(p->peak, len);
 	p->want = MAX(p->want, len);
@@ -153,7 +153,7 @@ static void learn(struct net_pair *p, size_t len)
 /* Read one frame into the gathered chains. Returns its length with the header; p->parked is set
  * if it went (in part) into p->spill; 0 when the frame is not for the guest; or what netq_recv()
  * says. */
-static ssize_t receive(struct net_pair *p, struct gather *g)
+static ssize_t rx_receive(struct net_pair *p, struct gather *g)
 {
 	struct virtio_net *n = p->n;
 	const size_t hdr = n->has_hdr ? 0 : NET_HDR_LEN; /* left free before what comes */
@@ -181,7 +181,7 @@ static ssize_t receive(struct net_pair *p, struct gather *g)
 	if (rc < 0)
 		return rc;
 	len = hdr + (size_t)rc;
-	learn(p, len);
+	rx_learn_size(p, len);
 	if (!n->link_up || len < NET_HDR_LEN + ETH_HEADER ||
 	    !net_filter_pass(&n->filter, head,
 			     iov_to_buf(iov, used + 1, NET_HDR_LEN - hdr, head,
@@ -198,14 +198,14 @@ static ssize_t receive(struct net_pair *p, struct gather *g)
 }
 
 /* Deliver the frame that waits in p->spill. False when it has to wait on. */
-static bool unpark(struct net_pair *p, struct gather *g)
+static bool rx_unpark(struct net_pair *p, struct gather *g)
 {
 	bool hopeless;
 
-	take(p, g, p->parked);
+	gather_take_chains(p, g, p->parked);
 	if (g->room >= p->parked) {
-		put(g, 0, p->spill, p->parked);
-		deliver(p, g, p->parked);
+		gather_put(g, 0, p->spill, p->parked);
+		rx_deliver(p, g, p->parked);
 		p->parked = 0;
 		return true;
 	}
@@ -253,21 +253,21 @@ void net_rx(struct net_pair *p)
 	for (unsigned i = 0; i < FRAMES_PER_PUMP; i++) {
 		ssize_t len;
 
-		if (p->parked && !unpark(p, &g)) {
+		if (p->parked && !rx_unpark(p, &g)) {
 			loop_timer_set(vq_loop(p->rx), &p->late, LATE_NS);
 			goto out;
 		}
 		loop_timer_del(&p->late);
-		take(p, &g, p->want);
+		gather_take_chains(p, &g, p->want);
 		if (g.first == g.n)
 			goto out;
-		len = receive(p, &g);
+		len = rx_receive(p, &g);
 		if (len < 0) {
 			listen = len == -EAGAIN && listen_now(p, i);
 			goto out;
 		}
 		if (len && !p->parked)
-			deliver(p, &g, (size_t)len);
+			rx_deliver(p, &g, (size_t)len);
 	}
 	listen = true;
 	vq_kick(p->rx);
@@ -276,8 +276,8 @@ out:
 	netq_listen(p->q, listen);
 }
 
-/* The guest has had its time to make room. */
-static void late(struct loop_timer *t)
+/* The guest had time to add buffers for the parked frame and did not: drop the frame. */
+static void rx_run_timer(struct loop_timer *t)
 {
 	struct net_pair *p = container_of(t, struct net_pair, late);
 
@@ -377,7 +377,7 @@ static uint64_t outgoing_length(struct net_pair *p, struct vchain *c, struct net
 }
 
 /* Append a chain. False when its elements do not fit any more. */
-static bool append(struct net_pair *p, struct outgoing *o, struct vchain *c, uint64_t len)
+static bool tx_append(struct net_pair *p, struct outgoing *o, struct vchain *c, uint64_t len)
 {
 	struct iovec *iov = &o->iov[o->used];
 	int k = 0;
@@ -408,7 +408,7 @@ void net_tx(struct net_pair *p)
 	while ((c = vq_pop(p->tx))) {
 		uint64_t len = outgoing_length(p, c, &o.hdr[o.n]);
 
-		if (!append(p, &o, c, len)) {
+		if (!tx_append(p, &o, c, len)) {
 			/* It comes again, as the first one of the next batch. */
 			vq_unpop(p->tx, c);
 			if (!send_all(p, &o))
@@ -427,7 +427,7 @@ int net_pair_init(struct net_pair *p, struct virtio_net *n, unsigned index, stru
 {
 	p->n = n;
 	p->index = index;
-	p->late.fn = late;
+	p->late.fn = rx_run_timer;
 	p->pause.fn = pause_over;
 	p->want = WANT_MIN;
 	p->q = n->nd ? netdev_queue(n->nd, index) : NULL;

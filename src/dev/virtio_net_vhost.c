@@ -42,7 +42,7 @@ static int set_queue(struct vhost *vh, unsigned index, bool on)
 static const struct vhost_ops ops = {.queue = set_queue};
 
 /* The word for pair `index` in a list a:b:...; false when there is none. */
-static bool word(const char *list, unsigned index, char *out, size_t room)
+static bool list_word(const char *list, unsigned index, char *out, size_t room)
 {
 	size_t len;
 
@@ -64,7 +64,7 @@ static int open_pair(struct net_pair *p, const struct net_vhost *how, struct err
 	char fd_name[24];
 	int fd;
 
-	if (how->fds && !word(how->fds, p->index, fd_name, sizeof(fd_name)))
+	if (how->fds && !list_word(how->fds, p->index, fd_name, sizeof(fd_name)))
 		return err_set(e, -EINVAL, "'%s' names no descriptor for queue pair %u", how->fds,
 			       p->index);
 	fd = vhost_open(VHOST_NET, how->fds ? fd_name : NULL, e);
@@ -120,7 +120,7 @@ void net_vhost_fini(struct virtio_net *n)
 	}
 }
 
-static void begin(struct net_pair *p)
+static void vhost_begin(struct net_pair *p)
 {
 	struct virtio_net *n = p->n;
 	uint64_t features = n->v.features & FOR_KERNEL;
@@ -143,7 +143,7 @@ void net_vhost_update(struct virtio_net *n, unsigned pairs)
 		bool want = p->vhost && i < pairs && n->link_up;
 
 		if (want && !p->vhosted) {
-			begin(p);
+			vhost_begin(p);
 		} else if (!want && p->vhosted) {
 			vhost_stop(p->vhost);
 			p->vhosted = false;

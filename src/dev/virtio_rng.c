@@ -61,7 +61,7 @@ static const struct opt rng_dev_options[] = {
 	OPT_END,
 };
 
-static struct virtio_rng *of(struct vdev *v)
+static struct virtio_rng *rng_of(struct vdev *v)
 {
 	return (struct virtio_rng *)v;
 }
@@ -84,7 +84,7 @@ static void source_ready(struct loop_fd *w, uint32_t events)
 	vq_kick(r->vq);
 }
 
-static void time_up(struct loop_timer *t)
+static void rng_run_timer(struct loop_timer *t)
 {
 	vq_kick(container_of(t, struct virtio_rng, timer)->vq);
 }
@@ -100,7 +100,7 @@ static void wait_for_source(struct virtio_rng *r)
 }
 
 /* Bytes that may be given now; with none left the timer is set to the end of the period. */
-static uint64_t allowance(struct virtio_rng *r)
+static uint64_t rng_allowance(struct virtio_rng *r)
 {
 	uint64_t now = loop_now(vq_loop(r->vq)), left = rng_quota_left(&r->quota, now);
 
@@ -112,10 +112,10 @@ static uint64_t allowance(struct virtio_rng *r)
 /* --- the queue --- */
 
 /* Give some bytes for `c`. Bytes given; -EAGAIN: not now, something will kick again. */
-static ssize_t serve(struct virtio_rng *r, struct vchain *c)
+static ssize_t rng_fill_chain(struct virtio_rng *r, struct vchain *c)
 {
 	struct iovec iov[CHAIN_IOV];
-	uint64_t limit = MIN(allowance(r), CHAIN_MAX);
+	uint64_t limit = MIN(rng_allowance(r), CHAIN_MAX);
 	ssize_t got;
 	int n;
 
@@ -143,7 +143,7 @@ static ssize_t serve(struct virtio_rng *r, struct vchain *c)
 
 static void rng_kick(struct vqueue *vq)
 {
-	struct virtio_rng *r = of(vq_dev(vq));
+	struct virtio_rng *r = rng_of(vq_dev(vq));
 	uint64_t sum = 0;
 	struct vchain *c;
 
@@ -153,7 +153,7 @@ static void rng_kick(struct vqueue *vq)
 		c = vq_pop(vq);
 		if (!c)
 			return;
-		got = c->in_len ? serve(r, c) : 0;
+		got = c->in_len ? rng_fill_chain(r, c) : 0;
 		if (got < 0) {
 			vq_unpop(vq, c);
 			return;
@@ -167,17 +167,17 @@ static void rng_kick(struct vqueue *vq)
 
 static void rng_quiesce(struct vqueue *vq)
 {
-	stop_waiting(of(vq_dev(vq)));
+	stop_waiting(rng_of(vq_dev(vq)));
 }
 
 /* --- life --- */
 
 static int rng_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
-	struct virtio_rng *r = of(v);
+	struct virtio_rng *r = rng_of(v);
 
 	r->src.fd = -1;
-	r->timer.fn = time_up;
+	r->timer.fn = rng_run_timer;
 	if (!r->max_bytes || r->max_bytes > INT64_MAX)
 		return err_set(e, -EINVAL,
 			       "'max-bytes' parameter must be positive, and less than 2^63");
@@ -190,7 +190,7 @@ static int rng_realize(struct vdev *v, struct dev_env *env, struct err *e)
 
 static void rng_unrealize(struct vdev *v)
 {
-	struct virtio_rng *r = of(v);
+	struct virtio_rng *r = rng_of(v);
 
 	stop_waiting(r);
 	rng_src_close(&r->src);

@@ -55,7 +55,7 @@ static const struct opt port_options[] = {
 
 /* --- VSERPORT_CHANGE --- */
 
-static void report(struct serial_port *p)
+static void port_report(struct serial_port *p)
 {
 	if (!p->sub.id)
 		return;
@@ -76,7 +76,7 @@ static void quiet_over(struct loop_timer *t)
 	p->quiet = false;
 	if (p->change_waits) {
 		p->change_waits = false;
-		report(p);
+		port_report(p);
 	}
 }
 
@@ -99,7 +99,7 @@ struct batch {
 	char buf[PIECE];
 };
 
-static void gather(struct serial_port *p, struct batch *b)
+static void batch_gather(struct serial_port *p, struct batch *b)
 {
 	unsigned max = chardev_has_messages(p->chardev) ? 1 : BATCH;
 	struct vchain *c;
@@ -119,7 +119,7 @@ static void gather(struct serial_port *p, struct batch *b)
 }
 
 /* `took` bytes are done (those and all that is left: `all`): what is not goes back to the ring. */
-static void settle(struct serial_port *p, struct batch *b, size_t took, bool all)
+static void batch_settle(struct serial_port *p, struct batch *b, size_t took, bool all)
 {
 	struct vqueue *vq = p->slot->out;
 	uint64_t begin = b->begin;
@@ -155,13 +155,13 @@ void serial_port_out(struct serial_port *p)
 	while (!p->blocked && spent < TURN_MAX) {
 		size_t took;
 
-		gather(p, &b);
+		batch_gather(p, &b);
 		if (!b.n)
 			return;
 		spent += MAX(b.len, b.n * (size_t)COST_MIN);
 		took = b.len ? chardev_write(p->chardev, b.buf, b.len) : 0;
 		p->blocked = took < b.len && !p->console;
-		settle(p, &b, took, took < b.len && p->console);
+		batch_settle(p, &b, took, took < b.len && p->console);
 	}
 	if (!p->blocked)
 		vq_kick(vq);
@@ -181,7 +181,7 @@ static bool is_reading(const struct serial_port *p)
 }
 
 /* Fill the guest's buffers; how much they took. */
-static size_t give(struct serial_port *p, const char *buf, size_t len)
+static size_t port_give(struct serial_port *p, const char *buf, size_t len)
 {
 	struct vqueue *vq = p->slot->in;
 	size_t done = 0;
@@ -209,7 +209,7 @@ static void pause_or_read(struct serial_port *p)
 void serial_port_in(struct serial_port *p)
 {
 	if (p->held_len && is_reading(p)) {
-		size_t n = give(p, p->held, p->held_len);
+		size_t n = port_give(p, p->held, p->held_len);
 
 		p->held_len -= n;
 		memmove(p->held, p->held + n, p->held_len);
@@ -219,18 +219,18 @@ void serial_port_in(struct serial_port *p)
 
 /* --- the chardev --- */
 
-static void received(struct chardev_user *u, const char *buf, size_t len)
+static void port_received(struct chardev_user *u, const char *buf, size_t len)
 {
 	struct serial_port *p = container_of(u, struct serial_port, user);
 	/* Nothing is held: the chardev is paused while something is. */
-	size_t n = is_reading(p) ? give(p, buf, len) : 0;
+	size_t n = is_reading(p) ? port_give(p, buf, len) : 0;
 
 	p->held_len = len - n;
 	memcpy(p->held, buf + n, p->held_len);
 	pause_or_read(p);
 }
 
-static void writable(struct chardev_user *u)
+static void port_writable(struct chardev_user *u)
 {
 	struct serial_port *p = container_of(u, struct serial_port, user);
 
@@ -251,12 +251,12 @@ static void host_changed(struct serial_port *p, bool open)
 	vq_kick(p->slot->out);
 }
 
-static void opened(struct chardev_user *u)
+static void port_opened(struct chardev_user *u)
 {
 	host_changed(container_of(u, struct serial_port, user), true);
 }
 
-static void closed(struct chardev_user *u)
+static void port_closed(struct chardev_user *u)
 {
 	struct serial_port *p = container_of(u, struct serial_port, user);
 
@@ -276,7 +276,7 @@ void serial_port_set_open(struct serial_port *p, bool open)
 	p->guest_open = open;
 	if (p->chardev && !p->console)
 		chardev_set_open(p->chardev, open);
-	report(p);
+	port_report(p);
 	serial_port_in(p);
 }
 
@@ -297,7 +297,7 @@ struct plug {
 };
 
 /* Exit loop. */
-static void plug(void *arg)
+static void port_plug(void *arg)
 {
 	struct plug *a = arg;
 	struct serial_port *p = a->p;
@@ -314,7 +314,7 @@ static void plug(void *arg)
 	pause_or_read(p);
 }
 
-static void unplug(void *arg)
+static void port_unplug(void *arg)
 {
 	struct serial_port *p = arg;
 
@@ -348,7 +348,7 @@ static int check_name(struct dev_env *env, const struct serial_port *p, struct e
 	return 0;
 }
 
-static int realize(struct dev_sub *sub, struct dev_env *env, bool console, struct err *e)
+static int port_realize(struct dev_sub *sub, struct dev_env *env, bool console, struct err *e)
 {
 	struct serial_port *p = container_of(sub, struct serial_port, sub);
 	struct plug a = {.p = p, .e = e};
@@ -358,7 +358,7 @@ static int realize(struct dev_sub *sub, struct dev_env *env, bool console, struc
 	p->dev = serial_of(container_of(sub->parent, struct vdev, fn));
 	p->console = console;
 	p->quiet_end.fn = quiet_over;
-	p->user = (struct chardev_user){opened, closed, received, writable};
+	p->user = (struct chardev_user){port_opened, port_closed, port_received, port_writable};
 	rc = check_name(env, p, e);
 	if (rc == 0)
 		rc = serial_choose_nr(p->dev, p, e);
@@ -367,7 +367,7 @@ static int realize(struct dev_sub *sub, struct dev_env *env, bool console, struc
 	if (p->chardev_id && !(a.chardev = chardev_find(env->chardevs, p->chardev_id)))
 		return err_set(e, -ENOENT, "Property '%s.chardev' can't find value '%s'", sub->kind,
 			       p->chardev_id);
-	loop_call(env->io, plug, &a);
+	loop_call(env->io, port_plug, &a);
 	if (a.rc == -EBUSY)
 		err_set(e, a.rc, "Property '%s.chardev' can't take value '%s', it's in use",
 			sub->kind, p->chardev_id);
@@ -376,12 +376,12 @@ static int realize(struct dev_sub *sub, struct dev_env *env, bool console, struc
 
 static int console_realize(struct dev_sub *sub, struct dev_env *env, struct err *e)
 {
-	return realize(sub, env, true, e);
+	return port_realize(sub, env, true, e);
 }
 
 static int serialport_realize(struct dev_sub *sub, struct dev_env *env, struct err *e)
 {
-	return realize(sub, env, false, e);
+	return port_realize(sub, env, false, e);
 }
 
 static void port_unrealize(struct dev_sub *sub)
@@ -389,7 +389,7 @@ static void port_unrealize(struct dev_sub *sub)
 	struct serial_port *p = container_of(sub, struct serial_port, sub);
 
 	if (p->env)
-		loop_call(p->env->io, unplug, p);
+		loop_call(p->env->io, port_unplug, p);
 }
 
 static const struct dev_sub_ops console_ops = {

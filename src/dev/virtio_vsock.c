@@ -75,7 +75,7 @@ static const struct opt vsock_options[] = {
 	OPT_END,
 };
 
-static struct virtio_vsock *of(struct vdev *v)
+static struct virtio_vsock *vsock_of(struct vdev *v)
 {
 	return (struct virtio_vsock *)v;
 }
@@ -112,7 +112,7 @@ static void vsock_tx(struct virtio_vsock *d)
 /* --- receive --- */
 
 /* Fill one buffer. False: there was no packet. */
-static bool fill(struct virtio_vsock *d, struct vchain *c)
+static bool vsock_fill_chain(struct virtio_vsock *d, struct vchain *c)
 {
 	uint8_t bytes[VSOCK_HDR_LEN];
 	struct iovec iov[VSOCK_IOV];
@@ -141,7 +141,7 @@ static void vsock_rx(struct virtio_vsock *d)
 		/* Without room for a byte of data it would be of no use to most packets. */
 		if (c->in_len <= VSOCK_HDR_LEN) {
 			vq_push(vq, c, 0);
-		} else if (!fill(d, c)) {
+		} else if (!vsock_fill_chain(d, c)) {
 			vq_unpop(vq, c);
 			break;
 		}
@@ -155,7 +155,7 @@ static void vsock_rx(struct virtio_vsock *d)
 
 static void vsock_kick(struct vqueue *vq)
 {
-	struct virtio_vsock *d = of(vq_dev(vq));
+	struct virtio_vsock *d = vsock_of(vq_dev(vq));
 
 	if (vq_index(vq) == VSOCK_RX)
 		vsock_rx(d);
@@ -163,7 +163,7 @@ static void vsock_kick(struct vqueue *vq)
 		vsock_tx(d);
 }
 
-static void wake(void *arg)
+static void vsock_wake(void *arg)
 {
 	struct virtio_vsock *d = arg;
 
@@ -173,7 +173,7 @@ static void wake(void *arg)
 
 /* --- life --- */
 
-static void run_forget(struct loop_task *t)
+static void vsock_run_forget(struct loop_task *t)
 {
 	struct virtio_vsock *d = container_of(t, struct virtio_vsock, forget);
 
@@ -183,12 +183,12 @@ static void run_forget(struct loop_task *t)
 
 /* Done, or posted before the queues' next start is: what the new driver does finds nothing of the
  * old one. */
-static void reset(struct vdev *v)
+static void virtio_vsock_reset(struct vdev *v)
 {
-	struct virtio_vsock *d = of(v);
+	struct virtio_vsock *d = vsock_of(v);
 
 	if (loop_is_mine(d->loop))
-		run_forget(&d->forget);
+		vsock_run_forget(&d->forget);
 	else
 		loop_post(d->loop, &d->forget);
 }
@@ -217,21 +217,21 @@ static unsigned max_connections(struct virtio_vsock *d)
 	return (unsigned)share;
 }
 
-static int realize(struct vdev *v, struct dev_env *env, struct err *e)
+static int virtio_vsock_realize(struct vdev *v, struct dev_env *env, struct err *e)
 {
-	struct virtio_vsock *d = of(v);
+	struct virtio_vsock *d = vsock_of(v);
 	struct vsock_config cfg = {
 		.name = vdev_name(v),
 		.path = d->path,
 		.guest_cid = (uint32_t)d->guest_cid,
 		.max = max_connections(d),
 		.seqpacket = d->seqpacket,
-		.wake = wake,
+		.wake = vsock_wake,
 		.arg = d,
 	};
 	int rc = vsock_check_cid(d->guest_cid, e);
 
-	d->forget.fn = run_forget;
+	d->forget.fn = vsock_run_forget;
 	if (rc == 0 && !d->path)
 		rc = err_set(e, -EINVAL, "Parameter 'uds-path' is missing");
 	d->loop = d->v.exits;
@@ -258,9 +258,9 @@ static int realize(struct vdev *v, struct dev_env *env, struct err *e)
 	return rc < 0 ? err_set(e, rc, "could not listen on %s: %s", d->path, strerror(-rc)) : 0;
 }
 
-static void unrealize(struct vdev *v)
+static void virtio_vsock_unrealize(struct vdev *v)
 {
-	struct virtio_vsock *d = of(v);
+	struct virtio_vsock *d = vsock_of(v);
 
 	vsock_free(d->s);
 	d->s = NULL;
@@ -269,9 +269,9 @@ static void unrealize(struct vdev *v)
 static const struct vdev_ops vsock_ops = {
 	.virtio_id = VSOCK_VIRTIO_ID,
 	.pci_class = VSOCK_PCI_CLASS,
-	.realize = realize,
-	.unrealize = unrealize,
-	.reset = reset,
+	.realize = virtio_vsock_realize,
+	.unrealize = virtio_vsock_unrealize,
+	.reset = virtio_vsock_reset,
 	.kick = vsock_kick,
 };
 

@@ -25,7 +25,7 @@
 #define DIR_MAX_LEN  64
 #define PATH_MAX_LEN (DIR_MAX_LEN + 32)
 
-static const char *text(const char *s)
+static const char *text_or_empty(const char *s)
 {
 	return s ? s : "";
 }
@@ -33,11 +33,11 @@ static const char *text(const char *s)
 static int check_disk(const struct pv_backend *b, struct err *e)
 {
 	const char *file = b->params ? strchr(b->params, ':') : NULL;
-	bool cdrom = !strcmp(text(b->device_type), "cdrom");
+	bool cdrom = !strcmp(text_or_empty(b->device_type), "cdrom");
 	const char *name = b->dev ? b->dev : b->id;
 
 	/* "aio:/path"; with nothing behind the colon there is no image. */
-	if (cdrom && !*(file ? file + 1 : text(b->params)))
+	if (cdrom && !*(file ? file + 1 : text_or_empty(b->params)))
 		return 0;
 	if (cdrom)
 		return err_set(e, -ENOTSUP,
@@ -75,7 +75,7 @@ static int check_9pfs(const struct pv_backend *b, struct err *e)
 		       "xl.cfg has a p9 share of '%s': this device model serves virtio devices "
 		       "only; write -device virtio-9p-pci in device_model_args, or "
 		       "type=xen_9pfsd (Xen 4.19 or newer)",
-		       text(b->path));
+		       text_or_empty(b->path));
 }
 
 static int check_usb(const struct pv_backend *b, struct err *e)
@@ -110,7 +110,8 @@ static char *read_node(struct xs *xs, const char *dir, const char *node)
 	return xs_get(xs, path);
 }
 
-static int check_one(struct xs *xs, const char *kind, unsigned domid, const char *id, struct err *e)
+static int backend_check(struct xs *xs, const char *kind, unsigned domid, const char *id,
+			 struct err *e)
 {
 	bool disk = !strcmp(kind, "qdisk");
 	struct pv_backend b = {.kind = kind, .id = id};
@@ -154,7 +155,7 @@ int pv_backends_check(struct xs *xs, unsigned domid, const char *there, unsigned
 		snprintf(dir, sizeof(dir), "backend/%s/%u", kinds[k].kind, domid);
 		ids = xs_list(xs, dir, &len);
 		for (char *id = ids; ids && rc == 0 && id < ids + len; id += strlen(id) + 1)
-			rc = check_one(xs, kinds[k].kind, domid, id, e);
+			rc = backend_check(xs, kinds[k].kind, domid, id, e);
 		free(ids);
 	}
 	return rc;

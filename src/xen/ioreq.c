@@ -1,10 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* ioreq.c - the ioreq server: the guest's accesses to claimed memory arrive here
  *
- * Xen puts each vCPU's request into that vCPU's slot of one shared page and rings the vCPU's event
- * channel; the vCPU sleeps until its slot says RESP_READY and the channel was rung back. One
- * wake-up answers every slot that is ready, then returns to the loop, which does the work that the
- * accesses have only marked (queues).
+ * Primer. When a guest reads or writes an address that no RAM is behind, its CPU leaves the guest (an
+ * exit) and Xen has the access emulated. A program in a control domain can tell Xen that it emulates
+ * a range of addresses: it creates an ioreq server and claims the range. Xen then describes each
+ * access to the range in a struct ioreq: address, size, direction, data, and how often it repeats.
+ *
+ * The ioreq page is shared by Xen and the server. It has one such struct, a slot, for each vCPU,
+ * because a vCPU waits for its access to end and so has one at a time. The field `state` of a slot
+ * says who may write it:
+ *
+ *     STATE_IOREQ_NONE       no request; Xen fills the slot
+ *     STATE_IOREQ_READY      the request is there; the server takes it
+ *     STATE_IOREQ_INPROCESS  the server works on it
+ *     STATE_IORESP_READY     the answer is in `data`; Xen takes it and sets NONE
+ *
+ * Each slot has an event channel (`vp_eport`), an interrupt line between domains: Xen notifies the
+ * server after READY, the server notifies Xen after RESP_READY, and the vCPU goes on.
+ *
+ * Here, one wake-up answers every slot that is ready and then returns to the loop. A doorbell only
+ * marks its queue; the loop serves the queue after the vCPU was released.
  *
  * Owns:    the server (it dies with the domain at the latest), the page, the event channels.
  * Trusts:  Xen for the page itself; the numbers in a request are the guest's doing, so each slot is
@@ -47,7 +62,7 @@ _Static_assert(sizeof(struct ioreq) == 32, "layout of struct ioreq");
 _Static_assert(offsetof(struct ioreq, type) == STATE_BYTE + 1, "place of the state");
 _Static_assert(XEN_VCPUS_MAX * sizeof(struct ioreq) == 4096, "one page of slots");
 
-static int create_server(struct xen *x, struct err *e)
+static int server_create(struct xen *x, struct err *e)
 {
 	if (xendevicemodel_create_ioreq_server(x->dmod, (domid_t)x->domid,
 					       HVM_IOREQSRV_BUFIOREQ_OFF, &x->server) < 0) {
@@ -70,7 +85,7 @@ int ioreq_claim(struct hv *hv, uint64_t base, uint64_t size, struct err *e)
 	if (x->claims == XEN_RANGES)
 		return err_set(e, -ENOSPC, "too many address ranges");
 	if (!x->has_server) {
-		rc = create_server(x, e);
+		rc = server_create(x, e);
 		if (rc)
 			return rc;
 	}
@@ -87,7 +102,7 @@ int ioreq_claim(struct hv *hv, uint64_t base, uint64_t size, struct err *e)
 
 /* --- one request --- */
 
-static bool is_claimed(const struct xen *x, uint64_t addr, unsigned size)
+static bool range_is_claimed(const struct xen *x, uint64_t addr, unsigned size)
 {
 	for (unsigned i = 0; i < x->claims; i++) {
 		const struct hv_range *r = &x->claimed[i];
@@ -98,22 +113,23 @@ static bool is_claimed(const struct xen *x, uint64_t addr, unsigned size)
 	return false;
 }
 
-static uint64_t do_read(struct xen *x, uint64_t addr, unsigned size)
+static uint64_t access_read(struct xen *x, uint64_t addr, unsigned size)
 {
-	return is_claimed(x, addr, size) ? x->client->read(x->client->ctx, addr, size) : ALL_ONES;
+	return range_is_claimed(x, addr, size) ? x->client->read(x->client->ctx, addr, size)
+					       : ALL_ONES;
 }
 
-static void do_write(struct xen *x, uint64_t addr, uint64_t data, unsigned size)
+static void access_write(struct xen *x, uint64_t addr, uint64_t data, unsigned size)
 {
 	if (size < 8)
 		data &= (1ULL << (8 * size)) - 1;
-	if (is_claimed(x, addr, size))
+	if (range_is_claimed(x, addr, size))
 		x->client->write(x->client->ctx, addr, data, size);
 }
 
 /* A repeated access whose data lies in RAM (`rep movs`), or the same datum over and over (`rep
  * stos`). */
-static uint64_t do_repeated(struct xen *x, const struct ioreq *r)
+static uint64_t access_repeat(struct xen *x, const struct ioreq *r)
 {
 	uint64_t step = r->df ? -(uint64_t)r->size : r->size, data = r->data;
 
@@ -122,17 +138,17 @@ static uint64_t do_repeated(struct xen *x, const struct ioreq *r)
 
 		if (!r->data_is_ptr) {
 			if (r->dir == IOREQ_READ)
-				data = do_read(x, addr, r->size);
+				data = access_read(x, addr, r->size);
 			else
-				do_write(x, addr, r->data, r->size);
+				access_write(x, addr, r->data, r->size);
 		} else if (r->dir == IOREQ_READ) {
-			v = htole64(do_read(x, addr, r->size));
+			v = htole64(access_read(x, addr, r->size));
 			if (gmem_write(x->hv.mem, ram, &v, r->size) < 0)
 				break;
 		} else {
 			if (gmem_read(x->hv.mem, ram, &v, r->size) < 0)
 				break;
-			do_write(x, addr, le64toh(v), r->size);
+			access_write(x, addr, le64toh(v), r->size);
 		}
 	}
 	return data;
@@ -152,15 +168,15 @@ uint64_t ioreq_handle(struct xen *x, const struct ioreq *r)
 	}
 	if (likely(r->count == 1 && !r->data_is_ptr)) {
 		if (r->dir == IOREQ_READ)
-			return do_read(x, r->addr, r->size);
-		do_write(x, r->addr, r->data, r->size);
+			return access_read(x, r->addr, r->size);
+		access_write(x, r->addr, r->data, r->size);
 		return r->data;
 	}
-	return do_repeated(x, r);
+	return access_repeat(x, r);
 }
 
-/* True when there was a request. */
-static bool serve_slot(struct xen *x, unsigned vcpu)
+/* Answer the request in the slot of `vcpu`. Returns false when there is none. */
+static bool slot_serve(struct xen *x, unsigned vcpu)
 {
 	uint8_t *slot = x->page + vcpu * SLOT_SIZE;
 	_Atomic(uint8_t) *state = (_Atomic(uint8_t) *)(slot + STATE_BYTE);
@@ -182,50 +198,50 @@ static bool serve_slot(struct xen *x, unsigned vcpu)
 	return true;
 }
 
-static bool serve_all(struct xen *x)
+static bool slots_serve(struct xen *x)
 {
 	bool any = false;
 
 	for (unsigned i = 0; i < x->hv.vcpus; i++)
-		any |= serve_slot(x, i);
+		any |= slot_serve(x, i);
 	return any;
 }
 
-/* With -machine exit-poll-ns: the page says it sooner than the event channel does, whose event then
- * finds nothing left. */
-static enum loop_look look(struct loop_poller *p)
+/* With -machine exit-poll-ns the loop reads the page, where a request is seen before its event comes.
+ * The event then finds no slot that is ready. */
+static enum loop_look slots_poll(struct loop_poller *p)
 {
-	return serve_all(container_of(p, struct xen, poller)) ? LOOP_WORK : LOOP_NOTHING;
+	return slots_serve(container_of(p, struct xen, poller)) ? LOOP_WORK : LOOP_NOTHING;
 }
 
 /* --- events --- */
 
-static void on_event(struct loop_fd *w, uint32_t events)
+static void events_ready(struct loop_fd *w, uint32_t events)
 {
 	struct xen *x = container_of(w, struct xen, events);
 	evtchn_port_t ports[XEN_VCPUS_MAX];
 	ssize_t n = read(w->fd, ports, sizeof(ports));
 
-	/* A port that was read is masked until it is written back. Unmask before the look at the
-	 * slots: then a request that comes after the look rings again. */
+	/* A port that was read is masked until it is written back. Unmask it before reading
+	 * the slots: then a request that comes after they were read raises a new event. */
 	if (n > 0 && write(w->fd, ports, (size_t)n) != n)
 		log_err("could not unmask the event channels of the domain: %s", strerror(errno));
-	serve_all(x);
+	slots_serve(x);
 }
 
-static void start_events(void *arg)
+static void events_start(void *arg)
 {
 	struct xen *x = arg;
-	int rc = loop_fd_add(x->exits, &x->events, xenevtchn_fd(x->evtchn), EPOLLIN, on_event);
+	int rc = loop_fd_add(x->exits, &x->events, xenevtchn_fd(x->evtchn), EPOLLIN, events_ready);
 
 	if (rc < 0) {
 		log_err("could not watch the event channels: %s", strerror(-rc));
 		return;
 	}
-	x->poller.look = look;
+	x->poller.look = slots_poll;
 	loop_poller_add(x->exits, &x->poller);
 	/* A request may have come before its event channel was bound. */
-	serve_all(x);
+	slots_serve(x);
 }
 
 int ioreq_serve(struct xen *x, struct loop *exits, const struct hv_client *client, struct err *e)
@@ -265,13 +281,13 @@ int ioreq_serve(struct xen *x, struct loop *exits, const struct hv_client *clien
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return err_set(e, -errno, "fcntl on the event channel device: %s", strerror(errno));
-	loop_call(exits, start_events, x);
+	loop_call(exits, events_start, x);
 	return 0;
 }
 
 void ioreq_close(struct xen *x)
 {
-	/* The domain may be gone: what fails here has been done by its end. Closing the handle
+	/* The domain may be gone: then these calls fail, and Xen has done their work already. Closing the handle
 	 * unbinds the channels. */
 	loop_poller_del(&x->poller);
 	if (x->exits)

@@ -208,7 +208,7 @@ static void watcher_end(struct watcher *w)
 
 /* --- the child --- */
 
-static bool send_msg(int sock, enum store_msg type, int rc)
+static bool msg_send(int sock, enum store_msg type, int rc)
 {
 	struct msg m = {.type = type, .rc = rc};
 
@@ -237,7 +237,7 @@ static void child_run(int sock, struct watcher *w)
 	rc = watcher_start(w);
 	if (!rc)
 		rc = child_confine();
-	send_msg(sock, MSG_READY, rc);
+	msg_send(sock, MSG_READY, rc);
 	if (rc < 0)
 		return;
 
@@ -248,7 +248,7 @@ static void child_run(int sock, struct watcher *w)
 			break;
 		if (p[1].revents) {
 			if (watcher_gone(w))
-				send_msg(sock, MSG_GONE, 0);
+				msg_send(sock, MSG_GONE, 0);
 			if (w->gone || w->xs.fd < 0)
 				p[1].fd = -1;
 		}
@@ -257,7 +257,7 @@ static void child_run(int sock, struct watcher *w)
 		if (recv(sock, &m, sizeof(m), 0) != sizeof(m))
 			break; /* the device model has ended */
 		if (m.type == MSG_ANNOUNCE)
-			send_msg(sock, MSG_ANNOUNCE, watcher_announce(w));
+			msg_send(sock, MSG_ANNOUNCE, watcher_announce(w));
 		else if (m.type == MSG_CONSOLE)
 			watcher_connect(w, m.devid);
 	}
@@ -266,7 +266,7 @@ static void child_run(int sock, struct watcher *w)
 
 /* --- the device model's side --- */
 
-static int start_child(struct store *s, struct err *e)
+static int child_start(struct store *s, struct err *e)
 {
 	int pair[2];
 	struct msg m;
@@ -305,13 +305,13 @@ int store_start(struct store *s, bool apart, struct err *e)
 	int rc;
 
 	s->watch.fd = -1;
-	rc = apart ? start_child(s, e) : watcher_start(&s->watcher);
+	rc = apart ? child_start(s, e) : watcher_start(&s->watcher);
 	return rc < 0 ? err_set(e, rc, "could not watch domain %u in xenstore: %s",
 				s->watcher.domid, strerror(-rc))
 		      : 0;
 }
 
-static void report_gone(struct store *s)
+static void store_report_gone(struct store *s)
 {
 	if (s->gone)
 		return;
@@ -320,7 +320,7 @@ static void report_gone(struct store *s)
 		s->client->event(s->client->ctx, HV_GONE);
 }
 
-static void lost(struct store *s)
+static void store_lost(struct store *s)
 {
 	log_warn("the connection to xenstore is lost: the end of the domain will not be noticed");
 }
@@ -331,10 +331,10 @@ static void xenstore_readable(struct loop_fd *w, uint32_t events)
 
 	if (watcher_gone(&s->watcher)) {
 		loop_fd_del(s->loop, w);
-		report_gone(s);
+		store_report_gone(s);
 	} else if (s->watcher.xs.fd < 0) {
 		loop_fd_del(s->loop, w);
-		lost(s);
+		store_lost(s);
 	}
 }
 
@@ -345,11 +345,11 @@ static void child_readable(struct loop_fd *w, uint32_t events)
 
 	if (recv(s->sock, &m, sizeof(m), MSG_DONTWAIT) == sizeof(m)) {
 		if (m.type == MSG_GONE)
-			report_gone(s);
+			store_report_gone(s);
 		return;
 	}
 	loop_fd_del(s->loop, w);
-	lost(s);
+	store_lost(s);
 }
 
 int store_watch(struct store *s, struct loop *control, const struct hv_client *client)
@@ -362,24 +362,24 @@ int store_watch(struct store *s, struct loop *control, const struct hv_client *c
 }
 
 /* Ask the child to; 0 or -errno. */
-static int announce_apart(struct store *s)
+static int child_announce(struct store *s)
 {
 	struct msg m;
 
-	if (!send_msg(s->sock, MSG_ANNOUNCE, 0))
+	if (!msg_send(s->sock, MSG_ANNOUNCE, 0))
 		return -errno;
 	do {
 		if (recv(s->sock, &m, sizeof(m), 0) != sizeof(m))
 			return -EIO;
 		if (m.type == MSG_GONE)
-			report_gone(s);
+			store_report_gone(s);
 	} while (m.type != MSG_ANNOUNCE);
 	return m.rc;
 }
 
 int store_announce(struct store *s, struct err *e)
 {
-	int rc = s->pid ? announce_apart(s) : watcher_announce(&s->watcher);
+	int rc = s->pid ? child_announce(s) : watcher_announce(&s->watcher);
 
 	return rc < 0 ? err_set(e, rc,
 				"could not write the state of the device model to xenstore: %s",

@@ -125,7 +125,7 @@ static const struct hv_ops xen_ops = {
 	.close = xen_close,
 };
 
-static int open_handles(struct xen *x, struct err *e)
+static int handles_open(struct xen *x, struct err *e)
 {
 	x->privcmd = privcmd_open(e);
 	if (x->privcmd < 0)
@@ -142,7 +142,7 @@ static int open_handles(struct xen *x, struct err *e)
 	return 0;
 }
 
-static int count_vcpus(struct xen *x, struct err *e)
+static int vcpus_count(struct xen *x, struct err *e)
 {
 	if (xendevicemodel_nr_vcpus(x->dmod, (domid_t)x->domid, &x->hv.vcpus) < 0) {
 		const char *why = errno == ESRCH    ? "there is no such domain"
@@ -158,7 +158,7 @@ static int count_vcpus(struct xen *x, struct err *e)
 }
 
 /* Guest memory: its RAM and the pages of its ACPI tables. */
-static int open_memory(struct xen *x, struct err *e)
+static int memory_open(struct xen *x, struct err *e)
 {
 	struct hv *hv = &x->hv;
 	struct hv_range all[HV_RAM_RANGES];
@@ -189,9 +189,9 @@ struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, bool apar
 	x->privcmd = -1;
 	x->events.fd = -1;
 	x->store.watcher.xs.fd = -1;
-	if (open_handles(x, e) < 0 || count_vcpus(x, e) < 0 ||
+	if (handles_open(x, e) < 0 || vcpus_count(x, e) < 0 ||
 	    store_open(&x->store, domid, &x->facts, e) < 0 || ram_discover(x, e) < 0 ||
-	    layout_check_ram(conf, x->hv.ram, x->hv.ram_ranges, e) < 0 || open_memory(x, e) < 0 ||
+	    layout_check_ram(conf, x->hv.ram, x->hv.ram_ranges, e) < 0 || memory_open(x, e) < 0 ||
 	    store_start(&x->store, apart, e) < 0) {
 		xen_close(&x->hv);
 		return NULL;
@@ -201,7 +201,7 @@ struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, bool apar
 	return &x->hv;
 }
 
-static bool same_range(struct hv_range a, struct hv_range b)
+static bool range_equal(struct hv_range a, struct hv_range b)
 {
 	return a.base == b.base && a.size == b.size;
 }
@@ -221,9 +221,9 @@ int hv_xen_layout(struct hv *hv, const struct layout_conf *conf, struct layout *
 		return layout_resolve(conf, hv->ram, hv->ram_ranges, hv->paddr_bits, out, e);
 	}
 	/* A restored guest knows its windows, whatever this host would have chosen. */
-	if ((conf->ecam.size && !same_range(conf->ecam, known->ecam)) ||
-	    (conf->mmio.size && !same_range(conf->mmio, known->mmio)) ||
-	    (conf->mmio_high.size && !same_range(conf->mmio_high, known->mmio_high)))
+	if ((conf->ecam.size && !range_equal(conf->ecam, known->ecam)) ||
+	    (conf->mmio.size && !range_equal(conf->mmio, known->mmio)) ||
+	    (conf->mmio_high.size && !range_equal(conf->mmio_high, known->mmio_high)))
 		return err_set(e, -EINVAL,
 			       "the guest was started with other PCI windows (ECAM at 0x%" PRIx64
 			       ") than the line states",

@@ -54,7 +54,7 @@ void xs_disconnect(struct xs *xs)
 	xs->fd = -1;
 }
 
-static bool read_all(struct xs *xs, void *buf, size_t len)
+static bool xs_read_all(struct xs *xs, void *buf, size_t len)
 {
 	while (len) {
 		ssize_t n = read(xs->fd, buf, len);
@@ -73,12 +73,12 @@ static bool read_all(struct xs *xs, void *buf, size_t len)
 }
 
 /* One message; its payload (with a NUL behind) is the caller's. NULL: the connection is lost. */
-static char *receive(struct xs *xs, struct xsd_sockmsg *head)
+static char *xs_receive(struct xs *xs, struct xsd_sockmsg *head)
 {
 	char *payload = NULL;
 
-	if (read_all(xs, head, sizeof(*head)) && head->len <= XENSTORE_PAYLOAD_MAX &&
-	    (payload = malloc(head->len + 1)) && read_all(xs, payload, head->len)) {
+	if (xs_read_all(xs, head, sizeof(*head)) && head->len <= XENSTORE_PAYLOAD_MAX &&
+	    (payload = malloc(head->len + 1)) && xs_read_all(xs, payload, head->len)) {
 		payload[head->len] = '\0';
 		return payload;
 	}
@@ -88,7 +88,7 @@ static char *receive(struct xs *xs, struct xsd_sockmsg *head)
 }
 
 /* 0; -E2BIG; -EPIPE: the connection is lost. */
-static int transmit(struct xs *xs, const struct xs_req *r)
+static int xs_transmit(struct xs *xs, const struct xs_req *r)
 {
 	/* The value of a node has no NUL, a token has. */
 	size_t value = r->value ? strlen(r->value) + (r->type == XS_WATCH) : 0;
@@ -112,7 +112,7 @@ static int transmit(struct xs *xs, const struct xs_req *r)
 	return -EPIPE;
 }
 
-static int error_number(const char *name)
+static int xs_error_number(const char *name)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(xsd_errors); i++)
 		if (!strcmp(name, xsd_errors[i].errstring))
@@ -121,13 +121,13 @@ static int error_number(const char *name)
 }
 
 /* Into r->reply; 0, what xenstored has against it, or -EPIPE: the connection is lost. */
-static int reply(struct xs *xs, struct xs_req *r)
+static int xs_read_reply(struct xs *xs, struct xs_req *r)
 {
 	struct xsd_sockmsg head;
 	char *payload = NULL;
 	int rc;
 
-	while (xs->fd >= 0 && (payload = receive(xs, &head)) && head.type == XS_WATCH_EVENT) {
+	while (xs->fd >= 0 && (payload = xs_receive(xs, &head)) && head.type == XS_WATCH_EVENT) {
 		xs->fired = true;
 		free(payload);
 	}
@@ -138,7 +138,7 @@ static int reply(struct xs *xs, struct xs_req *r)
 		r->len = head.len;
 		return 0;
 	}
-	rc = head.type == XS_ERROR ? -error_number(payload) : -EPROTO;
+	rc = head.type == XS_ERROR ? -xs_error_number(payload) : -EPROTO;
 	free(payload);
 	return rc;
 }
@@ -149,14 +149,14 @@ void xs_ask(struct xs *xs, struct xs_req *reqs, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		reqs[i].reply = NULL;
 		reqs[i].len = 0;
-		reqs[i].rc = transmit(xs, &reqs[i]);
+		reqs[i].rc = xs_transmit(xs, &reqs[i]);
 	}
 	for (unsigned i = 0; i < n; i++)
 		if (!reqs[i].rc)
-			reqs[i].rc = reply(xs, &reqs[i]);
+			reqs[i].rc = xs_read_reply(xs, &reqs[i]);
 }
 
-static char *ask_text(struct xs *xs, enum xsd_sockmsg_type type, const char *path, unsigned *len)
+static char *xs_ask_text(struct xs *xs, enum xsd_sockmsg_type type, const char *path, unsigned *len)
 {
 	struct xs_req r = {type, path};
 
@@ -169,15 +169,16 @@ static char *ask_text(struct xs *xs, enum xsd_sockmsg_type type, const char *pat
 
 char *xs_get(struct xs *xs, const char *path)
 {
-	return ask_text(xs, XS_READ, path, NULL);
+	return xs_ask_text(xs, XS_READ, path, NULL);
 }
 
 char *xs_list(struct xs *xs, const char *path, unsigned *len)
 {
-	return ask_text(xs, XS_DIRECTORY, path, len);
+	return xs_ask_text(xs, XS_DIRECTORY, path, len);
 }
 
-static int order(struct xs *xs, enum xsd_sockmsg_type type, const char *path, const char *value)
+static int xs_run_order(struct xs *xs, enum xsd_sockmsg_type type, const char *path,
+			const char *value)
 {
 	struct xs_req r = {type, path, value};
 
@@ -188,12 +189,12 @@ static int order(struct xs *xs, enum xsd_sockmsg_type type, const char *path, co
 
 int xs_put(struct xs *xs, const char *path, const char *value)
 {
-	return order(xs, XS_WRITE, path, value);
+	return xs_run_order(xs, XS_WRITE, path, value);
 }
 
 int xs_remove(struct xs *xs, const char *path)
 {
-	return order(xs, XS_RM, path, NULL);
+	return xs_run_order(xs, XS_RM, path, NULL);
 }
 
 bool xs_introduced(struct xs *xs, unsigned domid)
@@ -202,7 +203,7 @@ bool xs_introduced(struct xs *xs, unsigned domid)
 	bool yes;
 
 	snprintf(number, sizeof(number), "%u", domid);
-	answer = ask_text(xs, XS_IS_DOMAIN_INTRODUCED, number, NULL);
+	answer = xs_ask_text(xs, XS_IS_DOMAIN_INTRODUCED, number, NULL);
 	yes = answer && !strcmp(answer, "T");
 	free(answer);
 	return yes;
@@ -215,7 +216,7 @@ bool xs_take_events(struct xs *xs)
 	bool fired;
 
 	while (xs->fd >= 0 && poll(&p, 1, 0) > 0) {
-		free(receive(xs, &head));
+		free(xs_receive(xs, &head));
 		xs->fired = true;
 	}
 	fired = xs->fired;

@@ -14,6 +14,7 @@
  * Exit loop only.
  */
 #include "base/util.h"
+#include "base/trace.h"
 #include "mem/internal.h"
 
 #define SWEEP_NS    (10 * 1000000ULL)
@@ -69,6 +70,7 @@ static void run_sweep(struct loop_timer *t)
 
 void gmem_invalidate(struct gmem *gm)
 {
+	trace(memory_invalidate, NULL, "every mapping is stale");
 	gmem_step(gm);
 	gmem_whole_stale(gm);
 	if (gm->loop && gm->sweeping == SWEEP_NONE)

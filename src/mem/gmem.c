@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "base/trace.h"
 #include "base/util.h"
 
 #define GEN_NONE   0u	      /* not mapped */
@@ -290,6 +291,8 @@ static uint8_t *map_granule(struct gmem *gm, uint64_t index, uint8_t *at, uint64
 	for (unsigned p = 0; p < pages; p++)
 		if (!gmem_is_ram(gm, first + p * PAGE, PAGE))
 			holes[p / 64] |= 1ULL << (p % 64);
+	trace(memory_map, NULL, "%u pages at 0x%llx%s", pages, (unsigned long long)first,
+	      at ? "" : ", beside the window");
 	return gm->ops->map(gm->ctx, at, first >> PAGE_SHIFT, pages, holes);
 }
 

@@ -13,8 +13,8 @@
  *
  * Exit loop only.
  */
-#include "base/util.h"
 #include "base/trace.h"
+#include "base/util.h"
 #include "mem/internal.h"
 
 #define SWEEP_NS    (10 * 1000000ULL)

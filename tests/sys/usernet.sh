@@ -40,7 +40,19 @@ guest_create g0 512 2 \
 	-netdev "stream,id=n1,addr.type=unix,addr.path=$TMP/passt/sock,reconnect-ms=100" \
 	-device virtio-net-pci,netdev=n1,mac=00:16:3e:00:00:02 || exit 1
 pid=$(dm_pid "$DOMID")
-check 'libslirp is loaded' grep -q libslirp.so "/proc/$pid/maps"
+# The helper of n0: the device model's child, and its own.
+worker() {
+	_keeper=$(cut -d' ' -f1 "/proc/$pid/task/$pid/children")
+	cut -d' ' -f1 "/proc/$_keeper/task/$_keeper/children" 2>/dev/null
+}
+worker_has_library() {
+	grep -q libslirp.so "/proc/$(worker)/maps" 2>/dev/null
+}
+has_no_library() {
+	! grep -q libslirp.so "/proc/$pid/maps"
+}
+check 'libslirp is in a process of its own' wait_for 20 worker_has_library
+check 'the device model has none of it' has_no_library
 guest_run g0 'cat >/tmp/lease <<"END"
 #!/bin/sh
 [ "$1" = bound ] || exit 0
@@ -63,6 +75,11 @@ lease=$(guest_run g0 'udhcpc -i eth0 -n -q -f -t 10 -s /tmp/lease 2>&1' 60 | gre
 check_eq 'lease of user' "$lease" 'lease 10.0.2.15 10.0.2.2 guest0'
 check_eq '4 MiB from dom0 by user' "$(fetch 10.0.2.2)" "$sum"
 check 'the guest serves dom0 by user' wait_for 20 served 2222
+old=$(worker)
+kill -9 "$old"
+check_eq 'killed: 4 MiB from dom0 by user' "$(fetch 10.0.2.2)" "$sum"
+check 'killed: the guest serves dom0 by user' wait_for 20 served 2222
+check 'killed: it is another process' [ "$(worker)" != "$old" ]
 # The other way: whole, and in segments that are larger than packets (nc writes pieces that are smaller).
 socat -u TCP4-LISTEN:7001,bind=127.0.0.1,reuseaddr "CREATE:$TMP/up" &
 echo $! >"$STATE/up.pid"

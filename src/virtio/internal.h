@@ -2,9 +2,8 @@
 /* internal.h - what the files of this folder share: the queue's insides and the device's status
  *
  * queue.c owns a queue's life (start, stop, kick, batching), pool.c the memory of its chains,
- * split.c and packed.c the two layouts
- * of a ring (ring.h), vdev.c the device's life (status, features, reset, interrupts), transport.c
- * the registers.
+ * split.c and packed.c the two layouts of a ring (ring.h), vdev.c the device's life (status,
+ * features, reset, interrupts), transport.c the registers.
  */
 #ifndef VIRTIO_INTERNAL_H
 #define VIRTIO_INTERNAL_H
@@ -15,7 +14,7 @@
 
 #define VIRTIO_NO_VECTOR 0xffff
 
-/* Doorbells that the layout has room for. */
+/* Doorbells that the notification region of the BAR has room for. */
 #define VQ_PER_DEVICE_MAX 1024
 
 #define STATUS_ACKNOWLEDGE 0x01
@@ -33,18 +32,18 @@ struct ring_area {
 	unsigned segs;
 };
 
-/* In a chain's own memory; a longer list of segments is borrowed from the queue. */
+/* Segments that fit into a chain's own slot; a chain with more borrows an iov_block. */
 #define CHAIN_INLINE_IOV 18
 
 struct chain_slot {
 	struct vchain c;
 	struct chain_slot *free_next;
-	struct list order; /* VIRTIO_F_IN_ORDER: by age, until pushed */
-	uint32_t written;
-	bool done;
-	uint16_t at;	 /* where it was in the ring */
-	unsigned places; /* packed ring: descriptors taken */
-	bool rejected;
+	struct list order; /* VIRTIO_F_IN_ORDER: in chain_pool.by_age until it is pushed */
+	uint32_t written;  /* VIRTIO_F_IN_ORDER: completed early with this length, ... */
+	bool done;	   /* ... and waiting for older chains */
+	uint16_t at;	   /* position in the ring from which it was popped */
+	unsigned places;   /* packed ring: descriptors that it occupies in the ring */
+	bool rejected;	   /* packed ring: has a bad buffer, is completed with nothing written */
 	struct iov_block *block;
 	struct iovec iov[CHAIN_INLINE_IOV];
 };
@@ -58,16 +57,16 @@ struct iov_block {
 
 /* pool.c */
 struct chain_pool {
-	struct list by_age; /* chains in flight, oldest first, when in_order */
+	struct list by_age; /* VIRTIO_F_IN_ORDER: chains in flight, oldest first */
 	struct chain_slot *slots, *free;
 	unsigned used; /* of `slots`, in order of first use */
 	struct iov_block *free_blocks;
-	unsigned blocks, n_free; /* there are so many, and so many are free */
-	/* To give back what is not needed: */
+	unsigned blocks, n_free; /* iov_blocks allocated, and how many of them are free */
+	/* The timer that frees unused memory (pool.c): */
 	struct loop_timer timer;
-	bool trimming;
-	unsigned least; /* free blocks at any time since the timer was set */
-	uint64_t turn;	/* last turn in which the queue was looked at, then */
+	bool trimming;	/* the timer is set */
+	unsigned least; /* smallest n_free since the timer was set */
+	uint64_t turn;	/* vqueue.turn when the timer was set */
 };
 
 enum vq_state {
@@ -77,7 +76,7 @@ enum vq_state {
 	VQ_STOPPING, /* nothing is popped; what is in flight is forgotten when it ends */
 };
 
-/* What the exit loop asked for and a queue's loop has done. */
+/* Bits of vqueue.report and .reported: what the exit loop asked for. */
 #define REPORT_STOP  1u
 #define REPORT_PAUSE 2u
 
@@ -116,26 +115,26 @@ struct vqueue {
 	bool avail_wrap, used_wrap; /* packed ring, as are the next three */
 	uint16_t batch, taken, first_flags;
 	bool event_idx, indirect, in_order;
-	bool notify_off; /* the NO_NOTIFY flag is set */
-	bool drained;	 /* the ring was seen empty, so it may be looked at */
+	bool notify_off; /* the driver was told by a flag not to notify */
+	bool drained;	 /* the last vq_pop() found the ring empty: it may be polled */
 	struct loop_poller poller;
-	bool in_kick;	 /* kick() is running: it flushes at its end */
-	unsigned report; /* REPORT_*: to be said when nothing is in flight any more */
+	bool in_kick;	 /* kick() is running: completions are published at its end */
+	unsigned report; /* REPORT_*: to report once no chain is in flight */
 	unsigned inflight;
-	uint64_t turn; /* of the loop, for which `budget` holds */
-	unsigned budget;
+	uint64_t turn;	 /* of the loop in which vq_pop() was last called ... */
+	unsigned budget; /* ... and the chains that it may still pop in that turn */
 
 	struct chain_pool pool;
 
-	struct vq_server *server; /* who is to serve it; NULL: the device */
-	bool served;		  /* ... and does */
-	atomic_int kick_fd;	  /* while it does, else -1 */
+	struct vq_server *server; /* vhost back end that is to serve the queue; NULL: the device */
+	bool served;		  /* `server` serves it now */
+	atomic_int kick_fd;	  /* server->kick_fd while `served`, else -1 */
 
 	struct gmem_holder holder;
 	struct loop_task kick_task, flush_task, start_task, stop_task, pause_task, resume_task,
 		serve_task, stale_task;
-	struct loop_task idle_task; /* to the exit loop, with the news: */
-	atomic_uint reported;	    /* REPORT_* */
+	struct loop_task idle_task; /* runs on the exit loop and reads ... */
+	atomic_uint reported;	    /* ... the REPORT_* bits that are done */
 };
 
 struct vdev_state {
@@ -150,12 +149,12 @@ struct vdev_state {
 	uint8_t generation;
 	atomic_uint isr;
 
-	atomic_bool held; /* paused: a queue that starts now waits too */
-	atomic_bool broken;
-	char why[160];
+	atomic_bool held;   /* paused: a queue that is started now is paused, too */
+	atomic_bool broken; /* vdev_break() was called, and no reset since */
+	char why[160];	    /* ... its message */
 	struct loop_task break_task;
 
-	void (*paused)(void *arg);
+	void (*paused)(void *arg); /* vdev_pause(): to call when all queues are paused */
 	void *paused_arg;
 
 	uint8_t cap_pci_cfg; /* offset of the configuration access capability */
@@ -165,39 +164,40 @@ struct vdev_state {
 /* --- queue.c --- */
 struct vqueue *vq_new(struct vdev *v, unsigned index, unsigned size, struct loop *loop);
 void vq_free(struct vqueue *vq);
-/* Exit loop: the ring addresses are checked and the queue's loop takes over. */
+/* Exit loop: have the queue's loop pin the ring and serve it. The caller has checked the addresses
+ * (vq_areas_ok()). */
 void vq_start(struct vqueue *vq);
 /* Exit loop: ask for a stop; vdev_queue_idle() is called there when nothing is in flight any more
  * (perhaps at once). */
 void vq_stop(struct vqueue *vq);
 void vq_pause(struct vqueue *vq);
 void vq_resume(struct vqueue *vq);
-/* Exit loop: the driver rang. */
+/* Exit loop: the driver has written to the queue's doorbell. */
 void vq_doorbell(struct vqueue *vq);
-/* Exit loop: bus mastering came or went. */
+/* Exit loop: the driver has switched bus mastering on or off. */
 void vq_master_changed(struct vqueue *vq);
 /* Are the areas that the driver programmed aligned and in RAM? */
 bool vq_areas_ok(const struct vqueue *vq);
-/* Its segments are unpinned, and a stop that waits for it is reported. */
+/* Unpin the chain's segments and free it. Reports a stop or pause that has waited for it. */
 void vq_chain_put(struct vchain *c);
 
 /* --- pool.c: all on the queue's loop --- */
 void pool_init(struct vqueue *vq);
-/* A ring of vq->num entries begins. -1: out of memory. */
+/* Allocate slots for a ring of vq->num entries. -1: out of memory. */
 int pool_start(struct vqueue *vq);
-/* Nothing is in flight: give the memory back, soon. */
+/* The queue was stopped with no chain in flight: free the memory, within a second or two. */
 void pool_stop(struct vqueue *vq);
 void pool_free(struct vqueue *vq);
-/* A chain from the queue's pool with room for CHAIN_INLINE_IOV elements; NULL: more are in flight
- * than the ring has entries. */
+/* Take a chain from the queue's pool, with room for CHAIN_INLINE_IOV segments. NULL: as many chains
+ * are in flight as the ring has entries. */
 struct vchain *vq_chain_get(struct vqueue *vq);
-/* Room for IOV_BLOCK elements; NULL: out of memory. */
+/* Move the chain's segments to a block with room for IOV_BLOCK of them. NULL: out of memory. */
 struct iovec *vq_chain_grow(struct vchain *c);
-/* It is in flight no more. */
+/* Return a chain's slot, and its block if it has one, to the pool. */
 void pool_put(struct vqueue *vq, struct chain_slot *s);
 
 /* --- vdev.c --- */
-/* The layout that was negotiated. */
+/* The functions of the ring layout that was negotiated. */
 const struct ring_ops *vdev_ring(const struct vdev *v);
 /* Exit loop: a queue has become idle after vq_stop() or vq_pause(). */
 void vdev_queue_idle(struct vqueue *vq);
@@ -205,11 +205,11 @@ void vdev_set_status(struct vdev *v, uint8_t status);
 void vdev_reset(struct vdev *v);
 void vdev_queue_enable(struct vdev *v, struct vqueue *vq);
 void vdev_queue_reset(struct vdev *v, struct vqueue *vq);
-/* Any thread. */
+/* Any thread: send the interrupt that the driver has programmed for `vq`. */
 void vdev_queue_interrupt(struct vqueue *vq);
 
 /* --- transport.c --- */
-/* BARs, capabilities and MSI-X with `vectors` entries (0: none). */
+/* Add BARs, capabilities and an MSI-X table with `vectors` entries (0: none). */
 int transport_init(struct vdev *v, unsigned vectors, struct err *e);
 
 #endif

@@ -3,19 +3,20 @@
  *
  * One ring of descriptors, written by both sides. A descriptor is available when its AVAIL bit
  * equals the driver's wrap counter and its USED bit does not; it is used when both equal the
- * device's. A chain takes consecutive places; one used descriptor in the first of them hands all of
- * them back, so the device keeps how many there were.
+ * device's wrap counter. A chain occupies consecutive places of the ring. The device returns all of
+ * them with one used descriptor in the first place that it has not filled yet, and skips as many
+ * places as the chain had; it therefore remembers the number.
  *
- * Used descriptors of a batch are written from the second on at once, and the flags of the first
- * one last: the driver, which looks at them in order, sees the batch as a whole.
+ * The used descriptors of a batch are written at once, except the flags of the first one, which are
+ * written last. The driver reads the flags in ring order, so it sees the whole batch or none of it.
  *
- * Bounds: the chains that were taken and are not yet shown as used have at most as many places as
- * the ring, whatever the flags say. A guest that makes more available has lost count of its wrap
- * counter, and its device breaks.
+ * Bound: the chains that were popped and not yet published occupy together at most as many places
+ * as the ring has. A guest whose flags make more available has lost track of its wrap counter, and
+ * its device breaks.
  *
- * Fields of struct vqueue: last_avail and avail_wrap (next place to look at), used_idx and
- * used_wrap (next place to fill), batch_first (first place of the batch), batch (places filled
- * since), taken (places of chains that are not published).
+ * Fields of struct vqueue: last_avail and avail_wrap (next place to pop), used_idx and used_wrap
+ * (next place to fill), batch_first (place of the first used descriptor of the batch), batch
+ * (places filled since), taken (places of the chains that were popped and are not published).
  */
 #include "virtio/ring.h"
 
@@ -74,7 +75,7 @@ static bool desc_is_available(uint16_t flags, bool wrap)
 	return !!(flags & DESC_AVAIL) == wrap && !!(flags & DESC_USED) != wrap;
 }
 
-/* Is the next place available? Pairs with the driver's barrier between a chain and the flags of its
+/* The load pairs with the driver's barrier between writing a chain and writing the flags of its
  * first descriptor. */
 static bool packed_has_chain(struct vqueue *vq)
 {
@@ -89,7 +90,6 @@ static void packed_set_notify(struct vqueue *vq, uint16_t flags)
 	vq->notify_off = flags == EVENT_DISABLE;
 }
 
-/* As in the split ring: ask for a notification, then look once more. */
 static bool packed_enable_notify(struct vqueue *vq)
 {
 	if (vq->event_idx) {
@@ -123,8 +123,8 @@ static enum verdict packed_load_chain(struct vqueue *vq, struct chain_slot *s)
 
 		ring_load_desc((const uint64_t *)packed_desc_at(vq, at), true, &d);
 		if (!desc_is_available(d.flags, wrap))
-			return CHAIN_BREAK; /* the rest of a chain must be there when its head is */
-		s->c.head = d.id;	    /* the buffer id of the last one counts */
+			return CHAIN_BREAK; /* §2.8.6: the first one is made available last */
+		s->c.head = d.id;	    /* §2.8.6: the last one's buffer id is the chain's */
 		s->places++;
 		if (d.flags & DESC_INDIRECT) {
 			if (!vq->indirect || d.flags & DESC_NEXT || s->places > 1)
@@ -132,7 +132,8 @@ static enum verdict packed_load_chain(struct vqueue *vq, struct chain_slot *s)
 			return ring_add_table(vq, &s->c, &d, vq->num, false);
 		}
 		verdict = ring_add_buffer(vq, &s->c, &d);
-		/* A chain with a bad buffer is completed, so its end must be found all the same. */
+		/* A chain with a bad buffer is completed too, so the walk goes on to its end: the
+		 * number of places and the buffer id are needed. */
 		if (verdict != CHAIN_OK)
 			s->rejected = true;
 		if (!(d.flags & DESC_NEXT))
@@ -174,7 +175,8 @@ static struct vchain *packed_pop(struct vqueue *vq)
 			return c;
 		vq_push(vq, c, 0);
 	}
-	/* As in the split ring. */
+	/* More chains may be available, for which no notification will come: continue in the next
+	 * turn of the loop. */
 	vq_kick(vq);
 	return NULL;
 }
@@ -203,8 +205,8 @@ static void packed_push(struct vqueue *vq, const struct chain_slot *s, uint32_t 
 	store32(d + AT_LEN, written);
 	store16(d + AT_ID, (uint16_t)s->c.head, __ATOMIC_RELAXED);
 	if (vq->batch) {
-		/* The driver reads flags first, but comes here only after those of the batch's
-		 * first one. */
+		/* No barrier is needed between the id and the flags: the driver gets here only
+		 * after it has seen the flags of the batch's first descriptor, stored last. */
 		store16(d + AT_FLAGS, flags, __ATOMIC_RELAXED);
 	} else {
 		vq->batch_first = vq->used_idx;
@@ -225,14 +227,16 @@ static bool packed_publish(struct vqueue *vq)
 	vq->batch = 0;
 	/* Pairs with the driver's barrier between the flags and the rest of a used descriptor. */
 	store16(packed_desc_at(vq, vq->batch_first) + AT_FLAGS, vq->first_flags, __ATOMIC_RELEASE);
-	/* Pairs with the driver's barrier between writing its event structure and its last look at
-	 * the ring. */
+	/* Pairs with the driver's barrier between writing its event structure and reading the ring
+	 * once more. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	flags = load16(ring_area(&vq->avail_area, EVENT_FLAGS), __ATOMIC_ACQUIRE);
 	if (flags != EVENT_DESC || !vq->event_idx)
 		return flags != EVENT_DISABLE;
 	off = load16(ring_area(&vq->avail_area, EVENT_OFF), __ATOMIC_RELAXED);
-	/* `old_idx` is negative when the batch went round; so is an event of the round before. */
+	/* If the batch has wrapped around the end of the ring, `old_idx` is negative (modulo 2^16).
+	 * An event with the other wrap counter lies in the same previous round: subtract the ring's
+	 * length from it, too. */
 	if (!!(off & EVENT_WRAP) != vq->used_wrap)
 		off = (uint16_t)((off & ~EVENT_WRAP) - vq->num);
 	else

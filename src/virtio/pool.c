@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* pool.c - where the chains of a queue live
+/* pool.c - the memory for the chains of a queue
  *
- * In an array with as many slots as the ring has entries, used last-in first-out so that a queue
- * touches only as much of it as its depth needs. A chain with more segments than fit in its slot
- * borrows a block of them. Blocks stay with the queue while they are needed, so that a busy queue
- * allocates nothing.
+ * Chains live in an array with as many slots as the ring has entries. Free slots are reused last-in
+ * first-out, so that a queue touches only as much of the array as its depth needs. A chain with
+ * more segments than fit into its slot borrows an iov_block. Free blocks stay with the queue, so
+ * that a busy queue allocates nothing.
  *
- * What is not needed any more is given back, or a guest could make every chain of every queue long
- * once and have that memory for good. A timer, which is only set while there is something to give,
- * looks each second: blocks that were free all the time go, and from a queue that was stopped or
- * where nothing has happened everything.
+ * Memory that is no longer needed is freed; otherwise a guest could make every chain of every queue
+ * long once and keep that memory allocated for ever. A timer, set only while there is memory to
+ * free, expires each second. It frees the blocks that were free throughout that second, and all
+ * memory of a queue that is stopped or was not popped in that time.
  *
- * Queue's loop.
+ * All functions run on the queue's loop.
  *
  * #syscalls: madvise
  */
@@ -22,8 +22,8 @@
 #include "virtio/internal.h"
 
 #define TRIM_NS	    (1000 * 1000000ULL)
-#define SLOTS_FEW   64 /* not worth a timer */
-#define BLOCKS_MANY 64 /* 1 MiB: the allocator is told to return it to the kernel */
+#define SLOTS_FEW   64 /* so few used slots are kept, and need no timer */
+#define BLOCKS_MANY 64 /* 1 MiB: after freeing it, malloc_trim() returns it to the kernel */
 
 static void pool_trim_later(struct vqueue *vq)
 {
@@ -59,7 +59,8 @@ static bool queue_is_idle(const struct vqueue *vq)
 				 atomic_load(&((struct vqueue *)vq)->state) == VQ_STOPPED);
 }
 
-/* Nothing is in flight: forget what was in the slots, and what the device keeps for each. */
+/* Return the memory of the slots to the kernel, and have the device free what it keeps for each.
+ * Only while no chain is in flight. */
 static void pool_forget_slots(struct vqueue *vq)
 {
 	struct chain_pool *p = &vq->pool;
@@ -76,7 +77,8 @@ static bool pool_has_spare(const struct chain_pool *p)
 	return p->blocks || p->used > SLOTS_FEW;
 }
 
-/* At a time when nobody has a chain in hand. */
+/* Timers run between handlers, so no caller holds a pointer into the pool except by chains in
+ * flight. */
 static void pool_run_trim(struct loop_timer *t)
 {
 	struct chain_pool *p = container_of(t, struct chain_pool, timer);
@@ -123,7 +125,8 @@ void pool_free(struct vqueue *vq)
 	free(vq->pool.slots);
 }
 
-/* The next one in line, whose memory is perhaps touched for the first time. */
+/* Take the first slot that was not used since pool_forget_slots(). Its memory may not be present
+ * yet. */
 static struct chain_slot *pool_first_use(struct vqueue *vq)
 {
 	struct chain_pool *p = &vq->pool;

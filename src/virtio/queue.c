@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* queue.c - a virtqueue's life: start, kick, batching of completions, pause, stop
  *
- * The exit loop programs a queue and asks for starts and stops, the queue's loop does them:
- * directly where it is the same loop, else by posted tasks. A stop or pause is reported back
- * (vdev_queue_idle() on the exit loop) once no chain is in flight. So a reset never waits, and
- * after it is reported nothing touches guest memory.
+ * The exit loop programs a queue and asks for its start and stop; the queue's loop carries them
+ * out: directly if it is the same loop, else by posted tasks. A stop or pause is reported back
+ * (vdev_queue_idle() on the exit loop) once no chain is in flight. So no thread blocks for a reset,
+ * and after a stop is reported the queue does not touch guest memory.
  *
- * The areas of a ring stay pinned, but not over a change of the guest's memory: a queue where
- * nothing happens would keep pages from Xen that the guest has given back. So they may be gone,
- * with chains in flight too, whenever the loop comes here anew.
+ * The areas of a ring stay pinned only until the guest's memory is re-mapped. Otherwise an idle
+ * queue would keep pages mapped that the guest has returned to Xen. So the areas may be unpinned at
+ * each entry from the loop, also while chains are in flight; ring_fresh() pins them again.
  */
 #include "virtio/ring.h"
 
@@ -18,8 +18,8 @@
 
 #include "base/probe.h"
 
-/* Chains popped per queue and turn of its loop: other queues and descriptors get their turn after
- * that many. */
+/* Chains popped per queue and turn of its loop, so that other queues and file descriptors of the
+ * loop are served, too. */
 #define TURN_BUDGET 256
 
 bool vq_ready(const struct vqueue *vq)
@@ -67,7 +67,8 @@ static void queue_publish(struct vqueue *vq)
 		vdev_queue_interrupt(vq);
 }
 
-/* The queue's loop: what was asked for is done, say so to the exit loop. */
+/* Report a stop or pause that was asked for to the exit loop, if no chain is in flight any more.
+ * Queue's loop. */
 static void queue_report_if_idle(struct vqueue *vq)
 {
 	if (!vq->report || vq->inflight)
@@ -78,7 +79,7 @@ static void queue_report_if_idle(struct vqueue *vq)
 		pool_stop(vq);
 		atomic_store(&vq->state, VQ_STOPPED);
 	} else {
-		queue_publish(vq); /* whoever waits for the pause may look at guest memory */
+		queue_publish(vq); /* whoever waits for the pause sees all completions in memory */
 	}
 	/* From here on the exit loop may start the queue anew. */
 	atomic_fetch_or(&vq->reported, vq->report);
@@ -130,8 +131,8 @@ static void queue_push_used(struct vqueue *vq, struct chain_slot *s, uint32_t wr
 {
 	int state = atomic_load_explicit(&vq->state, memory_order_relaxed);
 
-	/* Without bus mastering nothing may be written; a stopping queue has nobody who would read
-	 * it. */
+	/* Without bus mastering the device may not write, and the driver of a stopping queue no
+	 * longer reads. */
 	if ((state == VQ_RUNNING || state == VQ_PAUSED) && atomic_load(&vq->v->fn.master) &&
 	    ring_fresh(vq)) {
 		vq->ring->push(vq, s, (uint32_t)MIN(written, s->c.in_len));
@@ -141,8 +142,8 @@ static void queue_push_used(struct vqueue *vq, struct chain_slot *s, uint32_t wr
 	vq_chain_put(&s->c);
 }
 
-/* §2.7.9: used in the order in which they became available. A chain
- * that is done early waits for those popped before it. */
+/* VIRTIO_F_IN_ORDER (§2.7.9): chains are used in the order in which they became available. A chain
+ * that is completed early is kept until all older ones are completed. */
 static void queue_push_in_order(struct vqueue *vq)
 {
 	while (!list_empty(&vq->pool.by_age)) {
@@ -226,8 +227,8 @@ void vq_doorbell(struct vqueue *vq)
 
 /* --- polling: the loop reads the ring instead of waiting for a notification --- */
 
-/* The loop polls only a ring that the device has seen empty. If it is not empty, the device waits for
- * something else (a back end, say) and knows itself when to go on. */
+/* A ring is polled only after the device has popped it empty. A device that has stopped popping for
+ * another reason (no buffers, a rate limit) calls vq_kick() itself. */
 static bool queue_may_poll(struct vqueue *vq)
 {
 	return vq->drained && !vq->served && vq_ready(vq) && atomic_load(&vq->v->fn.master) &&
@@ -260,8 +261,10 @@ static void queue_poll_end(struct loop_poller *p)
 		loop_defer(vq->loop, &vq->kick_task);
 }
 
-/* --- a server --- */
+/* --- a queue that a vhost back end serves --- */
 
+/* Let the back end serve the queue. It stays with the device if chains are in flight, if the back
+ * end does not know the layout, or if an area is not contiguous in host memory. */
 static void server_start(struct vqueue *vq)
 {
 	struct vq_where w = {.num = vq->num};
@@ -280,11 +283,11 @@ static void server_start(struct vqueue *vq)
 		return;
 	vq->served = true;
 	atomic_store(&vq->kick_fd, vq->server->kick_fd);
-	/* Chains may be there whose doorbell rang before the server had the queue. */
+	/* The driver may have notified the device of chains before the hand-over. */
 	eventfd_write(vq->server->kick_fd, 1);
 }
 
-/* Take the queue back from the server. The caller has to have the device's kick() called. */
+/* Take the queue back from the back end. The device serves it again; the caller kicks it. */
 static void server_stop(struct vqueue *vq)
 {
 	if (!vq->served)
@@ -294,7 +297,7 @@ static void server_stop(struct vqueue *vq)
 	vq->ring->take_back(vq, vq->server->stop(vq->server));
 }
 
-/* Start the server if it may run and does not, stop it if it runs and may not. */
+/* Start the back end if it may run and does not, stop it if it runs and may not. */
 static void server_update(struct vqueue *vq)
 {
 	bool may = vq->server && vq_ready(vq) && atomic_load(&vq->v->fn.master) &&
@@ -346,10 +349,10 @@ static void ring_run_stale(struct loop_task *t)
 {
 	struct vqueue *vq = container_of(t, struct vqueue, stale_task);
 
-	/* A server unpins the ring before this task runs; if it serves again, it has pinned the ring
-	 * anew. */
+	/* A vhost back end was stopped for the change of memory before this task runs. If it serves
+	 * the queue again, the areas have been pinned since the change. */
 	if (!vq->served)
-		ring_let_go(vq);
+		ring_unmap_stale(vq);
 }
 
 static void ring_mark_stale(struct gmem_holder *h)
@@ -375,7 +378,7 @@ static void queue_run_start(struct loop_task *t)
 	vq->drained = false;
 	loop_poller_add(vq->loop, &vq->poller);
 	atomic_store(&vq->state, atomic_load(&vq->v->state->held) ? VQ_PAUSED : VQ_RUNNING);
-	/* The guest may have added chains before. */
+	/* This also kicks the device: the guest may have added chains already. */
 	server_update(vq);
 }
 
@@ -405,8 +408,8 @@ static void queue_run_stop(struct loop_task *t)
 	if (state == VQ_RUNNING || state == VQ_PAUSED) {
 		server_stop(vq);
 		atomic_store(&vq->state, VQ_STOPPING);
-		/* Nothing must be reported from inside quiesce(): it may give back the last chain.
-		 */
+		/* quiesce() may drop the last chain in flight. Keep that from reporting the stop
+		 * while quiesce() is still running. */
 		asked = vq->report;
 		vq->report = 0;
 		if (vq->v->ops->quiesce)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ring.c - see ring.h */
+/* ring.c - pinning the areas of a ring, and collecting the buffers of a chain (ring.h) */
 #include "virtio/ring.h"
 
 #include <errno.h>
@@ -46,7 +46,7 @@ void ring_unmap(struct vqueue *vq)
 	vq->gen = 0;
 }
 
-void ring_let_go(struct vqueue *vq)
+void ring_unmap_stale(struct vqueue *vq)
 {
 	if (vq->gen != gmem_generation(vq->v->hv->mem))
 		ring_unmap(vq);
@@ -138,7 +138,7 @@ enum verdict ring_add_table(struct vqueue *vq, struct vchain *c, const struct de
 		i = linked ? in.next : i + 1;
 		if (i == entries && !linked)
 			goto out;
-		verdict = CHAIN_BREAK; /* unless the chain ends well */
+		verdict = CHAIN_BREAK; /* stands if the loop ends before the chain does */
 		if (i >= entries)
 			break;
 	}

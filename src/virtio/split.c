@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* split.c - the split virtqueue (Virtio 1.3 §2.7)
  *
- * The walk of a chain takes at most as many steps as the ring has entries. An index, a head or a
- * chain that makes no sense breaks the device (ring.h says what is merely rejected).
+ * ring.h describes the layout. The walk of a chain takes at most as many steps as the ring has
+ * entries. An available index that is further ahead than the ring is long, a first descriptor
+ * outside the table, or a chain that cannot be followed breaks the device.
  */
 #include "virtio/ring.h"
 
@@ -42,11 +43,11 @@ static void split_start(struct vqueue *vq)
 static void split_take_back(struct vqueue *vq, uint16_t next)
 {
 	vq->last_avail = vq->avail_idx = next;
-	/* The server left the used index in the ring. A guest that has overwritten it harms only its
-	 * own ring. */
+	/* The back end has stored its used index in the ring. A guest that has overwritten it harms
+	 * only its own ring. */
 	vq->used_idx = vq->published =
 		load16(ring_area(&vq->used_area, RING_IDX), __ATOMIC_RELAXED);
-	/* The server may have set the flag, so enable_notify() has to clear it. */
+	/* The back end may have set the flag, so enable_notify() has to clear it. */
 	vq->notify_off = true;
 }
 
@@ -74,8 +75,6 @@ static enum verdict split_load_chain(struct vqueue *vq, struct vchain *c, unsign
 	return CHAIN_BREAK; /* longer than the ring: a loop */
 }
 
-/* The queue was seen empty: ask for a notification, then look once more, because the guest may have
- * added a chain before it saw that we ask. */
 static bool split_enable_notify(struct vqueue *vq)
 {
 	if (vq->event_idx) {
@@ -129,7 +128,7 @@ static void split_disable_notify(struct vqueue *vq)
 
 static struct vchain *split_pop(struct vqueue *vq)
 {
-	/* A guest that fills its ring with bad chains is done after one turn of it. */
+	/* The bound keeps a guest that fills its ring with bad chains from holding the loop. */
 	for (unsigned tries = 0; tries < vq->num; tries++) {
 		struct vchain *c;
 		uint16_t head;
@@ -174,7 +173,8 @@ static struct vchain *split_pop(struct vqueue *vq)
 			return NULL;
 		}
 	}
-	/* The driver need not notify for chains that are left, so kick() must run in the next turn. */
+	/* More chains may be available, for which no notification will come: continue in the next
+	 * turn of the loop. */
 	vq_kick(vq);
 	return NULL;
 }
@@ -205,8 +205,8 @@ static bool split_publish(struct vqueue *vq)
 	/* Pairs with the driver's barrier between its load of used.idx and of the entries. */
 	store16(ring_area(&vq->used_area, RING_IDX), new_idx, __ATOMIC_RELEASE);
 	vq->published = new_idx;
-	/* Pairs with the driver's barrier between asking for an interrupt and its last look at
-	 * used.idx. */
+	/* Pairs with the driver's barrier between asking for an interrupt and loading used.idx once
+	 * more. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!vq->event_idx)
 		return !(load16(ring_area(&vq->avail_area, RING_FLAGS), __ATOMIC_RELAXED) &

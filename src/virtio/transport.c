@@ -5,17 +5,17 @@
  * through vendor capabilities:
  *
  *     0x0000  common configuration   table `regs` below
- *     0x1000  ISR                    reading clears
+ *     0x1000  ISR status             a read clears it
  *     0x2000  device configuration   v->config, with a mask of writable bits
  *     0x3000  doorbells              4 bytes per queue (a page each with page-per-vq)
  *
  * MSI-X has a BAR of its own, also 64 bit, so that no window below 4 GiB is needed. The capability
- * for access through configuration space (§4.1.4.9) goes to the same functions. Accesses of every
- * width and alignment are served: a read collects the bytes of the fields it touches, a write
- * merges them into each field and stores it once.
+ * for access through configuration space (§4.1.4.9) leads to the same functions. Accesses of every
+ * width and alignment are served: a read collects bytes from all fields that it overlaps; a write
+ * merges its bytes into each such field and stores the field once.
  *
- * Exit loop only. A doorbell marks its queue and returns; the work is done after the vCPU has been
- * released.
+ * All functions run on the exit loop. A write to a doorbell schedules kick() of the queue and
+ * returns, so that the vCPU does not wait for the queue's work.
  */
 #include "pci/regs.h"
 #include "virtio/ring.h"
@@ -47,12 +47,13 @@ enum region { REGION_COMMON, REGION_ISR, REGION_DEVICE, REGION_NOTIFY };
 
 /* --- common configuration (§4.1.4.3) --- */
 
+/* The queue that queue_select names; NULL when there is no such queue. */
 static struct vqueue *queue_selected(struct vdev *v)
 {
 	return v->state->queue_select < v->queues ? v->vq[v->state->queue_select] : NULL;
 }
 
-/* May the driver still change the selected queue's layout? */
+/* The selected queue if the driver may still change its size and addresses, else NULL. */
 static struct vqueue *queue_programmable(struct vdev *v)
 {
 	struct vqueue *vq = queue_selected(v);
@@ -414,7 +415,8 @@ static const struct pci_bar_ops virtio_bar = {virtio_bar_read, virtio_bar_write}
 
 /* --- access through configuration space (§4.1.4.9) --- */
 
-/* The access that the capability describes now; false when it describes none. */
+/* Read from the capability which access to the BAR the driver has set up. Returns false when it is
+ * not a valid one. */
 static bool window_locate(struct vdev *v, uint64_t *off, unsigned *size)
 {
 	const uint8_t *cap = &v->fn.cfg[v->state->cap_pci_cfg];
@@ -426,6 +428,7 @@ static bool window_locate(struct vdev *v, uint64_t *off, unsigned *size)
 	       range_ok(*off, len, v->fn.bar[VIRTIO_BAR].size);
 }
 
+/* Does an access to configuration space overlap the data window of the capability? */
 static bool window_is_touched(struct vdev *v, unsigned off, unsigned len)
 {
 	unsigned at = v->state->cap_pci_cfg + CAP_EXTRA;

@@ -3,12 +3,12 @@
  *
  * Primer. A driver brings a device up by writing bits to the status register, in this order (Virtio
  * 1.3 §3.1.1, §2.1): ACKNOWLEDGE (it has found the device), DRIVER (it knows how to drive it),
- * FEATURES_OK (the features are agreed), DRIVER_OK (the device may work). FAILED says that the driver
- * has given up, DEVICE_NEEDS_RESET that the device has: only a reset helps then.
+ * FEATURES_OK (the features are agreed), DRIVER_OK (the device may work). FAILED says that the
+ * driver has given up, DEVICE_NEEDS_RESET that the device has: only a reset helps then.
  *
- * Features (§2.2): the device offers a set of bits, the driver writes the subset that it wants, then
- * sets FEATURES_OK and reads it back. The bit stays 0 if the device does not agree. The set is fixed
- * from then on.
+ * Features (§2.2): the device offers a set of bits, the driver writes the subset that it accepts,
+ * then sets FEATURES_OK and reads it back. The bit stays 0 if the device does not agree. The set is
+ * fixed from then on.
  *
  * Queues (§4.1.5.1.3): between FEATURES_OK and DRIVER_OK the driver selects each queue, writes its
  * size and the addresses of its three areas in guest memory, and enables it. A queue starts to be
@@ -18,11 +18,13 @@
  * moment the device must not touch the queues or the memory of their requests. A single queue can
  * be reset as well (§2.6.1).
  *
- * Everything runs on the exit loop, but vdev_break() and the interrupts, which any loop may call.
- * The status register (Virtio 1.3 §2.1, §3.1) only ever gains bits until the driver writes 0. That
- * begins a reset: the queues are asked to stop, each reports when it is idle, and with the last
- * report the register reads 0. Where all queues run on the exit loop and nothing is in flight, that
- * is within the write itself.
+ * The status register only gains bits until the driver writes 0. That begins a reset: the queues
+ * are asked to stop, each reports when no chain of it is in flight, and after the last report the
+ * register reads 0. If all queues run on the exit loop and no chain is in flight, the reset is done
+ * when the write returns.
+ *
+ * Everything runs on the exit loop, except vdev_break() and the interrupts, which any loop may
+ * call.
  */
 #include "virtio/ring.h"
 
@@ -38,7 +40,8 @@
 #define ISR_QUEUE  1
 #define ISR_CONFIG 2
 
-/* Ring features that the core implements; the options below take them away one by one. */
+/* Features that the core offers by default. The options below switch off all but VERSION_1, and
+ * switch on others. */
 #define CORE_FEATURES \
 	(VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_RESET)
 
@@ -90,9 +93,9 @@ void vdev_config_changed(struct vdev *v)
 
 /* --- status and reset --- */
 
-/* All queues are marked before the first is asked to stop, because it may report at once and must not
- * be taken for the last one. Queues that do not run are not asked: so the reset of a device that was
- * not started ends within the write, whatever loops its queues have. */
+/* All queues are marked before the first is asked to stop, because it may report at once and must
+ * not be taken for the last one. Queues that do not run are not asked: so the reset of a device
+ * that was not started ends within the write, whatever loops its queues have. */
 static void device_stop_queues(struct vdev *v)
 {
 	for (unsigned i = 0; i < v->queues; i++)
@@ -102,6 +105,7 @@ static void device_stop_queues(struct vdev *v)
 			vq_stop(v->vq[i]);
 }
 
+/* Has a queue not yet reported a stop or a pause that was asked for? */
 static bool device_has_waiting_queue(const struct vdev *v)
 {
 	for (unsigned i = 0; i < v->queues; i++)
@@ -119,7 +123,7 @@ static void queue_clear(struct vqueue *vq)
 	atomic_store(&vq->vector, VIRTIO_NO_VECTOR);
 }
 
-/* All queues are idle: nothing is left of what the driver set up. */
+/* All queues are idle: clear everything that the driver has set up. */
 static void device_finish_reset(struct vdev *v)
 {
 	struct vdev_state *st = v->state;
@@ -157,8 +161,8 @@ void vdev_queue_idle(struct vqueue *vq)
 	struct vdev *v = vq->v;
 	struct vdev_state *st = v->state;
 
-	/* One task may bring two reports, and the report of a pause come after a stop was asked
-	 * for: each ends its own wait. */
+	/* One run of this task may carry both reports, and a pause may be reported after a stop was
+	 * asked for: each report ends only its own wait. */
 	if (news & REPORT_PAUSE)
 		vq->want_pause = false;
 	if (news & REPORT_STOP) {

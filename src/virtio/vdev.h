@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* vdev.h - a virtio device: features, status, configuration, queues; and what a device file has to
- * say
+ * provide
  *
  * A device file fills one `struct vdev_ops` and embeds `struct vdev` as the first member of its own
  * struct. The core (vdev.c) and the PCI transport (transport.c) do the rest: negotiation, status
@@ -11,10 +11,10 @@
  * everything else on the exit loop, realize() and unrealize() on the control thread while nothing
  * is served.
  *
- * Reset (status 0, FLR, queue_reset) never waits: the queues stop taking chains, quiesce() gives
- * back what the device merely holds, I/O in flight ends by itself, and when the last chain is back
- * the reset is done and the register reads so. After that nothing of this device touches guest
- * memory.
+ * A reset (status 0, FLR, queue_reset) blocks no thread: the queues stop popping chains, quiesce()
+ * drops the chains that wait for something other than I/O, I/O in flight ends by itself, and when
+ * the last chain is back the reset is done and the register shows it. After that the device does
+ * not touch guest memory.
  *
  * Virtio 1.3 §2.1 (status), §2.2 (features), §2.5 (configuration space), §2.6.1 (queue reset), §3
  * (initialisation).
@@ -44,22 +44,22 @@ struct vdev_ops {
 	/* Read the options, find the back end, then call vdev_config_init() and vdev_queue_add()
 	 * and or the device's own bits into v->offered. 0 or -errno with `e`. */
 	int (*realize)(struct vdev *v, struct dev_env *env, struct err *e);
-	/* Undo realize(), also a half-done one. May be NULL: there is nothing but queues. */
+	/* Undo realize(), also one that failed half-way. NULL if the device owns only queues. */
 	void (*unrealize)(struct vdev *v);
-	/* DRIVER_OK: v->features are final. May be NULL. */
+	/* The driver has set DRIVER_OK: v->features are final. May be NULL. */
 	void (*start)(struct vdev *v);
-	/* All queues have stopped: forget what the driver negotiated. May be NULL. */
+	/* All queues have stopped: forget the driver's state. May be NULL. */
 	void (*reset)(struct vdev *v);
 	/* The driver wrote bytes of v->config that v->config_wmask lets through. May be NULL. */
 	void (*config_written)(struct vdev *v, unsigned off, unsigned len);
-	/* There may be chains in `vq`, or room to continue. Pop until NULL, or stop for want of
-	 * something and call vq_kick() when it is there. */
+	/* `vq` may have chains available. Pop until vq_pop() returns NULL; or stop earlier, when a
+	 * resource is missing, and call vq_kick() when it is there. */
 	void (*kick)(struct vqueue *vq);
 	/* `vq` is about to stop: vq_drop() the chains that wait for something other than I/O in
 	 * flight. May be NULL. */
 	void (*quiesce)(struct vqueue *vq);
-	/* Nothing is in flight in `vq`, and nothing has happened there for a second or it was
-	 * stopped: memory that its depth has needed may go. Queue's loop. May be NULL. */
+	/* No chain of `vq` is in flight, and it was stopped or not popped for a second: free memory
+	 * that is kept per chain. Queue's loop. May be NULL. */
 	void (*idle)(struct vqueue *vq);
 };
 
@@ -69,8 +69,8 @@ struct vdev {
 	struct hv *hv;
 	struct loop *exits; /* owner of everything here */
 
-	uint64_t offered;  /* what realize() and the options left on */
-	uint64_t features; /* what the driver accepted */
+	uint64_t offered;  /* feature bits offered to the driver */
+	uint64_t features; /* feature bits that the driver accepted; 0 before FEATURES_OK */
 	uint8_t *config;   /* device configuration, little endian as the guest sees it */
 	uint8_t *config_wmask;
 	unsigned config_len;
@@ -89,7 +89,7 @@ struct vdev {
 	bool opt_disable_modern;
 };
 
-/* Options that every virtio-*-pci device has, offsets in struct vdev. */
+/* Options that every virtio-*-pci device has; `at` is an offset in struct vdev. */
 extern const struct opt vdev_options[];
 
 static inline bool vdev_has(const struct vdev *v, uint64_t feature)
@@ -108,12 +108,12 @@ struct vqueue *vdev_queue_add(struct vdev *v, unsigned size, struct loop *loop);
 
 /* --- for device code --- */
 
-/* Queue's loop or exit loop: the guest broke the rules beyond repair. Says why in the log
- * (limited), sets DEVICE_NEEDS_RESET, sends a configuration interrupt and stops all queues of this
- * device until the driver resets it. */
+/* Queue's loop or exit loop: the guest has violated the protocol and the device cannot continue.
+ * Logs the reason (rate-limited), sets DEVICE_NEEDS_RESET, sends a configuration interrupt and
+ * stops all queues of this device until the driver resets it. */
 void vdev_break(struct vdev *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Exit loop: v->config was changed by the device: new generation, configuration interrupt if the
- * driver runs. */
+/* Exit loop: the device has changed v->config. Advances config_generation and sends a configuration
+ * interrupt if DRIVER_OK is set. */
 void vdev_config_changed(struct vdev *v);
 /* Any thread: has the driver set DRIVER_OK (and the device is not broken)? */
 bool vdev_running(const struct vdev *v);
@@ -122,12 +122,13 @@ const char *vdev_name(const struct vdev *v);
 
 /* --- for the rest of the program --- */
 
-/* Exit loop: stop all queues and call `done` there when no chain is in flight; queues keep their
- * state. Then let them go on. */
+/* Exit loop: have all queues stop popping, and call `done` on the exit loop when no chain is in
+ * flight. The queues keep their state; vdev_resume() lets them continue. */
 void vdev_pause(struct vdev *v, void (*done)(void *arg), void *arg);
 void vdev_resume(struct vdev *v);
 
-/* Build the PCI side of `v` (called by dev.c around realize()). */
+/* Build and free the PCI function and the queues of `v`. Called by dev.c around realize() and
+ * unrealize(), on the control thread. */
 int vdev_init(struct vdev *v, const struct vdev_ops *ops, const char *kind, struct hv *hv,
 	      struct loop *exits, struct err *e);
 int vdev_finish(struct vdev *v, struct err *e); /* after realize(): BARs, capabilities, MSI-X */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unit_order.c - chains that end in another order than they began: in-order use, rewinding, and the
- * packed ring's places
+/* unit_order.c - chains that end in another order than they began: in-order use, vq_unpop(), and
+ * the packed ring's places
  *
  * The device of vq_bench.h holds its chains, newest first, so that each test says what ends when.
  */
@@ -165,10 +165,10 @@ static void reset_in_order(void **state)
 	reset_while_held(0, false);
 }
 
-/* --- rewinding --- */
+/* --- vq_unpop() --- */
 
 /* A chain that was refused between two that go back: each is used once, none is lost. */
-static void rewind_over_a_refused_one(void **state)
+static void unpop_over_a_refused_one(void **state)
 {
 	struct vchain *first, *third;
 	struct vqueue *vq;
@@ -198,7 +198,7 @@ static void rewind_over_a_refused_one(void **state)
 }
 
 /* Round the end of a packed ring and back, from every place. */
-static void rewind_packed(void **state)
+static void unpop_packed(void **state)
 {
 	start_packed(0);
 	for (unsigned round = 0; round < 4 * SMALL; round++) {
@@ -288,10 +288,10 @@ int main(void)
 {
 #define ORDER_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		ORDER_TEST(waits_for_elders),	       ORDER_TEST(refused_waits),
-		ORDER_TEST(waits_for_elders_packed),   ORDER_TEST(reset_in_order),
-		ORDER_TEST(rewind_over_a_refused_one), ORDER_TEST(rewind_packed),
-		ORDER_TEST(more_than_the_ring),	       ORDER_TEST(out_of_order),
+		ORDER_TEST(waits_for_elders),	      ORDER_TEST(refused_waits),
+		ORDER_TEST(waits_for_elders_packed),  ORDER_TEST(reset_in_order),
+		ORDER_TEST(unpop_over_a_refused_one), ORDER_TEST(unpop_packed),
+		ORDER_TEST(more_than_the_ring),	      ORDER_TEST(out_of_order),
 	};
 
 	return cmocka_run_group_tests_name("order", tests, NULL, NULL);

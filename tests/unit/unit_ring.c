@@ -421,7 +421,7 @@ static void reset_in_flight(void **state)
 }
 
 /* Giving a chain back to the ring: it is popped again, in order, unchanged. */
-static void rewind_newest_first(void **state)
+static void unpop_newest_first(void **state)
 {
 	struct vqueue *vq;
 	struct vchain *c[5];
@@ -675,7 +675,7 @@ int main(void)
 		RING_TEST(ring_let_go_in_flight), RING_TEST(hole_in_a_buffer),
 		RING_TEST(hole_in_the_ring),	  RING_TEST(ring_goes_in_flight),
 		RING_TEST(indirect_across_pages), RING_TEST(too_many),
-		RING_TEST(reset_in_flight),	  RING_TEST(rewind_newest_first),
+		RING_TEST(reset_in_flight),	  RING_TEST(unpop_newest_first),
 		RING_TEST(one_interrupt),	  RING_TEST(published_midway),
 		RING_TEST(handed_over),		  RING_TEST(taken_back),
 		RING_TEST(not_handed_over),

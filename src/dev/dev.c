@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* dev.c - see dev.h: look-up in the device table, and the making and unmaking of a device */
+/* dev.c - look-up in the device table; creating, plugging and freeing devices (dev.h) */
 #include "dev/dev.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@ const struct dev_class *const dev_classes[] = {
 	NULL,
 };
 
-/* What every device on the bus has. */
+/* Options of every device on the PCI bus. */
 static const struct opt pci_options[] = {
 	{.name = "id",
 	 .type = OPT_STRING,
@@ -55,7 +55,7 @@ static const struct opt pci_options[] = {
 	OPT_END,
 };
 
-/* What every device on the bus of another one has. */
+/* Options of every device on the bus of another device. */
 static const struct opt sub_options[] = {
 	{.name = "id",
 	 .type = OPT_STRING,
@@ -110,7 +110,8 @@ struct vdev *dev_vdev(struct dev *d)
 	return d->class->virtio ? container_of(d->fn, struct vdev, fn) : NULL;
 }
 
-/* Undo everything, whatever stage it reached. */
+/* Undo all steps of dev_add_one() that were done, and free the device. `realized`: realize() was
+ * called, even if it failed. */
 static void dev_destroy(struct dev *d, bool realized)
 {
 	void *base = d->fn ? (void *)d->fn : d->sub;
@@ -155,7 +156,8 @@ static int check_options(struct dev_env *env, struct dev *d, struct kvs *k, stru
 
 /* --- buses other than PCI --- */
 
-/* QEMU's name: "<id>.0", or the kind and a number that counts those without an id. */
+/* Name the bus as QEMU does: "<id>.0"; without an id the kind of bus and a number that counts such
+ * devices. */
 static int name_bus(struct dev_env *env, struct dev *d)
 {
 	unsigned anonymous = 0;
@@ -316,7 +318,7 @@ int dev_unplug(struct dev_env *env, const char *id, struct err *e)
 	return 0;
 }
 
-/* The last one first: what sits on a bus came after the one that is the bus. */
+/* The newest is freed first: a device on the bus of another one was added after it. */
 void dev_free_all(struct dev_env *env)
 {
 	struct list back = LIST_INIT(back), *it;

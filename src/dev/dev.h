@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* dev.h - the table of devices
  *
- * One row (in list.def) and one file per device. The command line, help, QMP and the manual page
- * are driven by this table. Two others know a device by name: QMP's queries about balloons and nets,
- * which have commands of their own there, and the ports that become of xl.cfg's channels (build.c).
+ * Each device has one row (in list.def) and one file. The command line, help, QMP and the manual
+ * page read this table. Only two other places know devices by name: the QMP commands about balloons
+ * and network cards, and build.c, which makes serial ports of the channels in xl.cfg.
  *
- * Most devices are functions on the PCI bus. A class may also be a bus (`bus`): then others
- * (`on_bus`, with `sub`) sit on it, the way a port sits on virtio-serial. They are no PCI
- * functions; what the guest sees of them is what their parent shows. They can come and go while the
- * guest runs, where their operations say so.
+ * Most devices are functions on the PCI bus. A device of a class with `bus` also provides a bus, to
+ * which devices of other classes (`on_bus`, with `sub`) are attached, as serial ports are to
+ * virtio-serial. Those are not PCI functions: the guest reaches them only through the device that
+ * provides the bus. They can be plugged and unplugged while the guest runs if their operations have
+ * `hotplug`.
  */
 #ifndef DEV_DEV_H
 #define DEV_DEV_H
@@ -24,17 +25,17 @@ struct dev_env;
 
 struct dev;
 
-/* A device on the bus of another one: first in its struct. */
+/* A device on the bus of another one; the first member of its struct. */
 struct dev_sub {
 	char *id, *bus_name;   /* options */
 	const char *kind;      /* the class's name */
-	struct pci_fn *parent; /* whose bus it sits on; set before realize() */
+	struct pci_fn *parent; /* the device that provides its bus; set before realize() */
 };
 
 /* Control thread, before hv_serve() or, with `hotplug`, at any time. */
 struct dev_sub_ops {
 	int (*realize)(struct dev_sub *s, struct dev_env *env, struct err *e);
-	/* Undo realize(), also a half-done one. */
+	/* Undo realize(), also one that failed half-way. */
 	void (*unrealize)(struct dev_sub *s);
 	bool hotplug; /* device_add and device_del */
 };
@@ -50,8 +51,8 @@ struct dev_class {
 	const struct vdev_ops *virtio; /* NULL: a plain PCI device, with: */
 	int (*realize)(struct pci_fn *fn, struct dev_env *env, struct err *e);
 	void (*unrealize)(struct pci_fn *fn); /* may be NULL: nothing to undo */
-	const char *bus;	       /* kind of the bus that each such device is, or NULL */
-	const char *on_bus;	       /* kind of the bus that it sits on; NULL: PCI */
+	const char *bus;	       /* kind of the bus that the device provides, or NULL */
+	const char *on_bus;	       /* kind of the bus to which it is attached; NULL: PCI */
 	const struct dev_sub_ops *sub; /* when on_bus is set */
 };
 
@@ -66,20 +67,20 @@ void dev_class_tables(const struct dev_class *c, const struct opt *tables[4]);
 /* Create, realize and plug a device from `driver=...,...`. Control thread, before hv_serve(). 0 or
  * -errno with `e`. */
 int dev_add(struct dev_env *env, struct kvs *k, struct err *e);
-/* The same while the guest runs: only what can be plugged then. */
+/* The same while the guest runs; only for classes with sub->hotplug. */
 int dev_hotplug(struct dev_env *env, struct kvs *k, struct err *e);
-/* Take device `id` away while the guest runs. 0 or -errno with `e`. Control thread. */
+/* Unplug and free device `id` while the guest runs. 0 or -errno with `e`. Control thread. */
 int dev_unplug(struct dev_env *env, const char *id, struct err *e);
-/* Unplug and free everything (nothing is served any more). */
+/* Unplug and free all devices, after the exit loop has ended. */
 void dev_free_all(struct dev_env *env);
 
 /* A device that was added, in order of -device. */
 struct dev {
 	struct list link; /* env->devices */
 	const struct dev_class *class;
-	struct pci_fn *fn;   /* NULL: not on PCI, then: */
-	struct dev_sub *sub; /* NULL: on PCI */
-	char *bus_name;	     /* of the bus that it is: "<id>.0"; NULL: none */
+	struct pci_fn *fn;   /* a device on the PCI bus, else NULL */
+	struct dev_sub *sub; /* a device on the bus of another one, else NULL */
+	char *bus_name;	     /* name of the bus that it provides, "<id>.0"; NULL: none */
 };
 /* id=, or NULL. */
 const char *dev_id(const struct dev *d);

@@ -5,9 +5,10 @@
  * interrupt that the driver raises itself, and DMA between guest memory and a buffer of 4 KiB.
  * Interrupts are MSI or INTA.
  *
- * Exit loop only. Whatever a register starts is done within the write: the factorial of anything
- * above 33 is 0 modulo 2^32, and a transfer is a copy of 4 KiB at most; so nothing is ever in
- * flight. A transfer that does not fit the buffer or is not RAM copies nothing, and ends.
+ * Everything runs on the exit loop. A computation or transfer is finished within the write that
+ * starts it, so nothing is ever in flight: the factorial of a number above 33 is 0 modulo 2^32, and
+ * a transfer copies at most 4 KiB. A transfer outside the buffer or outside RAM copies nothing and
+ * is then reported as done.
  */
 #include <stdlib.h>
 
@@ -21,7 +22,7 @@
 
 #define BAR_SIZE   MiB
 #define ID	   0x010000ed
-#define BUF_OFFSET 0x40000 /* of the buffer, in the device's own addresses */
+#define BUF_OFFSET 0x40000 /* address of the buffer as REG_SRC and REG_DST name it */
 #define BUF_SIZE   4096
 
 enum {
@@ -229,7 +230,7 @@ static int edu_realize(struct pci_fn *fn, struct dev_env *env, struct err *e)
 	edu_of(fn)->env = env;
 	pci_fn_init(fn, "edu", &ident);
 	msi_init(fn);
-	pci_cap_express(fn); /* QEMU's has none: for the function-level reset */
+	pci_cap_express(fn); /* for the function-level reset; QEMU's edu lacks it */
 	pci_bar_add(fn, 0, BAR_SIZE, false, false, &edu_bar);
 	fn->cfg[PCI_INT_PIN] = env->hv->has_intx ? 1 : 0;
 	fn->reset = edu_reset;

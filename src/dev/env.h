@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* env.h - what a device finds around it when it is made
+/* env.h - what a device is given when it is created: the loop, the hypervisor, the bus, the back
+ * ends
  *
- * The one machine of this process has one of these (struct dev_env holds it). Devices keep the
- * pointer; it is valid until they are freed. All members are set before the first device is made
- * and do not change while one exists. The sets of back ends are there even if the command line
- * names none; only libxl's probe run, which has monitors and nothing else, has no sets but
- * `chardevs`.
+ * The process has one struct dev_env, for its one machine. Devices keep the pointer, which is valid
+ * until they are freed. All members are set before the first device is created and do not change
+ * while one exists. The sets of back ends exist even if the command line names none; only in
+ * libxl's probe run, which has monitors but no device, all except `chardevs` are NULL.
  */
 #ifndef DEV_ENV_H
 #define DEV_ENV_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* net_filter.c - see net_filter.h */
+/* net_filter.c - receive modes, MAC table and VLAN table of a network card (net_filter.h) */
 #include "dev/net_filter.h"
 
 #include <string.h>

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* pci_testdev.c - pci-testdev: counts writes, for tests of exits (QEMU's docs/specs/pci-testdev)
  *
- * A test in the guest chooses one of the tests by its number, learns from the header in BAR0 where
- *to write what, writes, and compares the number of writes that arrived with the number that it
- *made.
+ * A test in the guest writes the number of one of the tests to BAR0 and reads from the header there
+ * which value to write, at which offset and how wide. It then writes, and compares the number of
+ * writes that the device has counted with its own.
  *
- *	0	test	number of the chosen one, writable
+ *	0	test	number of the chosen test, writable
  *	1	width	of the writes, bytes
- *	4	offset	where to write (32 bit, little endian, as the rest)
- *	8	data	what to write
- *	12	count	of writes so far
- *	16	name	a text
+ *	4	offset	where to write (32 bit, little endian, as are the other fields)
+ *	8	data	value to write
+ *	12	count	number of writes so far
+ *	16	name	name of the test
  *
- * QEMU's tests differ in who takes a write, an eventfd of the kernel or the program. Here it is
- *always the program, so all three count; they differ in what they count. `membar` adds a BAR with
- *nothing in it, to test what firmware and kernels do about its size.
+ * In QEMU the tests differ in whether the write reaches an eventfd in the kernel or the program.
+ * Here all writes reach the program and are counted; the tests differ in which values and widths
+ * count. `membar` adds a BAR without registers, to test how firmware and kernels handle its size.
  *
- * Exit loop only.
+ * Everything runs on the exit loop.
  */
 #include <errno.h>
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* pvpanic.c - pvpanic-pci: the guest's kernel says that it has panicked (QEMU's docs/specs/pvpanic)
  *
- * One byte in BAR0: it reads as the events that may be reported, and a write reports some. Each
- * becomes an event of QMP and a line in the log. What becomes of the domain is Xen's to say
- * (on_crash= in xl.cfg); nothing is stopped here.
+ * BAR0 has one byte. A read returns the events that the guest may report; a write reports some of
+ * them. Each becomes an event of QMP and a line in the log. The device stops nothing: what happens
+ * to the domain is decided by on_crash= in xl.cfg.
  *
- * Exit loop only. A guest that writes all the time is heard once a second for each event, since the
- * monitors' clients have to read what it says.
+ * Everything runs on the exit loop. Each event is reported at most once a second, so that a guest
+ * cannot flood the clients of the monitors.
  */
 #include "base/log.h"
 #include "base/util.h"
@@ -21,7 +21,7 @@
 struct pvpanic {
 	struct pci_fn fn;
 	struct dev_env *env;
-	uint64_t reported[EVENTS]; /* when, ns; 0: never */
+	uint64_t reported[EVENTS]; /* when each was reported last, ns; 0: never */
 
 	/* options */
 	uint64_t events;

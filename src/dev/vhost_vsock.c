@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* vhost_vsock.c - vhost-vsock-pci: sockets between guest and host, served by the kernel
  *
- * Programs of the host use AF_VSOCK sockets and the guest's address. The receive and transmit
- * queues belong to /dev/vhost-vsock (src/vhost) while the driver runs; here remain the
- * configuration space and the event queue, of which the kernel knows nothing and we have nothing to
- * say.
+ * Programs of the host use AF_VSOCK sockets and the guest's address. The kernel's /dev/vhost-vsock
+ * (src/vhost) serves the receive and transmit queues while the driver runs. This file provides the
+ * configuration space and the event queue, which the kernel does not serve and on which this device
+ * sends nothing.
  *
- * There is no code that could serve the queues in the kernel's place. While guest memory changes,
- * they rest; where the kernel cannot go on with a ring, or does not take it, the device is broken
- * and needs a reset.
+ * The queues cannot be served in user space instead. While guest memory is re-mapped they are not
+ * served at all; if the kernel refuses a ring or cannot continue with it, the device is broken and
+ * needs a reset.
  *
- * Realize on the control thread, the rest on the exit loop.
+ * realize() runs on the control thread, everything else on the exit loop.
  */
 #include <errno.h>
 
@@ -22,9 +22,9 @@
 #include "vhost/vhost.h"
 
 #define VHOST_VSOCK "/dev/vhost-vsock"
-#define SERVED	    2 /* queues of the kernel: rx, tx */
+#define SERVED	    2 /* queues that the kernel serves: rx, tx */
 
-/* What changes how a ring or a packet is to be read. */
+/* The features that change the format of a ring or a packet, so that the kernel must know them. */
 #define FOR_KERNEL \
 	(VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VSOCK_F_SEQPACKET)
 
@@ -86,7 +86,7 @@ static void vhost_vsock_reset(struct vdev *v)
 	vhost_stop(vhost_vsock_of(v)->vhost);
 }
 
-/* Chains wait for the kernel. */
+/* The kernel serves the queues; chains in a queue that it does not serve now wait for it. */
 static void vhost_vsock_kick(struct vqueue *vq)
 {
 }
@@ -101,7 +101,7 @@ static int choose_features(struct vhost_vsock *d, struct err *e)
 		return err_set(e, -ENOTSUP, "vhost-vsock backend doesn't support seqpacket");
 	if (d->seqpacket != OPT_OFF)
 		d->v.offered |= VSOCK_F_SEQPACKET;
-	/* A ring that the kernel does not read would be read by nobody. */
+	/* Ring formats that the kernel does not know cannot be served. */
 	d->v.offered &= ~(VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER);
 	d->v.offered &= offers | ~FOR_KERNEL;
 	return 0;

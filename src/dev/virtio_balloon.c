@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_balloon.c - virtio-balloon-pci: the guest's memory statistics (Virtio 1.3 §5.5)
  *
- * A Xen guest gives memory back through Xen's own balloon driver, which the toolstack steers (xl
- * mem-set). This device therefore never asks for any: num_pages stays 0, and pages that a driver
- * puts into the balloon all the same are taken note of by nobody. What it is good for is the
- * statistics queue.
+ * A Xen guest returns memory through Xen's own balloon driver, which the toolstack controls (xl
+ * mem-set). This device therefore never asks for memory: num_pages stays 0. If a driver puts pages
+ * into the balloon all the same, they are acknowledged and otherwise ignored. The device exists for
+ * the statistics queue.
  *
- * The driver leaves one buffer there, filled. It is read and put back on the ring; when new numbers
- * are wanted it is used, and the driver fills it anew. So the device holds no chain, and a reset
- * has nothing to wait for. While `seen` is set the ring's next chain is the buffer that was read.
+ * On that queue the driver makes one filled buffer available (§5.5.6.3). The device reads it and
+ * returns it to the ring with vq_unpop(); when new statistics are wanted it completes the buffer,
+ * and the driver fills it again. So the device holds no chain, and a reset waits for nothing. While
+ * `seen` is set, the next chain of the ring is the buffer that was read.
  *
- * Exit loop, also the queues.
+ * Everything, including the queues, runs on the exit loop.
  */
 #include "dev/virtio_balloon.h"
 
@@ -35,13 +36,14 @@
 enum { INFLATE, DEFLATE, STATS, QUEUES };
 #define QUEUE_SIZE  128
 #define ENTRY_SIZE  10 /* le16 tag, le64 value */
-#define ENTRIES_MAX 64 /* of one buffer: tags that we do not know yet included */
+#define ENTRIES_MAX 64 /* entries of one buffer that are read, with those of unknown tags */
 
 struct virtio_balloon {
 	struct vdev v;
 	struct loop_timer timer;
 	struct balloon_stats stats;
-	bool seen, wanted;
+	bool seen;   /* the buffer in the ring was read */
+	bool wanted; /* new statistics are wanted */
 
 	/* options */
 	bool deflate_on_oom, page_poison, free_page_hint, free_page_reporting;
@@ -210,7 +212,7 @@ static void set_interval(void *arg)
 
 	q->b->interval = q->number;
 	if (first)
-		stats_ask(q->b); /* at once, as QEMU does */
+		stats_ask(q->b); /* without waiting for the first interval, as QEMU does */
 	set_timer(q->b);
 }
 

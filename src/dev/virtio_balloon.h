@@ -22,9 +22,9 @@ struct balloon_stats {
 	int64_t updated;	      /* seconds since 1970; 0: never */
 };
 
-/* What the guest's memory statistics were when it sent them last. */
+/* The memory statistics that the guest has sent last. */
 void virtio_balloon_stats(struct pci_fn *fn, struct balloon_stats *out);
-/* Seconds between two questions to the guest; 0: it is not asked. */
+/* Seconds between two requests for statistics; 0: the guest is not asked. */
 uint32_t virtio_balloon_interval(struct pci_fn *fn);
 void virtio_balloon_set_interval(struct pci_fn *fn, uint32_t seconds);
 /* Bytes of memory that the guest says it has left in the balloon. */

@@ -2,10 +2,10 @@
 /* virtio_blk.c - virtio-blk-pci: a disk; its options, its configuration space, its write cache
  *
  * Owns one attachment to a disk of src/block and, for each virtqueue, a queue on that disk and a
- * fixed set of requests, so that nothing is allocated while the guest runs. The requests themselves
- * are in virtio_blk_io.c.
+ * fixed set of requests, so that nothing is allocated while the guest runs. virtio_blk_io.c
+ * processes the requests.
  *
- * Control thread (set-up) and exit loop (write cache).
+ * The set-up runs on the control thread; the write cache is switched on the exit loop.
  *
  * Virtio 1.3 §5.2.
  */
@@ -39,7 +39,7 @@
 #define CFG_OPT_IO	     28
 #define CFG_WCE		     32
 #define CFG_NUM_QUEUES	     34
-#define CFG_LEN		     36 /* what every driver may read */
+#define CFG_LEN		     36 /* without discard and write-zeroes */
 #define CFG_MAX_DISCARD	     36
 #define CFG_MAX_DISCARD_SEG  40
 #define CFG_DISCARD_ALIGN    44
@@ -62,7 +62,8 @@ static void set_wce(struct blk *d, bool on)
 	block_set_write_cache(d->disk, on);
 }
 
-/* A driver that knows nothing of flushes must find its data stable (§5.2.6.2). */
+/* If the driver did not accept VIRTIO_BLK_F_FLUSH, every write must be on stable storage when it
+ * is completed (§5.2.6.2). */
 static void blk_start(struct vdev *v)
 {
 	struct blk *d = (struct blk *)v;
@@ -97,7 +98,7 @@ static int check_block_sizes(struct blk *d, struct err *e)
 		  {"opt_io_size", d->opt_io},
 		  {"discard_granularity", d->granularity == UNSET ? 0 : d->granularity}};
 
-	/* Unset, each follows the other one. */
+	/* Defaults: 512 for the logical block, and the logical block for the physical one. */
 	if (!d->logical)
 		d->logical = BLK_SECTOR;
 	if (!d->physical)
@@ -151,8 +152,8 @@ static int check_limits(struct blk *d, struct err *e)
 	return 0;
 }
 
-/* Given in part, the rest of the geometry is missing; not given, it is the one that QEMU guesses
- * for a disk without a DOS partition table. */
+/* Without cyls, heads and secs, use the geometry that QEMU assumes for a disk without a DOS
+ * partition table. If only some of the three are given, the missing ones are refused. */
 static int set_geometry(struct blk *d, struct err *e)
 {
 	if (!d->cyls && !d->heads && !d->secs) {
@@ -406,8 +407,8 @@ static const struct opt blk_options[] = {
 };
 /* clang-format on */
 
-/* The write cache is in the configuration space, which the core keeps; requests in flight end
- * before a state is taken. */
+/* The configuration space, which includes the write cache's switch, is saved by the core; requests
+ * in flight are completed before a state is saved. */
 static const struct field blk_fields[] = {
 	FIELD_BOOL(struct blk, wce),
 	FIELD_END,

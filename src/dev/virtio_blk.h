@@ -22,7 +22,7 @@ struct blk_req {
 	struct block_req io;
 	struct blk_queue *q;
 	struct vchain *c;
-	struct blk_req *next; /* free */
+	struct blk_req *next; /* in blk_queue.free */
 };
 
 struct blk_queue {
@@ -30,7 +30,7 @@ struct blk_queue {
 	struct vqueue *vq;
 	struct block_queue *disk;
 	struct blk_req *reqs, *free;
-	unsigned fresh; /* reqs from here on were never used, their memory never touched */
+	unsigned fresh; /* reqs[fresh] and later ones were not used yet: no page is allocated */
 	struct log_rate rate;
 };
 
@@ -57,12 +57,12 @@ struct blk {
 	bool config_wce, discard, zeroes, seg_max_adjust, report_granularity, share_rw;
 };
 
-/* virtio_blk_map.c: the loop of each of the d->num_queues queues, in `loops` (all NULL before). 0
- * or -errno with `e`. */
+/* virtio_blk_map.c: store the loop of each of the d->num_queues queues in `loops`, which is all
+ * NULL before. 0 or -errno with `e`. */
 int blk_map_queues(struct blk *d, struct dev_env *env, struct loop **loops, struct err *e);
-/* The vdev's kick(): take requests until the queue is empty. */
+/* The vdev's kick(): start requests until the queue is empty. */
 void blk_kick(struct vqueue *vq);
-/* The vdev's idle(): no request is in flight. */
+/* The vdev's idle(): return the memory of the requests, none of which is in flight. */
 void blk_idle(struct vqueue *vq);
 
 #endif

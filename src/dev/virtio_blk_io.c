@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_blk_io.c - the requests of a virtio disk
  *
- * Trusts nothing: the header and the segment of a discard are copied once and checked against
- * capacity, block size and limits; a request that fails a check completes with IOERR or UNSUPP and
- * never reaches the disk. A chain without room for the status byte breaks the device, as there is
- * no other way to answer. A good one goes straight from the chain's pinned memory to the disk.
+ * The guest is not trusted: the header and the segment of a discard are copied once and checked
+ * against capacity, block size and limits. A request that fails a check is completed with IOERR or
+ * UNSUPP and does not reach the disk. A chain without room for the status byte breaks the device,
+ * as it cannot be answered. A valid request is carried out directly between the disk and the
+ * chain's pinned memory.
  *
- * Runs on the queue's loop, requests and completions alike. The write cache mode comes from the
- * exit loop, as one atomic flag. On reset nothing is cancelled: the I/O in flight ends by itself
- * and gives its chains back.
+ * Requests and completions run on the queue's loop. The write cache mode is set by the exit loop,
+ * in one atomic flag. A reset cancels no I/O: what is in flight ends by itself, and its chains are
+ * then released.
  *
  * Virtio 1.3 §5.2.6.
  */
@@ -32,8 +33,8 @@
 #define SEGMENT_UNMAP 1u
 #define SERIAL_LEN    20
 
-/* There is always one: as many requests as the ring has entries, and a chain in flight for each
- * that is taken. */
+/* This cannot fail: there are as many requests as the ring has entries, and each one in use belongs
+ * to a chain in flight. */
 static struct blk_req *req_get(struct blk_queue *q)
 {
 	struct blk_req *r = q->free;
@@ -50,7 +51,7 @@ static void req_put(struct blk_req *r)
 	r->q->free = r;
 }
 
-/* Answer `c`: `data` bytes before the status byte are valid. */
+/* Complete `c` with `status`. The first `data` bytes of its writable part are valid. */
 static void blk_complete(struct blk_queue *q, struct vchain *c, uint8_t status, uint64_t data)
 {
 	uint64_t room = c->in_len - 1;
@@ -75,7 +76,7 @@ static void io_done(struct block_req *io, int ret)
 	blk_complete(q, c, ret ? S_IOERR : S_OK, data);
 }
 
-/* `iov` is the data from byte `skip` on, as in struct block_req. */
+/* The data begins at byte `skip` of `iov`, as in struct block_req. */
 static void submit_data(struct blk_queue *q, struct vchain *c, enum block_op op, unsigned flags,
 			uint64_t offset, uint64_t len, const struct iovec *iov, unsigned iovcnt,
 			uint64_t skip)
@@ -101,7 +102,8 @@ static void blk_submit(struct blk_queue *q, struct vchain *c, enum block_op op, 
 	submit_data(q, c, op, flags, offset, len, NULL, 0, 0);
 }
 
-/* The byte offset of [sector, sector + len bytes) if it is whole blocks inside the disk. */
+/* Convert a sector to a byte offset. Returns false unless the `len` bytes there are whole logical
+ * blocks inside the disk. */
 static bool range_of(const struct blk *d, uint64_t sector, uint64_t len, uint64_t *offset)
 {
 	if (!mul_ok(sector, (uint64_t)BLK_SECTOR, offset))
@@ -122,7 +124,8 @@ static bool start_read(struct blk_queue *q, struct vchain *c, uint64_t sector)
 
 	if (!range_of(q->d, sector, len, &offset))
 		return false;
-	/* Without the status byte the iovec is exactly the data, the usual case. */
+	/* Drop the element of the status byte, if it has one of its own, as drivers do: the iovec
+	 * then covers exactly the data. */
 	if (n > 1 && c->iov[c->n_out + n - 1].iov_len == 1)
 		n--;
 	submit_data(q, c, BLOCK_READ, 0, offset, len, c->iov + c->n_out, n, 0);
@@ -146,7 +149,8 @@ static bool start_write(struct blk_queue *q, struct vchain *c, uint64_t sector)
 	return true;
 }
 
-/* Discard and write-zeroes: exactly one segment. */
+/* Start a discard or write-zeroes, which must have exactly one segment. Returns false when it is
+ * to be completed with `status`. */
 static bool start_segment(struct blk_queue *q, struct vchain *c, uint32_t type, uint8_t *status)
 {
 	struct blk *d = q->d;
@@ -191,7 +195,8 @@ static uint64_t put_serial(struct blk *d, struct vchain *c)
 	return n;
 }
 
-/* One chain with room for the status: it goes to the disk, or is answered at once. */
+/* Submit the request of a chain to the disk, or complete it at once if it is invalid or needs no
+ * I/O. The chain has room for the status byte. */
 static void blk_handle(struct blk_queue *q, struct vchain *c)
 {
 	uint8_t header[HEADER_LEN], status = S_IOERR;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_blk_map.c - which loop each queue of a disk runs on: iothread= and iothread-vq-mapping=
  *
- * The mapping is a list, [{"iothread": "io0", "vqs": [0, 1]}, ...]; without "vqs" (in all of them)
- * the queues go round. Control thread.
+ * The mapping is a list, [{"iothread": "io0", "vqs": [0, 1]}, ...]. If no entry has "vqs", the
+ * queues are distributed over the iothreads in turn. Runs on the control thread.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +13,8 @@
 #include "dev/virtio_blk.h"
 #include "iothread/iothread.h"
 
-/* The queues that entry `i` names. Their number, or -errno with `e`. */
+/* Assign loop `l` to the queues that entry `i` of the mapping names. Returns their number, or
+ * -errno with `e`. */
 static int blk_assign_loop(struct blk *d, unsigned i, const char *id, struct loop *l,
 			   struct loop **loops, struct err *e)
 {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_net.c - virtio-net-pci: options, features, configuration space, link state
  *
- * Virtio 1.3 §5.1. Owns the use of one -netdev and 2 * pairs (+ 1) queues: rx0, tx0, rx1, ... and
- * the control queue. The control queue is the one behind the pairs the driver knows of: number 2
- * unless it accepted MQ. So what a queue is for is decided when it is kicked.
+ * Virtio 1.3 §5.1. Owns the attachment to one -netdev, and the queues rx0, tx0, rx1, tx1, ... and
+ * the control queue. The control queue has the number behind the pairs that the driver knows of: 2
+ * if the driver did not accept MQ. So the purpose of a queue is decided when it is kicked.
  *
- * What is offered follows QEMU: offloads only if the back end carries the header, UFO and USO only
- * if it takes them; a bit that needs another one goes with it. The address in the configuration
- * space is read-only (there is CTRL_MAC_ADDR).
+ * The features follow QEMU: offloads are offered only if the back end passes on the virtio-net
+ * header, UFO and USO only if it supports them. A feature whose prerequisite is not offered is not
+ * offered, either. The MAC address in the configuration space is read-only; the driver changes its
+ * address by CTRL_MAC_ADDR.
  */
 #include "dev/virtio_net.h"
 
@@ -140,7 +141,8 @@ static uint64_t options_to_features(const struct virtio_net *n)
 	return f;
 }
 
-/* Take away what the back end cannot do, then what lost the feature that it needs (§5.1.3.1). */
+/* Remove from `f` the features that the back end cannot provide, then those that require a removed
+ * feature (§5.1.3.1). `caps`: NET_VNET_HDR, NET_UFO, NET_USO. */
 static uint64_t possible_features(uint64_t f, unsigned caps)
 {
 	const uint64_t ufo = NET_F_GUEST_UFO | NET_F_HOST_UFO;
@@ -228,14 +230,14 @@ static void net_quiesce(struct vqueue *vq)
 		net_rx_stop(&n->pair[index / 2]);
 }
 
-/* The back end's events only kick a queue: the work is done after the loop has answered every vCPU.
- */
+/* The back end's events only kick a queue, so that the loop answers every vCPU before frames are
+ * moved. */
 static void net_readable(struct net_client *c, struct netq *q)
 {
 	struct net_pair *p = netq_priv(q);
 
-	/* While the queue is held (QMP's stop) nobody takes the frame, and its descriptor would
-	 * report it again and again. Whoever lets the queue go on kicks it. */
+	/* While the queue is paused (QMP's stop) the frame is not read, and its descriptor would
+	 * report it in every turn of the loop. The queue is kicked when it is resumed. */
 	if (!vq_ready(p->rx))
 		netq_listen(q, false);
 	vq_kick(p->rx);
@@ -404,7 +406,7 @@ static void net_start(struct vdev *v)
 	if (rc < 0)
 		log_guest(&v->fn.rate, vdev_name(v), "netdev '%s' refuses the guest's offloads: %s",
 			  n->netdev, strerror(-rc));
-	/* With a filter the driver names the VLANs that it wants; none to begin with. */
+	/* With the VLAN filter, no VLAN passes until the driver has added it. */
 	if (vdev_has(v, NET_F_CTRL_VLAN))
 		memset(n->filter.vlans, 0, sizeof(n->filter.vlans));
 	net_vhost_update(n, n->active);
@@ -421,8 +423,8 @@ static void net_reset(struct vdev *v)
 	n->active = 1;
 	if (!n->nd)
 		return;
-	/* No frame with an offload may meet the next driver, and none may wait on a queue that
-	 * it will not use. */
+	/* The next driver must not receive frames that need an offload which it has not accepted,
+	 * and the back end must not queue frames on a pair that it does not use. */
 	net_apply_offloads(n, 0);
 	netdev_set_pairs(n->nd, 1);
 }
@@ -494,7 +496,7 @@ static const struct vdev_ops net_ops = {
 	.quiesce = net_quiesce,
 };
 
-/* A frame that waits for buffers is not saved: a network may lose frames. */
+/* A parked frame is not saved: a network may lose frames. */
 static const struct field net_fields[] = {
 	FIELD_UINT(struct virtio_net, active, 1, NET_PAIRS_MAX),
 	FIELD_BYTES(struct virtio_net, filter.mac),

@@ -16,11 +16,11 @@ struct dev_class;
 
 extern const struct dev_class dev_virtio_net;
 
-/* query-rx-filter: the present filter; *vlan_all is set while the driver does not filter by
- * VLAN. The next change is reported again by the event (NIC_RX_FILTER_CHANGED). */
+/* query-rx-filter: returns the current filter; *vlan_all is set while the driver does not filter by
+ * VLAN. The event NIC_RX_FILTER_CHANGED is sent again for the next change. */
 void virtio_net_rx_filter(struct pci_fn *fn, struct net_filter *out, bool *vlan_all);
-/* announce-self: ask the guest to announce its addresses. Nothing happens when its driver
- * cannot. */
+/* announce-self: ask the guest to announce its addresses. Does nothing when its driver has not
+ * accepted GUEST_ANNOUNCE. */
 void virtio_net_announce(struct pci_fn *fn);
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_net_ctrl.c - the control queue of virtio-net (Virtio 1.3 §5.1.6.5)
  *
- * A command is a class, a number, data, and one byte for the answer. Data is pulled into locals and
- * checked whole before anything is changed: a command either takes effect and is answered OK, or
- * changes nothing and is answered ERR. What was not negotiated does not exist. A chain without room
- * for the answer is completed without one.
+ * A command is a class, a number, data, and one byte for the acknowledgement. The data is pulled
+ * into locals and checked completely before anything is changed: a command either takes effect and
+ * is acknowledged with OK, or changes nothing and is acknowledged with ERR. Commands whose feature
+ * was not negotiated get ERR. A chain without room for the acknowledgement is completed, but its
+ * command is not carried out.
  */
 #include <string.h>
 
@@ -44,7 +45,7 @@ static uint64_t chain_bytes_left(const struct vchain *c)
 	return c->out_len - c->pulled;
 }
 
-/* Pull all that is left, if it is exactly `len` bytes. */
+/* Pull the rest of the chain into `buf`. Returns false if it is not exactly `len` bytes long. */
 static bool pull_exactly(struct vchain *c, void *buf, size_t len)
 {
 	return chain_bytes_left(c) == len && vchain_pull(c, buf, len);
@@ -62,8 +63,9 @@ static int ctrl_rx(struct virtio_net *n, unsigned cmd, struct vchain *c)
 	return CTRL_OK;
 }
 
-/* One of the two lists of MAC_TABLE_SET: a count and as many addresses, of which those are kept
- * that fit behind the first `used`. */
+/* Pull one of the two lists of MAC_TABLE_SET, a count and as many addresses, into the entries of
+ * the table from `used` on. Sets `overflow`, and stores none, if they do not all fit. Returns false
+ * if the chain is shorter than the list. */
 static bool pull_macs(struct vchain *c, struct net_filter *f, unsigned used, unsigned *count,
 		      bool *overflow)
 {
@@ -79,7 +81,7 @@ static bool pull_macs(struct vchain *c, struct net_filter *f, unsigned used, uns
 	*count = *overflow ? 0 : entries;
 	if (!*overflow)
 		return vchain_pull(c, f->table[used], bytes);
-	/* Step over the list, which may be as long as the chain. */
+	/* Skip a list that does not fit; its length is bounded by the chain's. */
 	while (bytes) {
 		uint8_t skipped[4096];
 		size_t part = MIN(bytes, sizeof(skipped));
@@ -95,8 +97,8 @@ static int ctrl_mac_table(struct virtio_net *n, struct vchain *c)
 {
 	struct net_filter f = n->filter;
 
-	/* No list of the right length is longer than two rings of pages; do not walk what a
-	 * hostile guest may claim. */
+	/* No real list is longer than 2 MiB. Refuse a longer one, as skipping up to 4 GiB would
+	 * hold up the loop. */
 	if (chain_bytes_left(c) > 2 * MiB)
 		return CTRL_ERR;
 	if (!pull_macs(c, &f, 0, &f.uni, &f.uni_overflow) ||
@@ -161,7 +163,7 @@ static int ctrl_mq(struct virtio_net *n, unsigned cmd, struct vchain *c)
 	pairs = get_le16(le);
 	if (!pairs || pairs > n->pairs)
 		return CTRL_ERR;
-	/* The kernel lets go of a pair before its tap is detached. */
+	/* A vhost back end must release a pair before the pair's tap queue is detached. */
 	net_vhost_update(n, MIN(pairs, n->active));
 	if (n->nd && netdev_set_pairs(n->nd, pairs) < 0) {
 		net_vhost_update(n, n->active);
@@ -169,7 +171,7 @@ static int ctrl_mq(struct virtio_net *n, unsigned cmd, struct vchain *c)
 	}
 	n->active = pairs;
 	net_vhost_update(n, pairs);
-	/* Those that were idle may have work by now. */
+	/* Pairs that were not in use may have chains or frames already. */
 	for (unsigned i = 0; i < pairs; i++) {
 		vq_kick(n->pair[i].rx);
 		vq_kick(n->pair[i].tx);
@@ -222,8 +224,8 @@ void net_ctrl(struct virtio_net *n, struct vqueue *vq)
 	struct vchain *c;
 
 	while ((c = vq_pop(vq))) {
-		/* Without room for the answer the driver could not tell what became of the
-		 * command: it is not done. */
+		/* Without room for the acknowledgement the driver could not learn the result, so
+		 * the command is not carried out. */
 		uint8_t ack = c->in_len ? ctrl_execute(n, c) : CTRL_ERR;
 
 		vq_push(vq, c, vchain_put(c, &ack, 1) ? 1 : 0);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_net_data.c - the receive and transmit queues of virtio-net (Virtio 1.3 §5.1.6.2-4)
  *
- * Receive. The pump takes as many chains as the next frame is likely to need, and one readv() puts
- * header and frame straight into them; behind them in the same iovec lies a buffer of our own, so
- * that a frame that is longer than expected is never cut. Such a frame is parked there and copied
- * when there are chains enough for it. `num_buffers` is patched in, used chains are pushed, and
- * what is left over is given back to the ring at the end of the pump: nothing is held while
- * waiting. Without buffers nobody listens to the back end: frames wait in its queue, and the
- * guest's next notification starts the pump. Under load the back end is left alone for a moment
- * after each pump (net_calm.h), so that the next one finds more than a frame.
+ * Receive. net_rx() pops as many chains as the next frame is likely to need, and one readv() puts
+ * header and frame directly into them. The iovec ends with a buffer of this process (`spill`), so
+ * that a frame that is longer than expected is not truncated. Such a frame is parked in `spill` and
+ * copied to the guest when there are enough chains for it. `num_buffers` is filled in, used chains
+ * are pushed, and the remaining ones are returned to the ring before net_rx() ends: no chain is
+ * held. While the guest has no buffers, the back end is not listened to: frames wait in its queue,
+ * and the guest's next notification has them received. Under load the back end is not listened to
+ * for a short time after each call (net_moderation.h), so that the next call finds several frames.
  *
  * Transmit. Headers are copied and checked; then the back end gets up to NET_BATCH frames at once,
- * from the guest's memory. A back end that is full ends the pump, the chains that it did not take
- * go back to the ring; writable() starts it again. A frame that cannot be sent is dropped, as a
- * card does.
+ * from the guest's memory. When the back end is full, net_tx() ends and the chains that were not
+ * sent are returned to the ring; net_writable() continues. A frame that cannot be sent is dropped,
+ * as a network card does.
  *
- * A guest can change a frame while it is being filtered or sent: it can only cheat itself, and the
- * copy of the header that was checked is the one that is sent.
+ * A guest can change a frame while it is being filtered or sent, which harms only itself. The
+ * header that is sent is the copy that was checked.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,8 +26,8 @@
 #include "base/util.h"
 #include "dev/virtio_net_int.h"
 
-#define FRAMES_PER_PUMP 64
-#define LATE_NS		(100 * 1000000ULL) /* a parked frame waits so long */
+#define FRAMES_PER_TURN 64
+#define LATE_NS		(100 * 1000000ULL) /* a parked frame is dropped after this time */
 #define RX_IOV		256
 #define RX_CHAINS	256
 #define TX_IOV		1023
@@ -53,15 +53,15 @@ _Static_assert(sizeof(struct net_hdr) == NET_HDR_LEN, "the header has no padding
 
 /* --- receive --- */
 
-/* Chains taken for frames to come, oldest first. */
+/* Receive chains that were popped and hold no frame yet, oldest first. */
 struct gather {
 	struct vchain *chain[RX_CHAINS];
 	unsigned first, n; /* chain[first .. n) */
 	uint64_t room;
 };
 
-/* Take chains until there is room for `want` bytes. Without mergeable buffers a frame has one
- * chain, whatever its size. */
+/* Pop chains until there is room for `want` bytes. Without mergeable buffers a frame must fit into
+ * one chain, so at most one is popped. */
 static void gather_take_chains(struct net_pair *p, struct gather *g, size_t want)
 {
 	bool mergeable = vdev_has(&p->n->v, NET_F_MRG_RXBUF);
@@ -83,15 +83,15 @@ static void gather_take_chains(struct net_pair *p, struct gather *g, size_t want
 	}
 }
 
-/* Newest first. The pushes in between were of older chains, so what goes back is still the end
- * of what was taken. */
+/* Return the chains to the ring, newest first. The chains that were pushed meanwhile are older, so
+ * these are still the last ones that were popped. */
 static void give_back(struct net_pair *p, struct gather *g)
 {
 	while (g->n > g->first)
 		vq_unpop(p->rx, g->chain[--g->n]);
 }
 
-/* Copy to offset `off` of the gathered chains, which have the room. */
+/* Copy to offset `off` of the gathered chains; the caller has checked that there is room. */
 static void gather_put(struct gather *g, uint64_t off, const void *buf, size_t len)
 {
 	const uint8_t *from = buf;
@@ -112,8 +112,8 @@ static void gather_put(struct gather *g, uint64_t off, const void *buf, size_t l
 	}
 }
 
-/* The first `len` bytes of the gathered chains hold a header and a frame: complete the header
- * and hand them over. */
+/* The first `len` bytes of the gathered chains hold a header and a frame: fill in the header and
+ * push the chains. */
 static void rx_deliver(struct net_pair *p, struct gather *g, size_t len)
 {
 	const struct net_hdr none = {0};
@@ -139,7 +139,7 @@ static void rx_deliver(struct net_pair *p, struct gather *g, size_t len)
 	}
 }
 
-/* Follow the sizes of frames: up at once, down after a while. */
+/* Adapt `want` to the length of a frame: it grows at once, and shrinks after WANT_WINDOW frames. */
 static void rx_learn_size(struct net_pair *p, size_t len)
 {
 	p->peak = MAX(p->peak, len);
@@ -150,13 +150,13 @@ static void rx_learn_size(struct net_pair *p, size_t len)
 	}
 }
 
-/* Read one frame into the gathered chains. Returns its length with the header; p->parked is set
- * if it went (in part) into p->spill; 0 when the frame is not for the guest; or what netq_recv()
- * says. */
+/* Read one frame into the gathered chains. Returns its length with the header, or 0 when the filter
+ * drops it, or the error of netq_recv(). If the frame did not fit, it is in p->spill and p->parked
+ * is set. */
 static ssize_t rx_receive(struct net_pair *p, struct gather *g)
 {
 	struct virtio_net *n = p->n;
-	const size_t hdr = n->has_hdr ? 0 : NET_HDR_LEN; /* left free before what comes */
+	const size_t hdr = n->has_hdr ? 0 : NET_HDR_LEN; /* room to leave for the header */
 	struct iovec iov[RX_IOV + 1];
 	uint8_t head[NET_FILTER_PEEK];
 	unsigned used = 0;
@@ -188,7 +188,7 @@ static ssize_t rx_receive(struct net_pair *p, struct gather *g)
 					MIN(sizeof(head), len - NET_HDR_LEN))))
 		return 0;
 	if (len > room) {
-		/* Bring the part that went into the guest's buffers before the rest. */
+		/* Copy the part that is in the guest's buffers in front of the part in `spill`. */
 		if (room > hdr)
 			iov_to_buf(iov, used, 0, p->spill + hdr, room - hdr);
 		memset(p->spill, 0, hdr);
@@ -197,7 +197,8 @@ static ssize_t rx_receive(struct net_pair *p, struct gather *g)
 	return (ssize_t)len;
 }
 
-/* Deliver the frame that waits in p->spill. False when it has to wait on. */
+/* Deliver the parked frame, or drop it if it can never be delivered. Returns false when it must
+ * wait for more buffers. */
 static bool rx_unpark(struct net_pair *p, struct gather *g)
 {
 	bool hopeless;
@@ -209,8 +210,7 @@ static bool rx_unpark(struct net_pair *p, struct gather *g)
 		p->parked = 0;
 		return true;
 	}
-	/* No number of further chains helps when a frame must fit in one, or when more are
-	 * needed than may be taken. */
+	/* More chains do not help if the frame must fit into one, or if RX_CHAINS are too few. */
 	hopeless = g->n - g->first == RX_CHAINS ||
 		   (g->n > g->first && !vdev_has(&p->n->v, NET_F_MRG_RXBUF));
 	if (hopeless)
@@ -218,15 +218,16 @@ static bool rx_unpark(struct net_pair *p, struct gather *g)
 	return hopeless;
 }
 
-/* The back end has no frame after these: listen to it, at once or after a pause. */
+/* The back end has no frame after these `frames` frames. Returns true to listen to it at once;
+ * false if that is done at the end of a pause, whose timer runs. */
 static bool listen_now(struct net_pair *p, unsigned frames)
 {
 	uint64_t ns;
 
-	/* The guest rang in the middle of it. */
+	/* A notification of the guest does not end a pause. */
 	if (p->paused && !frames)
 		return false;
-	ns = net_calm_pause(&p->calm, loop_now(vq_loop(p->rx)), frames);
+	ns = net_moderation_pause(&p->moderation, loop_now(vq_loop(p->rx)), frames);
 	p->paused = ns;
 	if (ns)
 		loop_timer_set(vq_loop(p->rx), &p->pause, ns);
@@ -250,7 +251,7 @@ void net_rx(struct net_pair *p)
 		return;
 	g.first = g.n = 0;
 	g.room = 0;
-	for (unsigned i = 0; i < FRAMES_PER_PUMP; i++) {
+	for (unsigned i = 0; i < FRAMES_PER_TURN; i++) {
 		ssize_t len;
 
 		if (p->parked && !rx_unpark(p, &g)) {
@@ -299,7 +300,8 @@ void net_rx_stop(struct net_pair *p)
 
 /* --- transmit --- */
 
-/* Check the driver's header for a frame of `len` bytes, and reduce it to what matters. */
+/* Check the driver's header for a frame of `len` bytes, and clear the fields that have no meaning
+ * in it. Returns false when it is invalid. */
 static bool header_ok(const struct virtio_net *n, struct net_hdr *h, uint64_t len)
 {
 	static const struct {
@@ -333,18 +335,18 @@ static bool header_ok(const struct virtio_net *n, struct net_hdr *h, uint64_t le
 	return false;
 }
 
-/* Frames to be sent in one go, in the order of their chains. */
+/* Frames to be sent with one call, in the order of their chains. */
 struct outgoing {
 	struct vchain *chain[NET_BATCH];
-	struct net_frame frame[NET_BATCH]; /* empty: its chain cannot be sent */
+	struct net_frame frame[NET_BATCH]; /* empty: the chain has no valid frame */
 	struct net_hdr hdr[NET_BATCH];
 	struct iovec iov[TX_IOV];
 	unsigned n, used; /* chains, elements of `iov` */
 };
 
-/* Send all, and show the driver what is sent: it fills these places while the next batch is on its
- * way; else each of the two waits for the other, with a doorbell in between. False when there was
- * no room for some: their chains are back in the ring. */
+/* Send all frames, and publish the used chains at once, so that the driver can refill them while
+ * the next batch is being sent. Returns false when the back end had no room for some; their chains
+ * were returned to the ring. */
 static bool send_all(struct net_pair *p, struct outgoing *o)
 {
 	unsigned sent = p->q ? netq_send_batch(p->q, o->frame, o->n) : o->n;
@@ -359,7 +361,8 @@ static bool send_all(struct net_pair *p, struct outgoing *o)
 	return all;
 }
 
-/* The frame of a chain that may be sent: its length, or 0. */
+/* Pull the header of a chain. Returns the length of the frame without it, or 0 when the frame is to
+ * be dropped. */
 static uint64_t outgoing_length(struct net_pair *p, struct vchain *c, struct net_hdr *h)
 {
 	struct virtio_net *n = p->n;
@@ -376,7 +379,8 @@ static uint64_t outgoing_length(struct net_pair *p, struct vchain *c, struct net
 	return 0;
 }
 
-/* Append a chain. False when its elements do not fit any more. */
+/* Append a chain; `len` 0: its frame is dropped. Returns false when its segments do not fit into
+ * this batch. */
 static bool tx_append(struct net_pair *p, struct outgoing *o, struct vchain *c, uint64_t len)
 {
 	struct iovec *iov = &o->iov[o->used];
@@ -409,7 +413,7 @@ void net_tx(struct net_pair *p)
 		uint64_t len = outgoing_length(p, c, &o.hdr[o.n]);
 
 		if (!tx_append(p, &o, c, len)) {
-			/* It comes again, as the first one of the next batch. */
+			/* It is popped again as the first chain of the next batch. */
 			vq_unpop(p->tx, c);
 			if (!send_all(p, &o))
 				return;

@@ -3,13 +3,13 @@
  *
  * virtio_net.c: options, features, configuration, link. virtio_net_data.c: receive and transmit
  * queues. virtio_net_ctrl.c: the control queue. virtio_net_vhost.c: queues that the kernel serves.
- * All queues of a device run on the exit loop, and so does everything here but realize().
+ * Everything except realize() and unrealize() runs on the exit loop, including all queues.
  */
 #ifndef DEV_VIRTIO_NET_INT_H
 #define DEV_VIRTIO_NET_INT_H
 
 #include "dev/env.h"
-#include "dev/net_calm.h"
+#include "dev/net_moderation.h"
 #include "dev/net_filter.h"
 #include "net/net.h"
 #include "vhost/vhost.h"
@@ -62,19 +62,19 @@ struct net_pair {
 	unsigned index;
 	struct netq *q; /* NULL: no back end */
 	struct vqueue *rx, *tx;
-	/* A received frame with its header: the end of what did not fit into the guest's
-	 * buffers, or all of it while it waits for more. */
+	/* SPILL_SIZE bytes. The end of a received frame that did not fit into the guest's
+	 * buffers; or the whole frame with its header, while it is parked. */
 	uint8_t *spill;
-	size_t parked;		/* length of a waiting frame; 0: none */
-	struct loop_timer late; /* its patience */
-	struct net_calm calm;
-	struct loop_timer pause; /* while `paused` nobody listens to the back end */
-	bool paused;
-	/* Room to offer to the next frame, following the sizes seen lately. */
-	size_t want, peak;
+	size_t parked;		/* length of the frame that waits for buffers; 0: none */
+	struct loop_timer late; /* drops the parked frame */
+	struct net_moderation moderation;
+	struct loop_timer pause; /* ends `paused` */
+	bool paused;		 /* interrupt moderation: the back end is not listened to */
+	size_t want;		 /* bytes of buffers to offer to the next frame */
+	size_t peak;		 /* longest of the last `seen` frames */
 	unsigned seen;
-	struct vhost *vhost; /* NULL: frames are moved here */
-	bool vhosted;	     /* the kernel may serve the queues */
+	struct vhost *vhost; /* NULL: frames are moved by virtio_net_data.c */
+	bool vhosted;	     /* vhost was started: the kernel may serve the queues */
 };
 
 struct virtio_net {
@@ -82,12 +82,12 @@ struct virtio_net {
 	struct dev_env *env;
 	struct net_client client;
 	struct netdev *nd; /* NULL: no netdev= */
-	bool has_hdr;	   /* the back end carries the header */
+	bool has_hdr;	   /* the back end passes on the virtio-net header */
 	struct net_pair *pair;
-	unsigned pairs;	 /* that exist */
-	unsigned active; /* that the driver uses */
+	unsigned pairs;	 /* pairs that exist */
+	unsigned active; /* pairs that the driver uses */
 	struct net_filter filter;
-	bool filter_quiet; /* a change was reported and not looked at since */
+	bool filter_quiet; /* a change was reported, and the filter was not queried since */
 	bool link_up;
 
 	/* options */
@@ -104,9 +104,10 @@ struct virtio_net {
 };
 
 /* --- virtio_net.c --- */
-/* Hand frames over with the offloads of these GUEST_* feature bits from now on. */
+/* Have the back end deliver frames with the offloads of these GUEST_* feature bits. 0 or -errno. */
 int net_apply_offloads(struct virtio_net *n, uint64_t features);
-/* The filter was changed by the driver: report it, once until somebody looks. */
+/* The driver has changed the filter: send NIC_RX_FILTER_CHANGED, unless it was sent and the filter
+ * was not queried since. */
 void net_filter_changed(struct virtio_net *n);
 
 /* --- virtio_net_data.c --- */
@@ -114,15 +115,15 @@ int net_pair_init(struct net_pair *p, struct virtio_net *n, unsigned index, stru
 void net_pair_fini(struct net_pair *p);
 void net_rx(struct net_pair *p);
 void net_tx(struct net_pair *p);
-/* The receive queue stops: forget the waiting frame. */
+/* The receive queue stops: drop the parked frame and stop listening to the back end. */
 void net_rx_stop(struct net_pair *p);
 
 /* --- virtio_net_vhost.c --- */
-/* Open vhost for all pairs if the netdev asks for it. 0 also when it is not to be had and need not
- * be; -errno with `e`. */
+/* Open vhost for all pairs if the netdev asks for it. Returns 0, also when vhost is not available
+ * and not required (vhostforce=off); else -errno with `e`. */
 int net_vhost_init(struct virtio_net *n, struct err *e);
 void net_vhost_fini(struct virtio_net *n);
-/* Have the first `pairs` pairs (and only while the link is up) served by the kernel. */
+/* Have the kernel serve the first `pairs` pairs, none of them while the link is down. */
 void net_vhost_update(struct virtio_net *n, unsigned pairs);
 
 /* --- virtio_net_ctrl.c --- */

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* virtio_net_vhost.c - virtio-net with the kernel's vhost-net: frames go between tap and guest
- * without us
+/* virtio_net_vhost.c - virtio-net with the kernel's vhost-net, which moves frames between the tap
+ * and the guest without this process
  *
- * One descriptor of /dev/vhost-net per queue pair; its queue 0 receives, 1 transmits, both on the
- * pair's tap. Everything else stays as it is without: features are the same, the control queue is
- * served here, and whenever the kernel does not serve a pair (vhost.h says when) the code of
- * virtio_net_data.c does. A pair is the kernel's while the driver runs, uses the pair, and the link
- * is up.
+ * Each queue pair has one descriptor of /dev/vhost-net; its queue 0 receives and its queue 1
+ * transmits, both on the pair's tap. The rest of the device is as without vhost: the features are
+ * the same, the control queue is served in this process, and virtio_net_data.c serves a pair
+ * whenever the kernel does not (vhost.h says when). The kernel serves a pair while the driver runs
+ * and uses the pair, and the link is up.
  *
- * The kernel delivers what the tap has: there is no receive filter then (as with QEMU).
+ * The kernel delivers every frame that the tap has: the receive filter has no effect (as with
+ * QEMU).
  *
- * Fails: where vhost cannot be had, one warning, and frames are moved in user space;
- * with vhostforce=on an error at the start.
+ * If vhost is not available, frames are moved in user space and one warning is logged; with
+ * vhostforce=on it is an error at the start.
  *
- * Realize on the control thread, the rest on the exit loop.
+ * Initialization runs on the control thread, everything else on the exit loop.
  */
 #include <errno.h>
 #include <string.h>
@@ -27,7 +28,8 @@
 #define RX	  0
 #define TX	  1
 
-/* What changes how a queue or a frame's header is to be read. */
+/* The features that change the format of a ring or of a frame's header, so that the kernel must
+ * know them. */
 #define FOR_KERNEL                                                                            \
 	(VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | NET_F_MRG_RXBUF | \
 	 VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER)
@@ -41,7 +43,8 @@ static int set_queue(struct vhost *vh, unsigned index, bool on)
 
 static const struct vhost_ops ops = {.queue = set_queue};
 
-/* The word for pair `index` in a list a:b:...; false when there is none. */
+/* Copy the element for pair `index` of a list a:b:... Returns false when there is none, or when it
+ * does not fit. */
 static bool list_word(const char *list, unsigned index, char *out, size_t room)
 {
 	size_t len;
@@ -80,7 +83,7 @@ static int open_pair(struct net_pair *p, const struct net_vhost *how, struct err
 	return 0;
 }
 
-/* All pairs or none. */
+/* Open vhost for all pairs; if one fails, none has it. */
 static int open_all(struct virtio_net *n, const struct net_vhost *how, struct err *e)
 {
 	int rc = vhost_memory_ok(n->v.hv, e);
@@ -127,7 +130,7 @@ static void vhost_begin(struct net_pair *p)
 	struct err e;
 
 	if (!n->has_hdr)
-		features |= VHOST_NET_HDR; /* the tap has none */
+		features |= VHOST_NET_HDR; /* the kernel adds the header: the tap has none */
 	if (vhost_start(p->vhost, features, &e) < 0) {
 		log_guest(&n->v.fn.rate, vdev_name(&n->v),
 			  "queue pair %u is served in user space: %s", p->index, e.text);

@@ -2,11 +2,12 @@
 /* virtio_rng.c - virtio-rng-pci: entropy from the host (Virtio 1.3 §5.4)
  *
  * One queue of buffers to fill. A buffer is filled in place, as far as the rate limit, the source
- * and CHAIN_MAX allow (a shorter answer is fine by the specification, an empty one is not), so its
- * size costs no memory here. When there is nothing to give, the chain goes back to the ring and the
- * device waits for the source, for the next period or for a moment; nothing is held.
+ * and CHAIN_MAX allow, so no memory of the buffer's size is needed. The standard allows a buffer to
+ * be filled in part, but not to be returned empty. When no entropy is available, the chain is
+ * returned to the ring, and the device waits for the source to become readable, for the next period
+ * of the rate limit, or for RETRY_NS; it holds no chain meanwhile.
  *
- * The limit is QEMU's: at most max-bytes in each period.
+ * The rate limit is QEMU's: at most max-bytes in each period.
  */
 #include <errno.h>
 #include <limits.h>
@@ -21,10 +22,10 @@
 #include "virtio/vdev.h"
 
 #define QUEUE_SIZE 8
-#define CHAIN_MAX  (64 * KiB)  /* for one request */
-#define TURN_MAX   (256 * KiB) /* before others get their turn */
+#define CHAIN_MAX  (64 * KiB)  /* bytes for one chain */
+#define TURN_MAX   (256 * KiB) /* bytes in one turn of the loop */
 #define CHAIN_IOV  64
-#define MOMENT_NS  (10 * 1000000ULL) /* until a source without a descriptor is asked again */
+#define RETRY_NS   (10 * 1000000ULL) /* until a source without a descriptor is read again */
 
 struct virtio_rng {
 	struct vdev v;
@@ -32,7 +33,7 @@ struct virtio_rng {
 	struct vqueue *vq;
 	struct loop_fd watch;
 	bool watching;
-	bool ended; /* the source gives nothing any more */
+	bool ended; /* the source has failed: it is not read again */
 	struct loop_timer timer;
 	struct rng_quota quota;
 
@@ -96,10 +97,11 @@ static void wait_for_source(struct virtio_rng *r)
 	r->watching = r->src.fd >= 0 &&
 		      !loop_fd_add(vq_loop(r->vq), &r->watch, r->src.fd, EPOLLIN, source_ready);
 	if (!r->watching)
-		loop_timer_set(vq_loop(r->vq), &r->timer, MOMENT_NS);
+		loop_timer_set(vq_loop(r->vq), &r->timer, RETRY_NS);
 }
 
-/* Bytes that may be given now; with none left the timer is set to the end of the period. */
+/* Returns how many bytes the rate limit allows now. If none, sets the timer to the end of the
+ * period. */
 static uint64_t rng_allowance(struct virtio_rng *r)
 {
 	uint64_t now = loop_now(vq_loop(r->vq)), left = rng_quota_left(&r->quota, now);
@@ -111,7 +113,8 @@ static uint64_t rng_allowance(struct virtio_rng *r)
 
 /* --- the queue --- */
 
-/* Give some bytes for `c`. Bytes given; -EAGAIN: not now, something will kick again. */
+/* Fill `c`, in part at least. Returns the number of bytes, or -EAGAIN when none are available now;
+ * then the queue is kicked when there are. */
 static ssize_t rng_fill_chain(struct virtio_rng *r, struct vchain *c)
 {
 	struct iovec iov[CHAIN_IOV];
@@ -121,7 +124,7 @@ static ssize_t rng_fill_chain(struct virtio_rng *r, struct vchain *c)
 
 	if (!limit)
 		return -EAGAIN;
-	/* A chain of more pieces than that is served from its first one alone. */
+	/* Of a chain with more than CHAIN_IOV segments only the first segment is filled. */
 	n = vchain_in(c, 0, limit, iov, CHAIN_IOV);
 	if (n < 0)
 		n = vchain_in(c, 0, MIN(limit, c->iov[c->n_out].iov_len), iov, CHAIN_IOV);

@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_serial.c - virtio-serial-pci: consoles and serial ports (Virtio 1.3 §5.3)
  *
- * The device is a bus of up to `max_ports` ports (virtio_serial_port.c). Each port number has a
- * pair of queues from the begin, so ports can come and go; a pair of control queues says which are
- * there.
+ * The device is a bus of up to `max_ports` ports (virtio_serial_port.c). Every port number has a
+ * pair of queues from the start, so that ports can be plugged and unplugged; on a pair of control
+ * queues the device tells the driver which ports exist.
  *
- * To the driver. A control message is not stored but noted, as a bit of its port number's slot, and
- * is made when there is a buffer for it. So the driver can neither lose one nor have us keep more
- * than we have; one that takes no messages hears the last state of each port when it does. A buffer
- * that is too short for a message is used up with nothing in it.
+ * To the driver. A pending control message is one bit in the slot of its port number; the message
+ * is composed when there is a buffer for it. So no message is lost, and a driver that supplies no
+ * buffers cannot make the device store more than those bits; once it supplies them, it gets the
+ * latest state of each port. A buffer that is too short for the message is completed empty.
  *
- * From the driver. A message is 8 bytes: what is longer is not looked at, what is shorter and what
- * names a port that is not there is dropped, as in QEMU.
+ * From the driver. A message has 8 bytes. Further bytes of a chain are ignored; shorter messages,
+ * and those for a port that does not exist, are dropped, as in QEMU.
  *
- * A driver without MULTIPORT sees port 0 alone, and that one is always open.
+ * A driver without MULTIPORT sees only port 0, which is then always open.
  *
- * The emergency write register gives one byte to the first console, without any queue; what is more
- * than EMERG_MAX bytes in a period is dropped.
+ * The emergency write register passes one byte to the first console without using a queue. More
+ * than EMERG_MAX bytes in EMERG_PERIOD_NS are dropped.
  *
  * A saved state holds `ready` and, per port number, `tell`, `ready` and `told_open` of its slot;
- * the ports' own members are in their class's table. Emergency writes and the rate of events begin
- * anew.
+ * the members of the ports are in their class's table. The limits on emergency writes and on events
+ * are not saved.
  */
 #include "dev/virtio_serial.h"
 
@@ -34,8 +34,8 @@
 
 #define DATA_QUEUE	128 /* entries */
 #define CTRL_QUEUE	32
-#define PORTS_MAX	511 /* what the doorbells have room for */
-#define VECTORS		2   /* configuration, and all queues: 64 of them are nobody's need */
+#define PORTS_MAX	511 /* with the control queues, as many as there are doorbells */
+#define VECTORS		2   /* default: one for the configuration, one for all queues */
 #define EMERG_MAX	4096
 #define EMERG_PERIOD_NS (100 * 1000000ULL)
 
@@ -86,7 +86,8 @@ static unsigned slot_nr(const struct virtio_serial *s, const struct serial_slot 
 
 /* --- to the driver --- */
 
-/* The message for bit `what` of a slot, in `buf`; its length, 0 when it has become needless. */
+/* Compose the message for bit `what` of a slot in `buf`. Returns its length, or 0 when it is no
+ * longer needed. */
 static size_t make_message(struct virtio_serial *s, struct serial_slot *slot, unsigned what,
 			   char *buf)
 {
@@ -106,7 +107,7 @@ static size_t make_message(struct virtio_serial *s, struct serial_slot *slot, un
 		break;
 	case SERIAL_TELL_NAME:
 		c.event = PORT_NAME;
-		name = strlen(p->name); /* without its end: §5.3.6.2 */
+		name = strlen(p->name); /* without the NUL: §5.3.6.2 */
 		memcpy(buf + sizeof(c), p->name, name);
 		break;
 	default:
@@ -120,7 +121,7 @@ static size_t make_message(struct virtio_serial *s, struct serial_slot *slot, un
 	return sizeof(c) + name;
 }
 
-/* Everything that waits, as far as there are buffers. */
+/* Send the pending messages of all slots, as far as the driver has supplied buffers. */
 static void tell_all(struct virtio_serial *s)
 {
 	char buf[sizeof(struct control) + SERIAL_NAME_MAX];
@@ -134,7 +135,7 @@ static void tell_all(struct virtio_serial *s)
 			struct vchain *c = len ? vq_pop(s->ctrl_in) : NULL;
 
 			if (len && !c)
-				return; /* the queue will kick */
+				return; /* the driver notifies when it adds a buffer */
 			if (len && !vchain_put(c, buf, len)) {
 				vq_push(s->ctrl_in, c, 0);
 				continue;
@@ -233,7 +234,7 @@ static void serial_kick(struct vqueue *vq)
 		serial_discard(vq);
 }
 
-/* The chain that `out_done` is about goes with the ring. */
+/* The chain to which `out_done` refers is lost with the ring. */
 static void serial_quiesce(struct vqueue *vq)
 {
 	struct serial_slot *slot = vq_priv(vq);
@@ -319,16 +320,16 @@ void serial_unplug(struct serial_port *p)
 {
 	struct virtio_serial *s = p->dev;
 	struct serial_slot *slot = p->slot;
-	/* One that the driver has not heard of yet need not be taken back. */
-	bool unheard = slot->tell & SERIAL_TELL_ADD;
+	/* A port that the driver was not told of yet need not be removed. */
+	bool untold = slot->tell & SERIAL_TELL_ADD;
 
 	slot->port = NULL;
 	p->slot = NULL;
 	slot->ready = slot->told_open = false;
 	slot->tell &= SERIAL_TELL_REMOVE;
-	if (!unheard)
+	if (!untold)
 		serial_tell(s, slot, SERIAL_TELL_REMOVE);
-	/* What the guest has sent to it: nobody will take it. */
+	/* Have serial_kick() discard what the guest has sent to the port. */
 	vq_kick(slot->out);
 }
 
@@ -338,7 +339,7 @@ static void serial_start(struct vdev *v)
 {
 	struct virtio_serial *s = serial_of(v);
 
-	/* A driver without MULTIPORT opens nothing: its port may be read from now on. */
+	/* A driver without MULTIPORT sends no PORT_OPEN: its port may be read from now on. */
 	for (unsigned nr = 0; nr < s->ports; nr++)
 		if (s->slot[nr].port)
 			serial_port_in(s->slot[nr].port);
@@ -368,7 +369,7 @@ static struct vqueue *add_queue(struct virtio_serial *s, unsigned size, struct s
 	return vq;
 }
 
-/* §5.3.2: the control queues come behind those of port 0. */
+/* §5.3.2: the numbers of the control queues follow those of port 0. */
 static int add_queues(struct virtio_serial *s)
 {
 	for (unsigned nr = 0; nr < s->ports; nr++) {

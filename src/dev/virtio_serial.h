@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_serial.h - what the files of virtio-serial share
  *
- * virtio_serial.c is the device on the PCI bus: control queues, configuration, life.
- * virtio_serial_port.c is a port: a chardev at one end, two queues at the other.
+ * virtio_serial.c is the device on the PCI bus: control queues, configuration, set-up and reset.
+ * virtio_serial_port.c is a port, which connects a chardev with two queues.
  *
  * Everything runs on the exit loop, which is also the loop of all queues and of the ports'
- * chardevs; a port that comes or goes at run time is handed over by loop_call().
+ * chardevs. The control thread plugs and unplugs a port there by loop_call().
  */
 #ifndef DEV_VIRTIO_SERIAL_H
 #define DEV_VIRTIO_SERIAL_H
@@ -25,7 +25,7 @@ struct serial_port;
 struct serial_slot {
 	struct serial_port *port; /* NULL: none */
 	struct vqueue *in, *out;  /* to and from the guest */
-	unsigned tell;		  /* control messages that wait for a buffer (SERIAL_TELL_*) */
+	unsigned tell;		  /* pending control messages (SERIAL_TELL_*) */
 	bool ready;		  /* the driver has set the port up (PORT_READY) */
 	bool told_open;		  /* the last PORT_OPEN that the driver was sent */
 };
@@ -44,7 +44,7 @@ struct virtio_serial {
 	bool emergency;
 };
 
-/* In the order in which the driver is to hear them. */
+/* Pending control messages; the lowest bit is sent first. */
 #define SERIAL_TELL_REMOVE  1u
 #define SERIAL_TELL_ADD	    2u
 #define SERIAL_TELL_CONSOLE 4u
@@ -55,21 +55,22 @@ struct serial_port {
 	struct dev_sub sub; /* first */
 	struct dev_env *env;
 	struct virtio_serial *dev;
-	struct serial_slot *slot; /* NULL: not there for the guest (yet, or any more) */
+	struct serial_slot *slot; /* NULL: not plugged */
 	bool console;
 	struct chardev *chardev; /* NULL: none, or not attached */
 	struct chardev_user user;
 
 	bool host_open;	 /* somebody is at the other end of the chardev */
 	bool guest_open; /* somebody in the guest has the port open */
-	bool blocked;	 /* the chardev takes nothing: wait for writable() */
-	/* Of the chain at the head of the out queue, the bytes that the chardev has taken;
-	 * UINT64_MAX: its rest is not wanted. */
+	bool blocked;	 /* the chardev is full: wait for port_writable() */
+	/* Bytes of the next chain of the out queue that the chardev has accepted already;
+	 * UINT64_MAX: the rest of that chain is to be dropped. */
 	uint64_t out_done;
 	char held[CHARDEV_READ_MAX]; /* input for which the guest had no buffer */
 	size_t held_len;
 
-	/* VSERPORT_CHANGE: one a second; what changes meanwhile is said at the end. */
+	/* VSERPORT_CHANGE is sent at most once a second. A change within `quiet` is reported at
+	 * its end. */
 	struct loop_timer quiet_end;
 	bool quiet, change_waits;
 
@@ -85,29 +86,31 @@ static inline struct virtio_serial *serial_of(struct vdev *v)
 
 /* --- virtio_serial.c --- */
 
-/* A number for `p`, as QEMU chooses it. 0 or -errno with `e`. */
+/* Check p->nr, or choose a number as QEMU does if it is UINT32_MAX. 0 or -errno with `e`. */
 int serial_choose_nr(struct virtio_serial *s, struct serial_port *p, struct err *e);
-/* Exit loop: the port appears to the guest, or vanishes from it. */
+/* Exit loop: add the port to its slot, or remove it, and tell the driver. */
 void serial_plug(struct virtio_serial *s, struct serial_port *p);
 void serial_unplug(struct serial_port *p);
-/* Exit loop: the driver is to hear `what` (SERIAL_TELL_*) about the slot, as soon as it has a
- * buffer for it. */
+/* Exit loop: send the control messages `what` (SERIAL_TELL_*) for the slot, as soon as the driver
+ * has supplied buffers. */
 void serial_tell(struct virtio_serial *s, struct serial_slot *slot, unsigned what);
-/* Does the guest open and close ports? Else all of them (that is, number 0) are open. */
+/* Has the driver accepted MULTIPORT? If not, there is only port 0, which is always open. */
 bool serial_multiport(const struct virtio_serial *s);
 
 /* --- virtio_serial_port.c --- (exit loop) */
 
 /* The guest has opened or closed the port. */
 void serial_port_set_open(struct serial_port *p, bool open);
-/* There may be buffers for input, or output, or the right to read. */
+/* To the guest: deliver held input, if there are buffers, and read the chardev if the guest may be
+ * given its input. */
 void serial_port_in(struct serial_port *p);
+/* From the guest: write the chains of the out queue to the chardev. */
 void serial_port_out(struct serial_port *p);
-/* The driver is gone, and what it had set up. */
+/* The device was reset: close the port. */
 void serial_port_reset(struct serial_port *p);
-/* One byte to the chardev, now or never. */
+/* Write one byte to the chardev; it is dropped if the chardev is full. */
 void serial_port_emergency(struct serial_port *p, char byte);
-/* Take whatever the guest sends to a slot without anybody at the other end. */
+/* Complete all chains of an out queue without reading them. */
 void serial_discard(struct vqueue *vq);
 
 #endif

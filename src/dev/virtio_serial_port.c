@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_serial_port.c - a port of virtio-serial: virtconsole and virtserialport
  *
- * A port joins a chardev and the two queues of its number. No chain is ever held: what a chardev or
- * the guest cannot take now stays where it is, so a pause or a reset waits for nobody.
+ * A port connects a chardev with the two queues of its number. It never holds a chain: data that
+ * the chardev or the guest cannot accept now stays in the ring or in the chardev, so a pause or a
+ * reset waits for nothing.
  *
- * From the guest. Chains are written to the chardev in pieces, small ones together. When it takes
- * no more, what is left goes back to the ring and `out_done` remembers how much of the first chain
- * is done; the port goes on when the chardev is writable again. Other ports do not notice, and in
- * one turn of the loop no port sends more than TURN_MAX bytes, few small pieces counting as many
- * bytes. What the guest sends while nobody is at the other end is dropped, and with the client goes
- * the rest of the chain that it was getting. A console differs, as in QEMU: somebody always is
- * there, and what the chardev does not take at once is dropped, because drivers send console output
- * with a lock held and wait until it is taken.
+ * From the guest. Chains are written to the chardev, several small ones with one call. When the
+ * chardev is full, the remaining chains are returned to the ring and `out_done` records how many
+ * bytes of the first one were written; the port continues when the chardev is writable again. Other
+ * ports are not affected. In one turn of the loop a port writes at most TURN_MAX bytes, where each
+ * call and each chain counts for at least COST_MIN. What the guest sends while no client is
+ * connected is dropped; when a client disconnects, the rest of the chain that was being written is
+ * dropped, too. A console differs, as in QEMU: it always counts as connected, and what the chardev
+ * does not accept at once is dropped, because drivers send console output with a lock held and wait
+ * until the device has used it.
  *
- * To the guest. The chardev is read only while the guest has the port open. What exceeds the
- * guest's buffers is held (one read's worth) and the chardev paused until the guest has taken it,
- * so a sender is held up by its socket, and nothing is lost, also over a reset.
+ * To the guest. The chardev is read only while the guest has the port open. Input that exceeds the
+ * guest's buffers is held (at most CHARDEV_READ_MAX bytes), and the chardev is paused until the
+ * guest has taken it. So the sender is slowed down by its socket, and no input is lost, not even in
+ * a reset.
  *
- * VSERPORT_CHANGE follows the guest's opening and closing, at most once a second per port.
+ * VSERPORT_CHANGE is sent when the guest opens or closes a port, at most once a second per port.
  */
 #include "dev/virtio_serial.h"
 
@@ -28,9 +31,9 @@
 #include "dev/env.h"
 
 #define TURN_MAX  (64 * KiB)
-#define PIECE	  (16 * KiB) /* of one system call */
-#define BATCH	  32	     /* chains that it holds at most */
-#define COST_MIN  512	     /* bytes that a system call or a chain counts for */
+#define PIECE	  (16 * KiB) /* bytes written with one system call */
+#define BATCH	  32	     /* chains written with one system call */
+#define COST_MIN  512	     /* bytes of TURN_MAX that a call or a chain uses at least */
 #define PERIOD_NS 1000000000ULL
 
 #define AT(member) offsetof(struct serial_port, member)
@@ -90,11 +93,11 @@ void serial_discard(struct vqueue *vq)
 		vq_push(vq, c, 0);
 }
 
-/* Chains that go to the chardev in one piece. */
+/* Chains that are written to the chardev with one call. */
 struct batch {
 	struct vchain *c[BATCH];
 	unsigned n;
-	uint64_t begin; /* how much of the first was done before */
+	uint64_t begin; /* bytes of the first chain that were written before */
 	size_t len;
 	char buf[PIECE];
 };
@@ -118,7 +121,8 @@ static void batch_gather(struct serial_port *p, struct batch *b)
 	}
 }
 
-/* `took` bytes are done (those and all that is left: `all`): what is not goes back to the ring. */
+/* The chardev has accepted `took` bytes of the batch: complete the chains that are written, and
+ * return the others to the ring. `all`: complete all of them, dropping the rest. */
 static void batch_settle(struct serial_port *p, struct batch *b, size_t took, bool all)
 {
 	struct vqueue *vq = p->slot->out;
@@ -174,13 +178,13 @@ void serial_port_emergency(struct serial_port *p, char byte)
 
 /* --- to the guest --- */
 
-/* May the guest be given anything? */
+/* May input be delivered to the guest? */
 static bool is_reading(const struct serial_port *p)
 {
 	return p->slot && vdev_running(&p->dev->v) && (p->guest_open || !serial_multiport(p->dev));
 }
 
-/* Fill the guest's buffers; how much they took. */
+/* Copy input to the guest's buffers. Returns the number of bytes for which there was room. */
 static size_t port_give(struct serial_port *p, const char *buf, size_t len)
 {
 	struct vqueue *vq = p->slot->in;
@@ -222,7 +226,7 @@ void serial_port_in(struct serial_port *p)
 static void port_received(struct chardev_user *u, const char *buf, size_t len)
 {
 	struct serial_port *p = container_of(u, struct serial_port, user);
-	/* Nothing is held: the chardev is paused while something is. */
+	/* p->held is empty: the chardev is paused while it is not. */
 	size_t n = is_reading(p) ? port_give(p, buf, len) : 0;
 
 	p->held_len = len - n;
@@ -261,7 +265,7 @@ static void port_closed(struct chardev_user *u)
 	struct serial_port *p = container_of(u, struct serial_port, user);
 
 	p->blocked = false;
-	/* The next client must not get the rest of what this one has begun to get. */
+	/* The next client must not get the rest of a chain whose begin this client got. */
 	if (p->out_done)
 		p->out_done = UINT64_MAX;
 	host_changed(p, false);
@@ -296,7 +300,7 @@ struct plug {
 	int rc;
 };
 
-/* Exit loop. */
+/* Attach the chardev and plug the port. Exit loop. */
 static void port_plug(void *arg)
 {
 	struct plug *a = arg;
@@ -404,7 +408,7 @@ static const struct dev_sub_ops serialport_ops = {
 	.hotplug = true,
 };
 
-/* Whether somebody is at the other end is the new chardev's to say, and what it does not take. */
+/* `host_open` and `blocked` are not saved: the chardev of the restoring process determines them. */
 static const struct field port_saved[] = {
 	FIELD_BOOL(struct serial_port, guest_open),
 	FIELD_UINT(struct serial_port, out_done, 0, UINT64_MAX),

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* virtio_vsock.c - virtio-vsock-pci: sockets between guest and host (Virtio 1.3 §5.10)
  *
- * Three queues: rx (packets for the guest), tx (packets of the guest), event (of which we have
- * none: its buffers stay in the ring). The connections are in src/vsock; here packets become chains
- * and chains packets.
+ * Three queues: rx (packets for the guest), tx (packets of the guest), and event. This device sends
+ * no events, so the buffers of the event queue stay in the ring. The connections are in src/vsock;
+ * this file turns chains into packets and packets into chains.
  *
- * Transmit. The header is copied and decoded, the payload is handed on where it lies. When too many
- * answers wait for the receive queue the chain goes back, and transmit goes on with the next
- * answer that is delivered.
+ * Transmit. The header is copied and decoded; the payload is passed on in place, in guest memory.
+ * When too many replies wait for the receive queue, the chain is returned to the ring, and
+ * transmission continues after the next reply was delivered.
  *
- * Receive. While a connection has something, a buffer is taken, and header and payload are put into
- * it. Nothing is held: without buffers the guest's notification starts the pump again, without
- * packets a connection does.
+ * Receive. While a connection has a packet, a buffer is popped and filled with header and payload.
+ * No buffer is held: if there are none, the guest's notification starts reception again; if there
+ * are no packets, a connection does, by vsock_wake().
  *
  * All queues run on one loop, the exit loop or that of an iothread; so do the connections.
  *
- * Connections do not outlive the driver's reset, and would not outlive a saved state.
+ * A reset by the driver closes all connections. They are not part of a saved state.
  */
 #include <errno.h>
 #include <sys/resource.h>
@@ -28,7 +28,7 @@
 #include "iothread/iothread.h"
 #include "vsock/vsock.h"
 
-/* Of the descriptors that the process may have, one in so many is for connections. */
+/* Connections may use 1/FILES_SHARE of the file descriptors that the process may have. */
 #define FILES_SHARE 8
 
 struct virtio_vsock {
@@ -36,8 +36,8 @@ struct virtio_vsock {
 	struct vsock *s;
 	struct loop *loop;
 	struct vqueue *vq[VSOCK_QUEUES];
-	bool in_rx;    /* the pump runs, and will see what comes up */
-	bool tx_waits; /* for room for answers */
+	bool in_rx;    /* vsock_rx() is running: it sees new packets without a kick */
+	bool tx_waits; /* transmission has stopped until a reply is delivered */
 	struct loop_task forget;
 
 	/* options */
@@ -98,7 +98,8 @@ static void vsock_tx(struct virtio_vsock *d)
 			if (h.len <= c->out_len - sizeof(bytes))
 				n = vchain_out(c, 0, h.len, iov, VSOCK_IOV);
 		}
-		/* Less than the header says, or in more pieces than a socket takes: no packet. */
+		/* A chain that is shorter than its header says, or has more segments than a socket
+		 * takes, is dropped. */
 		if (n >= 0 &&
 		    !vsock_packet(d->s, &h, iov, (unsigned)n, vdev_has(&d->v, VSOCK_F_SEQPACKET))) {
 			d->tx_waits = true;
@@ -111,7 +112,8 @@ static void vsock_tx(struct virtio_vsock *d)
 
 /* --- receive --- */
 
-/* Fill one buffer. False: there was no packet. */
+/* Put the next packet into a buffer of the guest and complete it. Returns false, with the buffer
+ * untouched, when there is no packet. */
 static bool vsock_fill_chain(struct virtio_vsock *d, struct vchain *c)
 {
 	uint8_t bytes[VSOCK_HDR_LEN];
@@ -120,7 +122,7 @@ static bool vsock_fill_chain(struct virtio_vsock *d, struct vchain *c)
 	int n;
 
 	n = vchain_in(c, sizeof(bytes), UINT32_MAX, iov, VSOCK_IOV);
-	/* A buffer of more pieces than that takes its first byte of payload. */
+	/* A buffer with more than VSOCK_IOV segments is used for one byte of payload only. */
 	if (n < 0)
 		n = vchain_in(c, sizeof(bytes), 1, iov, VSOCK_IOV);
 	if (!vsock_next(d->s, &h, iov, (unsigned)n))
@@ -138,7 +140,7 @@ static void vsock_rx(struct virtio_vsock *d)
 
 	d->in_rx = true;
 	while (vsock_pending(d->s) && (c = vq_pop(vq))) {
-		/* Without room for a byte of data it would be of no use to most packets. */
+		/* A buffer without room for data cannot hold most packets: return it unused. */
 		if (c->in_len <= VSOCK_HDR_LEN) {
 			vq_push(vq, c, 0);
 		} else if (!vsock_fill_chain(d, c)) {
@@ -181,8 +183,8 @@ static void vsock_run_forget(struct loop_task *t)
 	d->tx_waits = false;
 }
 
-/* Done, or posted before the queues' next start is: what the new driver does finds nothing of the
- * old one. */
+/* If the queues run on another loop, the task is posted to it before their next start is. So the
+ * connections are closed before the new driver's first packet is read. */
 static void virtio_vsock_reset(struct vdev *v)
 {
 	struct virtio_vsock *d = vsock_of(v);
@@ -202,8 +204,8 @@ int vsock_check_cid(uint64_t cid, struct err *e)
 	return 0;
 }
 
-/* How many connections there may be. The guest decides how many there are, and must not leave the
- * other devices and back ends of the process without descriptors. */
+/* The highest number of connections. The guest opens them, and must not take so many file
+ * descriptors that other devices and back ends of the process have none. */
 static unsigned max_connections(struct virtio_vsock *d)
 {
 	struct rlimit files;

@@ -18,7 +18,7 @@
 
 enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 
-/* Can a guest have this address? 0, or -EINVAL with `e`. */
+/* Is `cid` a valid address for a guest (3 to 2^32 - 2)? 0, or -EINVAL with `e`. */
 int vsock_check_cid(uint64_t cid, struct err *e);
 
 #endif

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* backends.c - see backends.h
+/* backends.c - refuse PV devices for which libxl expects a back end in the device model
  *
- * A qdisk, a vfb, a p9 or a qusb in xl.cfg makes libxl start a device model and leave a node under
- * backend/ for it to connect to. This one connects to none, and a guest whose driver finds the
- * other half of such a device waits for it, for minutes. So the nodes are read once, at the start,
- * and the first that nobody will serve ends the program before the guest runs.
+ * For a qdisk, a vfb, a p9 or a qusb in xl.cfg, libxl starts a device model and writes a node under
+ * backend/ to which the device model is to connect. This one connects to none of them, and the
+ * driver in the guest would wait for the back end for minutes. So the nodes are read once, at the
+ * start, and the first one that nothing will serve ends the program before the guest runs.
  *
- * What is fine: the empty CD-ROM that docs/xl.md recommends (no driver of a PVH guest takes it),
- * and consoles, which xenconsoled serves. Devices that libxl attaches later, when the device model
- * runs already, are not seen here.
+ * Two kinds are allowed: the empty CD-ROM that docs/xl.md recommends (no driver of a PVH guest uses
+ * it), and consoles, which xenconsoled serves. Devices that libxl attaches later, while the device
+ * model runs, are not checked.
  *
- * Paths are relative to our own domain's home, as device-model/ is.
+ * Paths are relative to the home of our own domain in xenstore.
  */
 #include "xen/backends.h"
 
@@ -36,7 +36,7 @@ static int check_disk(const struct pv_backend *b, struct err *e)
 	bool cdrom = !strcmp(text_or_empty(b->device_type), "cdrom");
 	const char *name = b->dev ? b->dev : b->id;
 
-	/* "aio:/path"; with nothing behind the colon there is no image. */
+	/* The value is "aio:/path"; without a path there is no image. */
 	if (cdrom && !*(file ? file + 1 : text_or_empty(b->params)))
 		return 0;
 	if (cdrom)
@@ -62,7 +62,7 @@ static int check_display(const struct pv_backend *b, struct err *e)
 static int check_keyboard(const struct pv_backend *b, struct err *e)
 {
 	if (b->backend_type && strcmp(b->backend_type, "qemu"))
-		return 0; /* another program's */
+		return 0; /* another program serves it */
 	return err_set(e, -ENOTSUP,
 		       "xl.cfg has a vkb (keyboard %s): this device model has no display and no "
 		       "keyboard; take it away",
@@ -118,7 +118,7 @@ static int backend_check(struct xs *xs, const char *kind, unsigned domid, const 
 	char dir[DIR_MAX_LEN], *text[3];
 	int rc;
 
-	/* Each is a question to xenstore, so only those that matter. */
+	/* Each node costs a request to xenstored, so only those that are needed are read. */
 	snprintf(dir, sizeof(dir), "backend/%s/%u/%s", kind, domid, id);
 	b.device_type = text[0] = read_node(xs, dir, disk ? "device-type" : "backend-type");
 	b.params = text[1] = read_node(xs, dir, disk ? "params" : "path");

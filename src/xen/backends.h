@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends.h - PV back ends that the toolstack expects of a device model, and does not get here */
+/* backends.h - refuse PV devices for which the toolstack expects a back end in the device model */
 #ifndef XEN_BACKENDS_H
 #define XEN_BACKENDS_H
 
@@ -7,7 +7,7 @@
 
 struct xs;
 
-/* What libxl wrote for one back end. Texts are NULL where there is no such node. */
+/* What libxl has written for one back end. A string is NULL if there is no such node. */
 struct pv_backend {
 	const char *kind;			/* "qdisk", "vfb", "vkbd", "9pfs", "qusb" */
 	const char *id;				/* the device's number */
@@ -16,13 +16,13 @@ struct pv_backend {
 	const char *backend_type;		/* vkbd */
 };
 
-/* May the guest be started with it? 0, or -ENOTSUP with `e`: what the configuration has, and what
- * to write instead. Pure. */
+/* Returns 0 if the guest can be started with this back end, else -ENOTSUP; `e` then names the line
+ * of the configuration and what to write instead. Uses nothing but its argument. */
 int pv_backend_check(const struct pv_backend *b, struct err *e);
 
-/* The same for all that xenstore has for domain `domid`. `there`: the names under backend/, one
- * behind the other, `there_len` bytes (NULL, 0: none); most hosts have none of those that matter.
- * Control thread, blocks. */
+/* Check all back ends that xenstore has for domain `domid`. `there` holds the names under backend/,
+ * each with its NUL, `there_len` bytes in all (NULL, 0: none); kinds that are not among them are
+ * not asked for. Runs on the control thread and waits for xenstored. */
 int pv_backends_check(struct xs *xs, unsigned domid, const char *there, unsigned there_len,
 		      struct err *e);
 

@@ -23,36 +23,36 @@
 #define XEN_VCPUS_MAX 128 /* slots in the ioreq page, Xen's own limit */
 #define XEN_RANGES    8
 
-/* The connection to xenstore, and what it has seen and done (store.c). */
+/* The connection to xenstore, what it has learned from there and written (store.c). */
 struct watcher {
 	struct xs xs;
 	unsigned domid;
-	bool seen;	  /* the domain was introduced */
-	bool gone;	  /* and is no more */
-	bool wrote, made; /* the state node; its directory, too */
+	bool seen;	  /* the domain is, or was, introduced */
+	bool gone;	  /* the domain was introduced and no longer is */
+	bool wrote, made; /* wrote the state node; created its directory, too */
 };
 
 struct store {
-	struct watcher watcher; /* or, in a process of its own: */
-	pid_t pid;		/* 0: there is none */
-	int sock;
+	struct watcher watcher; /* used in this process, or in the child */
+	pid_t pid;		/* the child; 0: there is none */
+	int sock;		/* to the child */
 	struct loop *loop;
 	struct loop_fd watch;
 	const struct hv_client *client;
 	bool gone;
 };
 
-/* A `channel` of xl.cfg: a console of type ioemu, number `devid`. */
+/* A `channel` of xl.cfg, for which libxl makes a console of type ioemu with number `devid`. */
 #define XEN_CHANNELS_MAX 16
 struct xen_channel {
 	unsigned devid;
 	char name[256];
 };
 
-/* What the toolstack says about the domain; 0 where it says nothing. */
+/* What the toolstack has written about the domain to xenstore; 0 if there is no such node. */
 struct store_facts {
-	uint64_t static_max; /* bytes: all the memory it may have */
-	uint64_t target;     /* bytes: what it may use now */
+	uint64_t static_max; /* bytes of memory that the domain may ever have (maxmem) */
+	uint64_t target;     /* bytes that it may use now (memory) */
 	bool has_kill_uid;
 	uid_t kill_uid;
 	struct xen_channel channel[XEN_CHANNELS_MAX];
@@ -62,7 +62,7 @@ struct store_facts {
 struct xen {
 	struct hv hv;
 	unsigned domid;
-	int privcmd; /* our own, for what happens at the guest's speed */
+	int privcmd; /* descriptor of our own, for interrupts and mappings (privcmd.c) */
 	xendevicemodel_handle *dmod;
 	xenforeignmemory_handle *fmem;
 	xenevtchn_handle *evtchn;
@@ -89,34 +89,35 @@ struct xen {
 	/* Why live migration is refused (migration.c). */
 	struct {
 		unsigned reasons;
-		uint64_t gfn; /* the page that keeps Xen from it; 0: not looked for yet */
+		uint64_t gfn; /* the page whose type makes Xen refuse; 0: not known yet */
 	} migration;
 };
 
 #define to_xen(h) container_of(h, struct xen, hv)
 
-/* privcmd.c: the ioctls of /dev/xen/privcmd that are worth to be done without the libraries. Any
- * thread. */
+/* privcmd.c: the ioctls of /dev/xen/privcmd for which the libraries are too slow or not exact
+ * enough. 0 (privcmd_open(): a descriptor) or -errno. Any thread. */
 int privcmd_open(struct err *e);
 int privcmd_restrict(int fd, unsigned domid);
 int privcmd_msi(int fd, unsigned domid, uint64_t addr, uint32_t data);
 int privcmd_intx(int fd, unsigned domid, unsigned line, bool level);
 extern const struct gmem_ops privcmd_gmem_ops; /* ctx: struct xen */
 
-/* ram.c: what RAM does the domain have? Fills hv.ram. 0 or -errno. */
+/* ram.c: find out which RAM the domain has and fill in hv.ram. 0 or -errno. */
 int ram_discover(struct xen *x, struct err *e);
 /* Give the paused domain a page at `gfn` (0 or -errno). */
 int ram_populate(struct xen *x, uint64_t gfn);
 
-/* store.c: xenstore. store_open() also fails when something is expected of us that we do not have
- * (backends.h). */
+/* store.c: connect to xenstore and read the facts about the domain. Also fails when the domain has
+ * a PV device that nothing would serve (backends.h). 0 or -errno. */
 int store_open(struct store *s, unsigned domid, struct store_facts *facts, struct err *e);
-/* Begin to watch the domain; `apart`: hand the connection to a child process first. */
+/* Begin to watch the domain; with `apart` a child process takes over the connection first. 0 or
+ * -errno. */
 int store_start(struct store *s, bool apart, struct err *e);
 int store_watch(struct store *s, struct loop *control, const struct hv_client *client);
 int store_announce(struct store *s, struct err *e);
 /* Tell the guest's PV drivers that the back ends of its channels are connected, so that they do not
- * wait for them. Nobody waits for the result. */
+ * wait for them. Errors are ignored. */
 void store_connect(struct store *s, const struct store_facts *facts);
 void store_stop(struct store *s);
 
@@ -124,14 +125,15 @@ void store_stop(struct store *s);
 int ioreq_claim(struct hv *hv, uint64_t base, uint64_t size, struct err *e);
 int ioreq_serve(struct xen *x, struct loop *exits, const struct hv_client *client, struct err *e);
 void ioreq_close(struct xen *x);
-/* The answer to a request that is a copy of the guest's; whatever it says. */
+/* Carry out a request and return its result. `r` is a copy that the guest cannot change; any
+ * contents are safe. */
 struct ioreq;
 uint64_t ioreq_handle(struct xen *x, const struct ioreq *r);
 
-/* migration.c: from the first reason on Xen refuses to migrate the domain live, until the last one
- * is taken back; a migration that is under way goes on. `why` is for the log, in which it is also
- * said when Xen cannot be made to refuse. Control thread, after the first hv_claim(); the first
- * call comes before hv_restrict(), later ones may come after it. */
+/* migration.c: Xen refuses to migrate the domain live while migration_block() was called more often
+ * than migration_unblock(); a migration that has begun is not stopped. The log says `why`, or that
+ * Xen cannot be made to refuse. Control thread, after the first hv_claim(). The first call must
+ * precede hv_restrict(); later ones need not. */
 void migration_block(struct xen *x, const char *why);
 void migration_unblock(struct xen *x);
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* ioreq.c - the ioreq server: the guest's accesses to claimed memory arrive here
  *
- * Primer. When a guest reads or writes an address that no RAM is behind, its CPU leaves the guest (an
- * exit) and Xen has the access emulated. A program in a control domain can tell Xen that it emulates
- * a range of addresses: it creates an ioreq server and claims the range. Xen then describes each
- * access to the range in a struct ioreq: address, size, direction, data, and how often it repeats.
+ * Primer. When a guest reads or writes an address that no RAM is behind, its CPU leaves the guest
+ * (an exit) and Xen has the access emulated. A program in a control domain can tell Xen that it
+ * emulates a range of addresses: it creates an ioreq server and claims the range. Xen then
+ * describes each access to the range in a struct ioreq: address, size, direction, data, and how
+ * often it repeats.
  *
  * The ioreq page is shared by Xen and the server. It has one such struct, a slot, for each vCPU,
  * because a vCPU waits for its access to end and so has one at a time. The field `state` of a slot
@@ -53,7 +54,7 @@
 #define SLOT_SIZE  sizeof(struct ioreq)
 #define ALL_ONES   UINT64_MAX
 #define STATE_MASK 0x0f
-#define REP_BYTES  4096 /* Xen cuts a repeated access at the end of a page */
+#define REP_BYTES  4096 /* Xen splits a repeated access at the end of a page */
 
 /* The byte of a slot that holds `state` and three flags; bit fields cannot be accessed atomically.
  */
@@ -127,8 +128,8 @@ static void access_write(struct xen *x, uint64_t addr, uint64_t data, unsigned s
 		x->client->write(x->client->ctx, addr, data, size);
 }
 
-/* A repeated access whose data lies in RAM (`rep movs`), or the same datum over and over (`rep
- * stos`). */
+/* Carry out a repeated access: between the device and RAM (`rep movs`, data_is_ptr), or of the same
+ * datum (`rep stos`). Returns the data of the last read. */
 static uint64_t access_repeat(struct xen *x, const struct ioreq *r)
 {
 	uint64_t step = r->df ? -(uint64_t)r->size : r->size, data = r->data;
@@ -207,7 +208,7 @@ static bool slots_serve(struct xen *x)
 	return any;
 }
 
-/* With -machine exit-poll-ns the loop reads the page, where a request is seen before its event comes.
+/* With -machine exit-poll-ns the loop polls the page, and finds a request before its event arrives.
  * The event then finds no slot that is ready. */
 static enum loop_look slots_poll(struct loop_poller *p)
 {
@@ -287,8 +288,8 @@ int ioreq_serve(struct xen *x, struct loop *exits, const struct hv_client *clien
 
 void ioreq_close(struct xen *x)
 {
-	/* The domain may be gone: then these calls fail, and Xen has done their work already. Closing the handle
-	 * unbinds the channels. */
+	/* Errors are ignored: if the domain is gone, Xen has released the server. Closing the
+	 * event channel handle unbinds the channels. */
 	loop_poller_del(&x->poller);
 	if (x->exits)
 		loop_fd_del(x->exits, &x->events);

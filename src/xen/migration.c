@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-/* migration.c - live migration is refused while there is a reason
+/* migration.c - have Xen refuse live migration of the domain
  *
- * A live migration copies memory while the guest runs, and copies again what Xen has seen written
- * since ("log-dirty"). Xen does not see what a device model writes, so a guest that is moved
- * without our help keeps stale pages. And the toolstack does not ask: to libxl a PVH guest has no
- * device model that could have a say.
+ * A live migration copies memory while the guest runs, and copies pages again that Xen has seen
+ * written since ("log-dirty"). Xen does not see the writes of a device model, so a guest that is
+ * migrated without our help keeps stale pages. The toolstack does not ask the device model, as
+ * libxl assumes that a PVH guest has none.
  *
  * Xen itself can refuse. It does not turn log-dirty on while the domain has a page whose writes go
  * to an ioreq server (type HVMMEM_ioreq_server), since it could not log them: XEN_DOMCTL_shadow_op
  * fails with EBUSY. libxc turns log-dirty on before it sends the first page, so `xl migrate` ends
- * with an error there, and the guest has run on all the while. A guest that is saved to a file is
- * suspended first and copied once, without log-dirty: that works as ever, the page goes with the
- * others and is plain RAM again after the restore.
+ * with an error there, and the guest has not been interrupted. A guest that is saved to a file is
+ * suspended first and copied once, without log-dirty. That still works: the page is saved with the
+ * others and is ordinary RAM after the restore.
  *
  * One page is enough. Every domain builder makes one for the ring of Xen's memory paging
  * (HVM_PARAM_PAGING_RING_PFN), which no PVH guest uses: it is populated, reserved in the guest's
- * memory map, and not among what our devices may reach. Reads of the guest find its bytes; a write
- * arrives in ioreq.c as one outside of all ranges and is dropped. A guest may give the page away,
- * and can be migrated then, to its own harm only.
+ * memory map, and not accessible to our devices. If the guest reads it, it finds the page's
+ * contents; a write arrives in ioreq.c, outside all claimed ranges, and is dropped. A guest may
+ * return the page to Xen and can then be migrated, which harms only itself.
  *
- * A device model that is killed leaves the page as it is, like its ioreq server, and the next one
- * for this domain takes over both. Control thread.
+ * If a device model is killed, the page keeps its type and the ioreq server stays; the next device
+ * model of this domain takes over both. Everything runs on the control thread.
  *
  * xen/include/public/hvm/dm_op.h, xen/include/public/hvm/params.h
  */
@@ -37,7 +37,7 @@
 
 #include "base/log.h"
 
-/* The value of a parameter of the domain (0: not set). 0 or -errno. Not after hv_restrict(). */
+/* Read a parameter of the domain (0: not set). 0 or -errno. Must precede hv_restrict(). */
 static int domain_param(struct xen *x, uint32_t index, uint64_t *value)
 {
 	xencall_handle *call = xencall_open(NULL, 0);
@@ -60,7 +60,8 @@ static int domain_param(struct xen *x, uint32_t index, uint64_t *value)
 	return rc;
 }
 
-/* Let our ioreq server have the writes to the page, or let it be RAM again. 0 or -errno. */
+/* Set the type of the page: HVMMEM_ioreq_server sends writes to our server, HVMMEM_ram_rw makes it
+ * RAM again. 0 or -errno. */
 static int page_set_type(struct xen *x, hvmmem_type_t type)
 {
 	return xendevicemodel_set_mem_type(x->dmod, (domid_t)x->domid, type, x->migration.gfn, 1) <
@@ -77,8 +78,8 @@ static int page_prepare(struct xen *x)
 		return rc;
 	if (!x->migration.gfn)
 		return -ENOENT;
-	/* One server of a domain has all pages of this type. Which one does not matter: EBUSY is
-	 * the server of a device model before us. */
+	/* One ioreq server of a domain gets the writes to all pages of this type. EBUSY means that
+	 * it is the one of an earlier device model, which serves the purpose as well. */
 	if (xendevicemodel_map_mem_type_to_ioreq_server(x->dmod, (domid_t)x->domid, x->server,
 							HVMMEM_ioreq_server,
 							XEN_DMOP_IOREQ_MEM_ACCESS_WRITE) < 0 &&
@@ -110,7 +111,7 @@ void migration_block(struct xen *x, const char *why)
 
 void migration_unblock(struct xen *x)
 {
-	/* What fails here was not blocked, or the domain is gone. */
+	/* Errors are ignored: then Xen did not refuse before, or the domain is gone. */
 	if (x->migration.reasons && !--x->migration.reasons && x->migration.gfn)
 		page_set_type(x, HVMMEM_ram_rw);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* privcmd.c - raw ioctls where the libraries are too slow or not exact enough
  *
- * Interrupts are raised at the guest's speed: libxendevicemodel allocates twice for each call, the
- * ioctl needs nothing. Foreign mappings are placed inside a reserved window: libxenforeignmemory
- * unmaps the place when the hypercall fails, and another thread's mmap() could then land in the
- * window; here the place is covered again in one step.
+ * Interrupts are raised as often as the guest causes them: libxendevicemodel allocates memory twice
+ * for each call, the ioctl does not. Foreign mappings are placed inside a reserved range of
+ * addresses. If the hypercall fails, libxenforeignmemory unmaps the range, and an mmap() of another
+ * thread could then be placed in it; here a new reservation replaces the mapping in one step.
  *
- * Both ioctls belong to Linux' stable interface, the structures inside to Xen's. The descriptor is
- * our own, so restricting it is our own duty too.
+ * Both ioctls belong to Linux' stable interface, their structures to Xen's. xentoolcore does not
+ * know this descriptor, so privcmd_restrict() restricts it.
  *
  * #syscalls: ioctl mmap munmap
  */
@@ -76,7 +76,8 @@ int privcmd_intx(int fd, unsigned domid, unsigned line, bool level)
 
 static void guest_unmap(void *ctx, void *at, unsigned pages, bool reserve)
 {
-	/* Over what is mapped there; where that fails for want of memory, it stays. */
+	/* MAP_FIXED replaces the mapping in one step. If there is no memory for that, the old
+	 * mapping stays. */
 	if (reserve)
 		(void)mmap(at, pages * PAGE, PROT_NONE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -102,8 +103,8 @@ static void *guest_map(void *ctx, void *at, uint64_t gfn, unsigned pages, uint64
 		errno = EINVAL;
 		return NULL;
 	}
-	/* Pages that are no RAM at the ends (nearly all of the granule with the ACPI tables) stay
-	 * reserved; for each one that is asked for in vain Xen is asked twice. */
+	/* Do not map holes at both ends (nearly all of the granule with the ACPI tables): Linux
+	 * asks Xen twice for each page that does not exist. */
 	while (first < end && is_hole(holes, first))
 		first++;
 	while (end > first && is_hole(holes, end - 1))
@@ -114,7 +115,7 @@ static void *guest_map(void *ctx, void *at, uint64_t gfn, unsigned pages, uint64
 		if (at == MAP_FAILED)
 			return NULL;
 	}
-	/* The first batch must cover the whole mapping, so those in between are asked for as one
+	/* The first batch must cover the whole mapping, so for a hole in between a page is named
 	 * that does not exist. */
 	for (unsigned i = first; i < end; i++)
 		gfns[i - first] = is_hole(holes, i) ? NO_PAGE : gfn + i;

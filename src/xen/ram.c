@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* ram.c - the domain's RAM, without libxenctrl
  *
- * No stable interface lists a domain's memory map. But two numbers are to be had: how much memory
- * the domain may have (xenstore's memory/static-max, or -m), and the highest page it has
- * (XENMEM_maximum_gpfn). RAM above 4 GiB ends at that page, the rest of the memory lies below, from
- * 0. This is right for a domain that stock libxl has built (low RAM ends at 0xfc000000 at most) and
- * for any builder that fills a low and a high range (layout_domain_ram()). A range that is stated
- * too large is harmless: pages that are not there are holes of guest memory (ballooned, say).
+ * No stable interface lists a domain's memory map, but two numbers are available: how much memory
+ * the domain may have (xenstore's memory/static-max, or -m), and its highest page
+ * (XENMEM_maximum_gpfn). RAM above 4 GiB ends at that page; the rest of the memory begins at 0.
+ * This is right for a domain that stock libxl has built (low RAM ends at 0xfc000000 at most) and
+ * for any builder that fills a low and a high range (layout_domain_ram()). A range that is too
+ * large is harmless: pages that do not exist are holes of guest memory, as ballooned pages are.
  *
- * Nothing is probed by mapping it: in a guest with memory < maxmem that would populate pages.
+ * Pages are not probed by mapping them: in a guest with memory < maxmem that would populate them.
  */
 #include "xen/domain.h"
 
@@ -22,8 +22,9 @@
 #include "base/log.h"
 #include "base/util.h"
 
-/* One XENMEM hypercall with `arg` copied in; the result, or -errno. The handle does not outlive it.
- */
+/* Make one XENMEM hypercall with a copy of `arg`. `extra` (if extra_size is not 0) is copied, too,
+ * and the copy's address is stored at offset `extra_at` of the argument. Returns the result of the
+ * hypercall, or -errno. */
 static long memory_op(unsigned cmd, const void *arg, size_t size, void *extra, size_t extra_size,
 		      size_t extra_at)
 {

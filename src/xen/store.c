@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: MIT */
-/* store.c - xenstore: what the toolstack says, what it waits for, and the domain's end
+/* store.c - xenstore: reads facts about the domain, reports the device model's state, and watches
+ * for the end of the domain
  *
- * One connection, opened at the start and kept: it reads what there is to know, watches
- * @releaseDomain, asks then whether the domain is still introduced (a domain that shuts down or
- * suspends is; the end can be learned nowhere else, because a domain that dies stays there, without
- * a sound, as long as we hold its pages), and writes device-model/<domid>/state and the state of
- * this domain's consoles that are channels.
+ * There is one connection, opened at the start and kept, for three purposes. It reads what the
+ * toolstack has written about the domain. It writes device-model/<domid>/state and the state of
+ * those consoles of the domain that are channels. And it watches @releaseDomain; when the watch
+ * fires, it asks whether the domain is still introduced. A domain that has shut down or is
+ * suspended still is. There is no other way to learn of the end: a domain that is destroyed
+ * continues to exist in Xen, dying, as long as we map pages of it.
  *
- * xenstore can reach everything on the host. So where the device model gives up rights
- * (-xen-domid-restrict, another user or root directory), a child process takes the connection over
- * and holds nothing else; the device model talks to it over a socket pair in messages of one
- * struct, and has no way to make it do anything but that. Elsewhere there is no child: a fork
- * is a quarter of the time of a start. Both run the same code (struct watcher).
+ * Whoever has a connection to xenstore can control everything on the host. So if the device model
+ * gives up rights (-xen-domid-restrict, another user or root directory), a child process takes over
+ * the connection and holds nothing else. The device model sends it messages of one struct over a
+ * socket pair, and cannot make it do anything beyond them. Otherwise there is no child, as a fork
+ * takes a quarter of the time of a start. Both cases run the same code (struct watcher).
  *
- * Owns: the connection or the child, and the state node, which goes at the end (libxl has removed
- * it before it kills us; after any other end it would lie). The child ends when the socket pair
- * does, so it never outlives the device model.
+ * Owns: the connection or the child; and the state node, which is removed at the end. (libxl has
+ * removed it before it kills us; after any other end it would be wrong.) The child ends when the
+ * socket pair is closed, so it never outlives the device model.
  *
- * Fails: without xenstore there is no device model. When the connection or the child is lost the
- * device model goes on, with a warning: the toolstack still ends it by a signal.
+ * Fails: without xenstore the device model does not start. If the connection or the child is lost
+ * later, the device model continues with a warning: the toolstack can still end it by a signal.
  *
- * Control thread.
+ * Everything runs on the control thread.
  */
 #include "xen/domain.h"
 
@@ -44,10 +46,10 @@
 #define NOBODY	     65534
 
 enum store_msg {
-	MSG_READY,    /* child: result of its start */
-	MSG_ANNOUNCE, /* parent: write "running"; child: the result */
-	MSG_GONE,     /* child: the domain is no more */
-	MSG_CONSOLE,  /* parent: console `devid` is connected; no answer */
+	MSG_READY,    /* from the child: the result of its start */
+	MSG_ANNOUNCE, /* to the child: write "running"; from the child: the result */
+	MSG_GONE,     /* from the child: the domain is no longer introduced */
+	MSG_CONSOLE,  /* to the child: console `devid` is connected; not answered */
 };
 
 struct msg {
@@ -70,8 +72,8 @@ static bool get_number(const struct xs_req *r, uint64_t *out)
 	return !*end;
 }
 
-/* libxl keeps a console's particulars with its back end, where no guest can write; one that has a
- * name is a channel. */
+/* libxl describes a console under its back end, where the guest cannot write. A console with a name
+ * is a channel. */
 static void read_channels(struct xs *xs, unsigned domid, const struct xs_req *ids,
 			  struct store_facts *facts)
 {
@@ -153,8 +155,8 @@ static int watcher_start(struct watcher *w)
 	return q[0].rc;
 }
 
-/* The descriptor is readable. True when the domain is no more; one that was never introduced has no
- * say. The watch fires for whatever domain. */
+/* To be called when the descriptor is readable. Returns true when the domain is no longer
+ * introduced, provided that it once was. The watch fires for every domain of the host. */
 static bool watcher_gone(struct watcher *w)
 {
 	while (!w->gone && xs_take_events(&w->xs)) {
@@ -186,7 +188,7 @@ static void watcher_connect(struct watcher *w, unsigned devid)
 	char path[PATH_MAX_LEN], *there;
 
 	snprintf(path, sizeof(path), "backend/console/%u/%u/state", w->domid, devid);
-	/* Not to be made where there is no such console. */
+	/* Do not create the node if there is no such console. */
 	there = xs_get(&w->xs, path);
 	if (there)
 		xs_put(&w->xs, path, XENBUS_CONNECTED);
@@ -197,8 +199,9 @@ static void watcher_end(struct watcher *w)
 {
 	char path[PATH_MAX_LEN];
 
-	/* The directory is libxl's, if libxl has started us; that of a domain that is gone is
-	 * nobody's. */
+	/* If libxl has started us, it owns the directory, so only the state node is removed. The
+	 * directory goes, too, if we created it, or if the domain is gone and nobody else will
+	 * remove it. */
 	snprintf(path, sizeof(path), "device-model/%u%s", w->domid,
 		 w->gone || w->made ? "" : "/state");
 	if (w->wrote)
@@ -215,8 +218,8 @@ static bool msg_send(int sock, enum store_msg type, int rc)
 	return send(sock, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m);
 }
 
-/* A connection to xenstore stays what it is without any right. A change of user takes the
- * capabilities along. Where we are not root there are none. */
+/* Give up all rights: the open connection to xenstore needs none. The change of user also drops the
+ * capabilities; a process that is not root has none to drop. */
 static int child_confine(void)
 {
 	int rc = rights_no_new(NULL);
@@ -284,7 +287,8 @@ static int child_start(struct store *s, struct err *e)
 		return rc;
 	}
 	if (!s->pid) {
-		/* Signals are for the device model; this one ends with the socket. */
+		/* Signals to the process group are for the device model; the child ends when the
+		 * socket is closed. */
 		signal(SIGINT, SIG_IGN);
 		signal(SIGHUP, SIG_IGN);
 		signal(SIGTERM, SIG_IGN);
@@ -361,7 +365,7 @@ int store_watch(struct store *s, struct loop *control, const struct hv_client *c
 				    xenstore_readable);
 }
 
-/* Ask the child to; 0 or -errno. */
+/* Have the child write the state node. 0 or -errno. */
 static int child_announce(struct store *s)
 {
 	struct msg m;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* xen.c - attach to a domain: `struct hv` over the stable Xen libraries
  *
- * Owns every Xen handle of the process. The libraries used keep their ABI from Xen 4.17 to today,
- * so one binary serves all; libxenctrl, which does not, is not used.
+ * Owns every Xen handle of the process. The libraries that are used have kept their ABI since Xen
+ * 4.17, so one binary works with all versions; libxenctrl, whose ABI changes, is not used.
  *
- * Fails: before hv_serve() with one line; afterwards nothing here fails that concerns the process:
- * an interrupt that Xen refuses is the guest's mistake or the domain's end.
+ * Fails: before hv_serve() with one line. Later errors do not end the process: Xen refuses an
+ * interrupt because of the guest's mistake, or because the domain is gone.
  */
 #include "xen/xen.h"
 
@@ -22,8 +22,8 @@
 
 #include <xentoolcore.h> /* after Xen's types */
 
-/* Width of guest-physical addresses: what the host has, what nested paging can do, and Xen's own
- * limit (cpu-policy.c). */
+/* The width of guest-physical addresses in bits: the smallest of the host's, that of nested paging,
+ * and Xen's own limit (cpu-policy.c). */
 static unsigned host_paddr_bits(void)
 {
 	unsigned a, b, c, d, bits = 36, nested;
@@ -45,7 +45,7 @@ static int xen_serve(struct hv *hv, struct loop *exits, struct loop *control,
 
 	if (rc < 0)
 		return err_set(e, rc, "could not watch the domain: %s", strerror(-rc));
-	/* Before the first vCPU can make a device write. */
+	/* Do this before a vCPU can cause a device to write to memory. */
 	migration_block(x, "what devices write to memory would not be copied");
 	return ioreq_serve(x, exits, client, e);
 }
@@ -61,7 +61,8 @@ static int xen_intx(struct hv *hv, unsigned line, bool level)
 {
 	struct xen *x = to_xen(hv);
 
-	/* A debug hypervisor stops at an interrupt line of a guest without an IOAPIC. */
+	/* For a guest without an IOAPIC this hypercall would fail an assertion in a debug build of
+	 * Xen. */
 	if (!hv->has_intx)
 		return -ENODEV;
 	return privcmd_intx(x->privcmd, x->domid, line, level);
@@ -84,7 +85,8 @@ static int xen_restrict(struct hv *hv, struct err *e)
 static int xen_announce(struct hv *hv, struct err *e)
 {
 	struct xen *x = to_xen(hv);
-	/* libxl waits for an answer over QMP then, and loses its head when it hears of us twice. */
+	/* With dm_restrict libxl waits for an answer over QMP instead, and fails if it is told of
+	 * the start twice. */
 	int rc = x->restricted ? 0 : store_announce(&x->store, e);
 
 	if (rc == 0)
@@ -109,8 +111,7 @@ static void xen_close(struct hv *hv)
 		xendevicemodel_close(x->dmod);
 	if (x->privcmd >= 0)
 		close(x->privcmd);
-	/* Last: the toolstack takes the end of the watcher for nothing, but the domain's pages are
-	 * back now. */
+	/* This comes last: when the state node is removed, all pages of the domain are unmapped. */
 	store_stop(&x->store);
 	free(x);
 }
@@ -157,7 +158,7 @@ static int vcpus_count(struct xen *x, struct err *e)
 	return 0;
 }
 
-/* Guest memory: its RAM and the pages of its ACPI tables. */
+/* Set up access to guest memory: its RAM and the pages of its ACPI tables. */
 static int memory_open(struct xen *x, struct err *e)
 {
 	struct hv *hv = &x->hv;
@@ -220,7 +221,8 @@ int hv_xen_layout(struct hv *hv, const struct layout_conf *conf, struct layout *
 				"pci-ecam-base=, pci-mmio-base= and so on must say where");
 		return layout_resolve(conf, hv->ram, hv->ram_ranges, hv->paddr_bits, out, e);
 	}
-	/* A restored guest knows its windows, whatever this host would have chosen. */
+	/* A restored guest keeps the windows that it was started with, whatever this host would
+	 * choose. */
 	if ((conf->ecam.size && !range_equal(conf->ecam, known->ecam)) ||
 	    (conf->mmio.size && !range_equal(conf->mmio, known->mmio)) ||
 	    (conf->mmio_high.size && !range_equal(conf->mmio_high, known->mmio_high)))
@@ -256,7 +258,7 @@ int hv_xen_acpi(struct hv *hv, const struct layout *layout, enum acpi_mode mode,
 		rc = acpi_spare_page(hv->mem, &x->acpi, &at);
 		if (!rc)
 			rc = ram_populate(x, at >> PAGE_SHIFT);
-		/* The page was a hole until now. */
+		/* The page was a hole until now: drop what is remembered of it. */
 		gmem_invalidate(hv->mem);
 	}
 	if (rc)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* xen.h - `struct hv` for a domain of a real Xen
  *
- * Order of life, all on the control thread and before it starts other threads up to hv_serve():
+ * The functions are called in this order on the control thread. Those up to hv_serve() come before
+ * it starts other threads.
  *	hv_xen_open()    handles, facts about the domain, its RAM (nothing of it is mapped yet)
  *	hv_xen_layout()  the windows; refuses a map that contradicts the domain
  *	hv_xen_acpi()    completes the ACPI tables (decision 9 of docs/architecture.md)
@@ -10,8 +11,9 @@
  *	hv_restrict()    if -xen-domid-restrict
  *	(guard_seal())
  *	hv_announce()    works after guard_seal(), by the connection to xenstore that is open
- *			 (where rights are given up, a child process holds it). After hv_restrict()
- *it does nothing: libxl waits for an answer to QMP's query-status then hv_close()
+ *			 (if rights are given up, a child process holds it). After hv_restrict()
+ *			 it only connects channels: libxl waits for QMP's query-status instead
+ *	hv_close()
  *
  * hv_xen_open() may fork a child (see store.c), so it comes before the first thread.
  */
@@ -27,16 +29,17 @@
 #include "hv/hv.h"
 #include "hv/layout.h"
 
-/* Attach to domain `domid`. `conf` is only read here: its `mem` serves where xenstore does not know
- * the domain's size, its RAM is compared with the real one. `apart`: rights will be given up, so a
- * child process holds the connection to xenstore. NULL with `e`. */
+/* Attach to domain `domid`. `conf` is only read: its `mem` is used if xenstore does not have the
+ * domain's memory size, and its RAM is compared with the domain's. `apart`: rights will be given
+ * up, so a child process is to hold the connection to xenstore. NULL with `e`. */
 struct hv *hv_xen_open(unsigned domid, const struct layout_conf *conf, bool apart, struct err *e);
 
-/* The windows for this domain: what the guest already knows (a restored guest), else what the line
- * says, else chosen. 0 or -errno. */
+/* Determine the PCI windows of this domain: those that a restored guest already has, else those of
+ * the command line, else chosen ones. 0 or -errno with `e`. */
 int hv_xen_layout(struct hv *hv, const struct layout_conf *conf, struct layout *out, struct err *e);
 
-/* Tell the guest about the bridge, if its tables do not and it has not run yet. 0 or -errno. */
+/* Describe the PCI bridge in the guest's ACPI tables, if they do not and the guest has not run yet.
+ * 0 or -errno with `e`. */
 int hv_xen_acpi(struct hv *hv, const struct layout *layout, enum acpi_mode mode, struct err *e);
 
 /* The user that libxl will kill in order to end this device model (dm_restrict); false when it uses

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* xs.c - see xs.h
+/* xs.c - the xenstore protocol (xs.h)
  *
- * Why not libxenstore: it starts a thread for the first watch, which makes a device model of one
- * more thread and stack, and a quarter of the time of its start. What is left of the protocol
- * without transactions and threads is a header of four words and strings, and Xen keeps it stable.
+ * libxenstore is not used because it starts a thread for the first watch, which costs a stack and a
+ * quarter of the time of a start. Without transactions and threads the protocol is a header of four
+ * words and strings, and Xen keeps it stable.
  *
- * xenstored is trusted as the rest of the control domain is; a reply is checked all the same for
- * the size that the protocol allows.
+ * xenstored is trusted, as is the rest of the control domain. The length of a reply is checked
+ * against the protocol's limit all the same.
  *
  * #syscalls: read writev poll
  */
@@ -41,7 +41,7 @@ int xs_connect(struct xs *xs)
 		return 0;
 	rc = -errno;
 	xs_disconnect(xs);
-	/* A control domain whose xenstored runs elsewhere talks to it through the kernel. */
+	/* If xenstored runs in another domain, the kernel's device leads to it. */
 	for (unsigned i = 0; i < ARRAY_SIZE(devices) && xs->fd < 0; i++)
 		xs->fd = open(devices[i], O_RDWR | O_CLOEXEC);
 	return xs->fd >= 0 ? 0 : rc;
@@ -72,7 +72,8 @@ static bool xs_read_all(struct xs *xs, void *buf, size_t len)
 	return true;
 }
 
-/* One message; its payload (with a NUL behind) is the caller's. NULL: the connection is lost. */
+/* Read one message. Returns its payload with a NUL appended, which the caller frees; NULL: the
+ * connection is lost. */
 static char *xs_receive(struct xs *xs, struct xsd_sockmsg *head)
 {
 	char *payload = NULL;
@@ -87,7 +88,7 @@ static char *xs_receive(struct xs *xs, struct xsd_sockmsg *head)
 	return NULL;
 }
 
-/* 0; -E2BIG; -EPIPE: the connection is lost. */
+/* Send a request. 0; -E2BIG: it exceeds the protocol's limit; -EPIPE: the connection is lost. */
 static int xs_transmit(struct xs *xs, const struct xs_req *r)
 {
 	/* The value of a node has no NUL, a token has. */
@@ -105,7 +106,8 @@ static int xs_transmit(struct xs *xs, const struct xs_req *r)
 	if (sum > XENSTORE_PAYLOAD_MAX)
 		return -E2BIG;
 	head.len = (uint32_t)sum;
-	/* Far less than any socket's buffer: it goes as a whole, or the connection is no more. */
+	/* A message is far smaller than a socket's buffer, so a partial write means that the
+	 * connection is lost. */
 	if (writev(xs->fd, iov, ARRAY_SIZE(iov)) == (ssize_t)(sizeof(head) + sum))
 		return 0;
 	xs_disconnect(xs);
@@ -120,7 +122,8 @@ static int xs_error_number(const char *name)
 	return EIO;
 }
 
-/* Into r->reply; 0, what xenstored has against it, or -EPIPE: the connection is lost. */
+/* Wait for the reply to `r` and store it in r->reply. 0, or xenstored's error as -errno, or -EPIPE:
+ * the connection is lost. Watch events that arrive meanwhile are noted in xs->fired. */
 static int xs_read_reply(struct xs *xs, struct xs_req *r)
 {
 	struct xsd_sockmsg head;
@@ -145,7 +148,7 @@ static int xs_read_reply(struct xs *xs, struct xs_req *r)
 
 void xs_ask(struct xs *xs, struct xs_req *reqs, unsigned n)
 {
-	/* One message after the other: the kernel's device takes only one at a time. */
+	/* Each message is written on its own: the kernel's device accepts only one per write. */
 	for (unsigned i = 0; i < n; i++) {
 		reqs[i].reply = NULL;
 		reqs[i].len = 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* xs.h - a connection to xenstore: the seven requests that a device model makes
  *
- * One descriptor, no thread; every call waits for its replies (xenstored answers at once, but each
- * wait is a turn of the scheduler: what is known beforehand is asked for together). Paths are
- * absolute, or relative to the control domain's own directory.
+ * A connection has one descriptor and no thread. Every call waits for its replies. xenstored
+ * answers at once, but each wait costs two context switches, so requests that do not depend on each
+ * other are sent together. Paths are absolute, or relative to the control domain's own directory.
  *
  * Xen's public header xen/io/xs_wire.h.
  */
@@ -27,22 +27,22 @@ struct xs {
 int xs_connect(struct xs *xs);
 void xs_disconnect(struct xs *xs); /* harmless when closed */
 
-/* A question and its answer. */
+/* A request and its reply. */
 struct xs_req {
 	enum xsd_sockmsg_type type; /* XS_READ, XS_DIRECTORY, XS_WRITE, XS_RM, XS_WATCH, ... */
 	const char *path;	    /* XS_IS_DOMAIN_INTRODUCED: the domain's number */
 	const char *value;	    /* XS_WRITE: the value, XS_WATCH: the token; else NULL */
-	char *reply;		    /* with a NUL behind; owned by the caller; NULL: see rc */
-	unsigned len;		    /* of the reply */
+	char *reply;		    /* with a NUL appended; the caller frees it; NULL: see rc */
+	unsigned len;		    /* of the reply, without that NUL */
 	int rc;			    /* 0 or -errno; -EPIPE: the connection is lost */
 };
 
-/* Ask all of them (few: eight or so), then wait for all the answers. They are carried out in this
- * order, each on its own. */
+/* Send all requests (at most eight or so), then wait for all replies. xenstored carries them out in
+ * this order; one that fails does not keep the others from being carried out. */
 void xs_ask(struct xs *xs, struct xs_req *reqs, unsigned n);
 
-/* The value of a node, or the names of its children one behind the other, each with its NUL; `len`
- * (may be NULL) is the length. Owned by the caller. NULL with errno. */
+/* xs_get() returns the value of a node; xs_list() the names of its children, each with its NUL,
+ * `len` (may be NULL) bytes in all. The caller frees the result. NULL with errno. */
 char *xs_get(struct xs *xs, const char *path);
 char *xs_list(struct xs *xs, const char *path, unsigned *len);
 /* 0 or -errno. */
@@ -51,8 +51,9 @@ int xs_remove(struct xs *xs, const char *path);
 /* Has the toolstack introduced this domain, and not released it? */
 bool xs_introduced(struct xs *xs, unsigned domid);
 
-/* The descriptor is readable: take what has come. True when a watch has fired since the last call
- * (perhaps seen in the middle of a request). False with `xs->fd` -1 when the connection is lost. */
+/* Read all pending messages; to be called when the descriptor is readable. Returns true when a
+ * watch has fired since the last call (its event may have been read while another call waited for a
+ * reply). Returns false with `xs->fd` -1 when the connection is lost. */
 bool xs_take_events(struct xs *xs);
 
 #endif
